@@ -1,0 +1,45 @@
+"""`fairseq-kd VERB`: everything around training. Each verb is a module with ``add_arguments`` and ``run``."""
+
+import argparse
+import importlib
+import logging
+import sys
+
+from fairseq_kd.errors import UserError
+
+VERBS = {
+    "synthetic": ("fairseq_kd.corpus.synthetic", "make a small language pair with several right translations"),
+    "prepare": ("fairseq_kd.corpus.prepare", "check raw text and cut it into sentencepiece subwords"),
+    "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
+    "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
+    "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
+    "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
+    "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
+    "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb. Importing only that verb's module keeps ``--help`` quick."""
+    # Importing fairseq has already set logging up, at the level DEBUG for everybody.
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    chosen = next((word for word in words if word in VERBS), None)
+    for name, (module, summary) in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            importlib.import_module(module).add_arguments(verb)
+    options = parser.parse_args(words)
+    try:
+        importlib.import_module(VERBS[options.verb][0]).run(options)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Corpora: made, prepared, decoded and merged."""

@@ -1,0 +1,113 @@
+"""`fairseq-kd decode`: write a model's translations of a data-bin's split, in shards that can be interrupted."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fairseq.tasks.translation import TranslationTask
+from tqdm import tqdm
+
+from fairseq_kd.checkpoints import check_checkpoint, split_paths
+from fairseq_kd.corpus.engines import ENGINES, DecodingOptions, build_engine
+from fairseq_kd.corpus.merge import merge
+from fairseq_kd.corpus.parts import blocks, claim, is_merged
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.errors import UserError
+from fairseq_kd.files import file_hash
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `fairseq-kd decode`."""
+    add = parser.add_argument
+    default = DecodingOptions()
+    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
+    add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries")
+    add("--subset", default="train", help="the split to translate (%(default)s)")
+    add("--output", required=True, metavar="DIR", type=Path, help="where SUBSET.SRC, SUBSET.TGT and signature.json go")
+    add("--engine", default="fairseq", choices=list(ENGINES), help="what searches (%(default)s)")
+    add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
+    add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
+    add("--max-len-a", type=float, default=default.max_len_a, metavar="A", help="longest translation: (%(default)s)")
+    add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="A x source length + B (%(default)s)")
+    add("--max-tokens", type=int, default=default.max_tokens, help="source tokens in a batch (%(default)s)")
+    add("--shards", type=int, default=1, metavar="N", help="how many runs share the work (%(default)s)")
+    add("--shard", type=int, default=0, metavar="I", help="which of them this is, from 0 (%(default)s)")
+    add("--block-rows", type=int, default=1000, help="rows written at a time, all a kill can lose (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Decode this shard's blocks that are not there yet; with one shard, merge them."""
+    decoding = DecodingOptions(options.beam, options.nbest, options.max_len_a, options.max_len_b, options.max_tokens)
+    models = split_paths(options.model)
+    _check(options, models)
+    task = open_databin(options.data, options.subset)
+    settings = _settings(options, decoding, models, task)
+    claim(options.output, settings)
+    if is_merged(options.output, settings):
+        logger.info("%s: already decoded with these settings; nothing to do", options.output)
+        return
+    _decode(options, decoding, models, task, settings)
+    if options.shards == 1:
+        merge(options.output)
+
+
+def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
+    if options.shards < 1 or not 0 <= options.shard < options.shards:
+        raise UserError(
+            f"--shard {options.shard} --shards {options.shards}: give --shards N and --shard from 0 to N - 1"
+        )
+    if options.block_rows < 1:
+        raise UserError(f"--block-rows {options.block_rows}: give 1 or more")
+    if not models:
+        raise UserError(f"--model {options.model!r}: give the path of a checkpoint")
+    for path in models:
+        check_checkpoint(path, role="model")
+
+
+def _settings(
+    options: argparse.Namespace, decoding: DecodingOptions, models: Sequence[str], task: TranslationTask
+) -> dict[str, Any]:
+    """All that the translations depend on; hashes, not paths, since shards may run on different machines."""
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    stem = f"{options.subset}.{source}-{target}.{source}"
+    files = (f"dict.{source}.txt", f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
+    return {
+        "models": [file_hash(path) for path in models],
+        "data": {name: file_hash(Path(options.data, name)) for name in files},
+        "subset": options.subset,
+        "source": source,
+        "target": target,
+        "rows": len(task.dataset(options.subset)),
+        "engine": options.engine,
+        "options": asdict(decoding),
+        "block_rows": options.block_rows,
+    }
+
+
+def _decode(
+    options: argparse.Namespace,
+    decoding: DecodingOptions,
+    models: Sequence[str],
+    task: TranslationTask,
+    settings: dict[str, Any],
+) -> None:
+    mine = [block for block in blocks(options.output, settings) if block.number % options.shards == options.shard]
+    to_do = [block for block in mine if not block.done]
+    if not to_do:
+        return
+    total, left = (sum(len(block.rows) for block in some) for some in (mine, to_do))
+    logger.info(
+        "%s: shard %d of %d: %d of %d rows to decode", options.output, options.shard, options.shards, left, total
+    )
+    engine = build_engine(options.engine, models, task)
+    dataset = task.dataset(options.subset)
+    with tqdm(total=total, initial=total - left, unit="row", desc="decode", disable=None) as bar:
+        for block in to_do:
+            sources = [dataset.src[row] for row in block.rows]
+            translations = engine.translate(sources, decoding, bar.update)
+            block.write([task.source_dictionary.string(source) for source in sources], translations)

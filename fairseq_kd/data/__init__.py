@@ -1,0 +1,1 @@
+"""Data-bins, and teacher-made targets aligned with them."""

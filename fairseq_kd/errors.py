@@ -1,0 +1,12 @@
+"""The one exception for mistakes a user can make."""
+
+
+class UserError(SystemExit):
+    """A mistake of the user's, told in one line: what is wrong, where, what to do.
+
+    It is a ``SystemExit`` because the plugin runs inside ``fairseq-train``, which catches nothing: Python prints
+    the message alone, without a traceback, and exits with status 1. ``fairseq-kd`` behaves the same way.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(f"fairseq_kd: error: {' '.join(message.split())}")

@@ -1,0 +1,1 @@
+"""Scores, speed, tables and pictures."""

@@ -1,0 +1,159 @@
+"""`fairseq-kd evaluate`: translate a data-bin's subset, and write its scores, speed and size as one JSON."""
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data.data_utils import post_process
+from fairseq.tasks.translation import TranslationTask
+from tqdm import tqdm
+
+from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.corpus.engines import ENGINES, DecodingOptions, Engine, build_engine
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import POST_PROCESSES, databin_references, read_references, score_text
+from fairseq_kd.files import file_hash, write_json
+from fairseq_kd.signature import commit, machine, versions
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_ROWS = 8
+NOTE = (
+    "target tokens are subwords and </s>; seconds leave out loading and a warm-up batch; skipped rows (empty, or "
+    "longer than the model's positions) are scored as empty lines and count in no rate"
+)
+
+
+def now() -> float:
+    """Seconds on a clock that waits for the GPU to finish."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def translate_timed(
+    engine: Engine, sources: Sequence[torch.Tensor], skipped: Sequence[bool], options: DecodingOptions
+) -> tuple[list[str], dict[str, float]]:
+    """Each row's best hypothesis as subword text, and the speed without loading and first-use costs.
+
+    A row that is not asked of the model (``skipped``) counts in none of the rates.
+    """
+    asked = [source for source, skip in zip(sources, skipped, strict=True) if not skip]
+    engine.translate(asked[:WARM_UP_ROWS], options)
+    start = now()
+    with tqdm(total=len(sources), desc=f"beam {options.beam}", unit="sentence", disable=None) as bar:
+        hypotheses = [best[0].tokens for best in engine.translate(sources, options, bar.update)]
+        seconds = now() - start
+    # each hypothesis also cost the step that made its </s>
+    tokens = sum(len(text.split()) + 1 for text, skip in zip(hypotheses, skipped, strict=True) if not skip)
+    speed = {
+        "seconds": seconds,
+        "sentences_per_second": len(asked) / seconds,
+        "target_tokens_per_second": tokens / seconds,
+    }
+    return hypotheses, speed
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """The content of the JSON file for the options of `fairseq-kd evaluate`.
+
+    Raises:
+        UserError: an option is out of range, or a checkpoint, the data-bin or the reference is at fault.
+    """
+    lengths = DecodingOptions(max_len_a=options.max_len_a, max_len_b=options.max_len_b, max_tokens=options.max_tokens)
+    searches = [replace(lengths, beam=beam) for beam in sorted(set(options.beam))]
+    paths = split_paths(options.model)
+    if not paths:
+        raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
+    task = open_databin(options.data, options.subset)
+    sources, references = read_subset(task, options)
+    engine = build_engine(options.engine, paths, task)
+    skipped = [not engine.takes(source) for source in sources]
+    beams = {}
+    for search in searches:
+        subwords, speed = translate_timed(engine, sources, skipped, search)
+        hypotheses = [post_process(text, options.post_process) for text in subwords]
+        scores = score_text(hypotheses, references)
+        rate = speed["sentences_per_second"]
+        logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
+        beams[str(search.beam)] = {**scores, "sentences": len(sources), **speed, "hypotheses": hypotheses}
+    return {
+        "name": options.name or Path(paths[0]).resolve().parent.name,
+        "seed": options.seed,
+        "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
+        "parameters": engine.parameters,
+        "languages": [task.cfg.source_lang, task.cfg.target_lang],
+        **{key: getattr(options, key) for key in ("data", "subset", "engine", "post_process", "reference")},
+        "decoding": {key: value for key, value in asdict(lengths).items() if key not in ("beam", "nbest")},
+        "skipped": sum(skipped),
+        "note": NOTE,
+        "beams": beams,
+        "references": references,
+        **{"versions": versions(), "machine": machine(), "commit": commit()},
+    }
+
+
+def read_subset(task: TranslationTask, options: argparse.Namespace) -> tuple[list[torch.Tensor], list[str]]:
+    """The subset's sources, as token ids ending in ``</s>``, and its references, as detokenised text.
+
+    Raises:
+        UserError: the subset is empty or lacks references, or the --reference file does not fit it.
+    """
+    dataset = task.dataset(options.subset)
+    sources = [dataset.src[row] for row in range(len(dataset))]
+    if not sources:
+        raise UserError(f"data-bin {options.data}: subset {options.subset!r} has no rows")
+    if options.reference:
+        return sources, read_references(options.reference, len(sources))
+    return sources, databin_references(task, options.subset, options.post_process)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `fairseq-kd evaluate`."""
+    defaults = DecodingOptions()
+    parser.add_argument(
+        "--model", required=True, metavar="CKPT[:CKPT...]", help="fairseq checkpoint; several: ensemble"
+    )
+    parser.add_argument("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
+    parser.add_argument("--subset", default="test", help="split of the data-bin (default: %(default)s)")
+    parser.add_argument("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
+    parser.add_argument("--output", required=True, metavar="FILE.json", help="where the result goes")
+    parser.add_argument("--name", help="row of the table (default: the name of the checkpoint's folder)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="training seed; results of one name are grouped over seeds"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="FILE",
+        help="detokenised text, a line for each row (default: the data-bin's target side)",
+    )
+    parser.add_argument(
+        "--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)"
+    )
+    parser.add_argument("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="fairseq", help="what decodes (%(default)s)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and write the file, whole or not at all.
+
+    Raises:
+        UserError: the output is a folder or cannot be made, or as :func:`evaluate`.
+    """
+    output = Path(options.output)
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder; give a file name")
+    output.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    write_json(options.output, evaluate(options))

@@ -1,0 +1,90 @@
+"""The table as Markdown, with notes that say what was printed."""
+
+from typing import Any
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The heading, the table and its notes, of table.json's content."""
+    beams = list(table["rows"][0]["beams"])
+    largest = beams[-1]
+    header = ["row", "parameters (M)"]
+    for beam in beams:
+        header += [f"BLEU, beam {beam}", *([f"Δ BLEU, beam {beam}"] if table["baseline"] else [])]
+    header += [f"chrF, beam {largest}", f"TER, beam {largest}", *(f"sentences/s, beam {beam}" for beam in beams)]
+    lines = [f"# {table['title']}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+    lines += [_line(_cells(row, table["baseline"])) for row in table["rows"]]
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table))]) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: dict[str, Any], baseline: str | None) -> list[str]:
+    """A row's cells; its name is the user's and may hold the character that parts the cells."""
+    beams = list(row["beams"].values())
+    cells = [row["name"].replace("|", "\\|"), f"{row['parameters'] / 1e6:.2f}"]
+    for beam in beams:
+        cells.append(_spread(beam["bleu"], 2))
+        if baseline:
+            cells.append(f"{beam['delta']:+.2f} (p = {beam['p']:.3f})" if "delta" in beam else "–")
+    return [
+        *cells,
+        _spread(beams[-1]["chrf"], 1),
+        _spread(beams[-1]["ter"], 1),
+        *(f"{beam['sentences_per_second']:.1f}" for beam in beams),
+    ]
+
+
+def _spread(figure: dict[str, Any], digits: int) -> str:
+    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.{digits}f}"
+    return f"{figure['mean']:.{digits}f}{deviation}"
+
+
+def _notes(table: dict[str, Any]) -> list[str]:
+    signature = table["signature"]
+    evaluated, scores = signature["evaluated"], signature["scores"]
+    several = any(len(row["seeds"]) > 1 for row in table["rows"])
+    notes = [
+        f"{table['sentences']} sentences, {_languages(evaluated)}; beam 1 is greedy search; "
+        "higher is better, for TER lower."
+    ]
+    if several:
+        notes.append(
+            "Mean ± sample standard deviation over training seeds; sentences/s, and the picture's intervals, are means."
+        )
+    if table["baseline"]:
+        bootstrap = signature["bootstrap"]
+        notes.append(
+            f"Δ BLEU is against {table['baseline']}, p sacreBLEU's paired bootstrap ({bootstrap['samples']} resamples, "
+            f"seed {bootstrap['seed']})" + (
+                "; with several seeds it is the largest p of the pairs of equal seed (all pairs where one side "
+                "has a single run), and Δ is the mean over those pairs." if several else "."
+            )
+        )  # fmt: skip
+    notes.append(
+        "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
+    )
+    notes.append(
+        "sentences/s is decoding alone, without loading and a warm-up batch, on: "
+        + "; ".join(_machine(machine) for machine in evaluated["machine"]) + "."
+    )  # fmt: skip
+    notes.append("Versions: " + "; ".join(_listed(found) for found in evaluated["versions"]) + ".")
+    seeds = (f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in table["rows"] if row["seeds"] != [None])
+    notes.append(f"Commit: {signature['commit'] or 'not known'}. Training seeds: {'; '.join(seeds) or 'not recorded'}.")
+    if signature["config"]:
+        notes.append(f"Configuration: {signature['config']['name']}, SHA-256 {signature['config']['sha256'][:12]}….")
+    return notes
+
+
+def _languages(evaluated: dict[str, Any]) -> str:
+    return ", ".join("→".join(pair) for pair in evaluated["languages"])
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpu = f"{machine['gpus']} × {machine['gpu']}, " if "gpu" in machine else ""
+    return f"{gpu}{machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+
+
+def _listed(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())

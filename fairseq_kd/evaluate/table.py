@@ -1,0 +1,214 @@
+"""`fairseq-kd table`: put what `fairseq-kd evaluate` wrote side by side, as Markdown, JSON and a picture."""
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.markdown import markdown
+from fairseq_kd.evaluate.plots import write_plot
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, confidence_interval, p_value
+from fairseq_kd.files import file_hash, whole_file, write_json
+from fairseq_kd.signature import commit, machine, versions
+
+METRICS = ("bleu", "chrf", "ter")
+# what may differ between the files of one table, and is recorded
+EVALUATED = ("versions", "machine", "commit", "engine", "decoding", "post_process", "languages", "subset")
+RATES = ("sentences_per_second", "target_tokens_per_second")
+Run = dict[str, Any]
+
+
+@dataclass
+class Row:
+    """The runs of one name, which differ by their seeds, in the order given."""
+
+    name: str
+    runs: list[Run]
+
+
+def read_run(path: str) -> Run:
+    """One file of `fairseq-kd evaluate`.
+
+    Raises:
+        UserError: missing, or not such a file.
+    """
+    try:
+        run = json.loads(Path(path).read_bytes())
+        complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= run.keys()
+        figures = {*METRICS, *RATES, "hypotheses"}
+        if not complete or not run["beams"] or not all(figures <= beam.keys() for beam in run["beams"].values()):
+            raise KeyError
+        if any(len(beam["hypotheses"]) != len(run["references"]) for beam in run["beams"].values()):
+            raise ValueError
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give a file that fairseq-kd evaluate wrote"
+        ) from None
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise UserError(f"{path}: no result of fairseq-kd evaluate; give the JSON it wrote with --output") from None
+    return run
+
+
+def group_runs(paths: Sequence[str]) -> list[Row]:
+    """The rows of the table, in the order in which their names first come.
+
+    Raises:
+        UserError: a file has other references, beams or scores than the first, or repeats a name and seed.
+    """
+    rows: dict[str, Row] = {}
+    first: Run = {}
+    for path in paths:
+        run = read_run(path)
+        first = first or run
+        for what in ("references", "beams"):
+            if list(run[what]) != list(first[what]):
+                raise UserError(f"{path}: its {what} differ from those of {paths[0]}; evaluate both in the same way")
+        if signatures(run) != signatures(first):
+            raise UserError(
+                f"{path}: scored otherwise than {paths[0]} (sacreBLEU signatures differ); evaluate it again"
+            )
+        row = rows.setdefault(run["name"], Row(run["name"], []))
+        if run["seed"] in [other["seed"] for other in row.runs]:
+            raise UserError(
+                f"{path}: a second {run['name']!r} with seed {run['seed']}; give --name or --seed to evaluate"
+            )
+        if row.runs and run["parameters"] != row.runs[0]["parameters"]:
+            raise UserError(f"{path}: not of the size of the other {run['name']!r}; give --name to evaluate")
+        row.runs.append(run)
+    return list(rows.values())
+
+
+def signatures(run: Run) -> dict[str, str]:
+    """sacreBLEU's signatures of a run's scores, which are the same at each beam."""
+    beam = next(iter(run["beams"].values()))
+    return {metric: beam[metric]["signature"] for metric in METRICS}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for a single value) and the values."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
+
+
+def pairs(row: Row, baseline: Row) -> list[tuple[Run, Run]]:
+    """The runs to compare: those of equal seeds, or each with each where one side has a single run.
+
+    Raises:
+        UserError: both have several runs, and the baseline lacks one of the row's seeds.
+    """
+    if len(row.runs) == 1 or len(baseline.runs) == 1:
+        return [(run, other) for run in row.runs for other in baseline.runs]
+    seeds = {other["seed"]: other for other in baseline.runs}
+    for run in row.runs:
+        if run["seed"] not in seeds:
+            raise UserError(
+                f"{row.name!r} has seed {run['seed']}, the baseline {baseline.name!r} has not; evaluate that"
+            )
+    return [(run, seeds[run["seed"]]) for run in row.runs]
+
+
+def summarise(row: Row, baseline: Row | None) -> dict[str, Any]:
+    """A row's figures over its runs, without any of its text: scores, rates, "delta" and "p" against the baseline."""
+    compared = pairs(row, baseline) if baseline and row is not baseline else []
+    beams = {}
+    for beam in row.runs[0]["beams"]:
+        results = [run["beams"][beam] for run in row.runs]
+        figures: dict[str, Any] = {
+            metric: spread([result[metric]["score"] for result in results]) for metric in METRICS
+        }
+        figures |= {rate: statistics.fmean(result[rate] for result in results) for rate in RATES}
+        references = row.runs[0]["references"]
+        intervals = [confidence_interval(result["hypotheses"], references) for result in results]
+        figures["bleu"]["interval"] = statistics.fmean(intervals)
+        if compared:
+            both = [(run["beams"][beam], other["beams"][beam]) for run, other in compared]
+            deltas = [result["bleu"]["score"] - other["bleu"]["score"] for result, other in both]
+            p_values = [p_value(result["hypotheses"], other["hypotheses"], references) for result, other in both]
+            figures |= {"delta": statistics.fmean(deltas), "p": max(p_values), "p_values": p_values}
+        beams[beam] = figures
+    return {
+        "name": row.name,
+        "parameters": row.runs[0]["parameters"],
+        "seeds": [run["seed"] for run in row.runs],
+        "beams": beams,
+    }
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """The different ones of ``values``, in their order."""
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, Any]:
+    """The content of table.json.
+
+    Raises:
+        UserError: no row is named as --baseline or --teacher says, or a --config that cannot be read.
+    """
+    names = {row.name: row for row in rows}
+    for option, name in (("--baseline", options.baseline), ("--teacher", options.teacher)):
+        if name is not None and name not in names:
+            raise UserError(f"{option} {name!r}: no such row; the rows are: {', '.join(names)}")
+    if options.config and not Path(options.config).is_file():
+        raise UserError(f"--config {options.config}: no such file")
+    baseline = names.get(options.baseline)
+    runs = [run for row in rows for run in row.runs]
+    return {
+        "title": options.title,
+        "baseline": options.baseline,
+        "teacher": options.teacher,
+        "sentences": len(runs[0]["references"]),
+        "rows": [summarise(row, baseline) for row in tqdm(rows, desc="bootstrap", disable=None)],
+        "signature": {
+            "versions": versions(),
+            "machine": machine(),
+            "commit": commit(),
+            # the name alone: where it lay says nothing elsewhere
+            "config": options.config and {"name": Path(options.config).name, "sha256": file_hash(options.config)},
+            "scores": signatures(runs[0]),
+            "bootstrap": {"test": "paired bootstrap", "samples": BOOTSTRAP_SAMPLES, "seed": bootstrap_seed()},
+            "evaluated": {key: distinct([run[key] for run in runs]) for key in EVALUATED},
+            "models": {
+                row.name: [
+                    {"seed": run["seed"], "sha256": [model["sha256"] for model in run["models"]]} for run in row.runs
+                ]
+                for row in rows
+            },
+        },
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `fairseq-kd table`."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="JSON of fairseq-kd evaluate; their order is the rows'"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for table.md, table.json and table.png")
+    parser.add_argument("--baseline", metavar="NAME", help="row that the others are compared with")
+    parser.add_argument("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
+    parser.add_argument("--title", default="Scores", help="heading (default: %(default)s)")
+    parser.add_argument("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the three files, each whole or not at all, and print the Markdown.
+
+    Raises:
+        UserError: as :func:`group_runs` and :func:`build_table`, or an --output that is a file.
+    """
+    folder = Path(options.output)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: is a file; give a folder")
+    table = build_table(group_runs(options.files), options)
+    text = markdown(table)
+    write_plot(table, folder / "table.png")
+    with whole_file(folder / "table.md") as handle:
+        handle.write(text)
+    write_json(folder / "table.json", table)
+    print(text, end="")

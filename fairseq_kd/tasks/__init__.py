@@ -1,0 +1,3 @@
+"""Tasks."""
+
+from fairseq_kd.tasks import translation_kd  # noqa: F401

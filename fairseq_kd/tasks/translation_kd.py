@@ -1,0 +1,91 @@
+"""Task ``translation_kd``: stock ``translation`` with a frozen teacher at hand."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq.data import FairseqDataset
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from torch import nn
+
+from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.errors import UserError
+from fairseq_kd.teacher import Teacher, load_teacher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TranslationKDConfig(TranslationConfig):
+    """Stock translation's options and the teacher's."""
+
+    teacher_path: Optional[str] = field(  # noqa: UP045 (fairseq reads the annotation)
+        default=None,
+        metadata={"help": "the teacher's checkpoint; several joined by ':' count as the mean of their probabilities"},
+    )
+    teacher_data: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "folder with the teacher's dict.*.txt (default: beside the checkpoint, else the recorded data-bin)"
+        },
+    )
+    assume_same_dictionary: bool = field(
+        default=False, metadata={"help": "do not compare the teacher's dictionaries with the student's"}
+    )
+    teacher_fp16: bool = field(
+        default=False, metadata={"help": "keep the teacher in float16 (GPU; default: the student's dtype)"}
+    )
+
+
+@register_task("translation_kd", dataclass=TranslationKDConfig)
+class TranslationKDTask(TranslationTask):
+    """Trains, validates and generates as ``translation`` does; criterions ask it for the teacher.
+
+    The teacher is loaded when first asked for, so that a student's checkpoint generates where no teacher exists.
+    """
+
+    cfg: TranslationKDConfig
+    _teacher: Teacher | None = None
+    _missed = False
+
+    def teacher(self, student: nn.Module) -> Teacher | None:
+        """The teacher, on the device and in the dtype of ``student``.
+
+        None only outside of training and where its file is not there: a student can be validated without it.
+
+        Raises:
+            UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
+        """
+        if self._teacher is None:
+            paths = split_paths(self.cfg.teacher_path or "")
+            if not student.training and not all(Path(path).exists() for path in paths):
+                if not self._missed:
+                    logger.warning(
+                        "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
+                    )
+                self._missed = True
+                return None
+            if not paths:
+                raise UserError("this criterion learns from a teacher: give its checkpoint with --teacher-path CKPT")
+            cfg = self.cfg
+            self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, cfg.teacher_fp16)
+        self._teacher.follow(student)
+        return self._teacher
+
+    def get_batch_iterator(
+        self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any
+    ) -> EpochBatchIterator:
+        """Stock batches, but the same ones in a resumed run as in an unbroken one.
+
+        fairseq draws the batches once and keeps them over all epochs, from a seed to which it adds the epoch in which
+        the process began. Here that is always epoch 1; the order of the batches still changes from epoch to epoch.
+        """
+        kept = self.dataset_to_epoch_iter.get(dataset)
+        iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
+        if iterator is not kept:
+            iterator.epoch = epoch
+            dataset.set_epoch(epoch)
+        return iterator

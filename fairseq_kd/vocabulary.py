@@ -1,0 +1,79 @@
+"""Which symbols a checkpoint was trained with, and whether they are the data's."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fairseq.data import Dictionary
+from fairseq.tasks.translation import TranslationTask
+from omegaconf import DictConfig
+
+from fairseq_kd.data.databin import read_dictionary
+from fairseq_kd.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def language_pair(path: str, config: DictConfig, task: TranslationTask, role: str) -> tuple[str, str]:
+    """The languages a checkpoint recorded; where it recorded none, the task's.
+
+    Raises:
+        UserError: it translates the other way round.
+    """
+    own = (task.cfg.source_lang, task.cfg.target_lang)
+    recorded = (config.task.get("source_lang") or own[0], config.task.get("target_lang") or own[1])
+    if recorded == own[::-1] and recorded != own:
+        raise UserError(
+            f"{role} {path}: translates {'-'.join(recorded)}, the data is {'-'.join(own)}; "
+            f"give a {role} of the data's direction"
+        )
+    if recorded != own:
+        logger.warning("%s %s was trained on %s, the data is %s", role, path, "-".join(recorded), "-".join(own))
+    return recorded
+
+
+def check_vocabulary(
+    path: str, state: dict[str, Any], task: TranslationTask, role: str, data: str | None = None
+) -> str | None:
+    """Compare the dictionaries of the checkpoint ``path`` with those of ``task``, symbol by symbol.
+
+    A fairseq checkpoint holds no dictionary. It is looked for in ``data``, else beside the checkpoint, else in the
+    folder that the checkpoint recorded.
+
+    Returns:
+        None if they are the same, or where none was found, the places looked at, in words.
+
+    Raises:
+        UserError: they differ, or the checkpoint translates the other way round.
+    """
+    config = state["cfg"]
+    names = [f"dict.{language}.txt" for language in language_pair(path, config, task, role)]
+    recorded = str(config.task.get("data") or "").split(":")[0]
+    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
+    folder = next((f for f in folders if all(Path(f, name).is_file() for name in names)), None)
+    if folder is None:
+        return f"{' and '.join(names)} not found in {' or '.join(folders)}"
+    own = (("source", task.source_dictionary), ("target", task.target_dictionary))
+    for name, (side, dictionary) in zip(names, own, strict=True):
+        difference = first_difference(read_dictionary(Path(folder, name)), dictionary)
+        if difference:
+            raise UserError(
+                f"{role} {path}: its {side} vocabulary ({Path(folder, name)}) is not the data's: {difference}; "
+                f"binarise the data with the {role}'s dictionaries (fairseq-preprocess --srcdict --tgtdict)"
+            )
+    return None
+
+
+def first_difference(theirs: Dictionary, own: Dictionary) -> str | None:
+    """Where two dictionaries part, in words, or None where they are the same symbol by symbol.
+
+    Lengths prove nothing: fairseq pads dictionaries to multiples of 8, and equal ones can be in another order.
+    """
+    sizes = f"{len(theirs)} symbols against {len(own)}"
+    for index, (their_symbol, own_symbol) in enumerate(zip(theirs.symbols, own.symbols, strict=False)):
+        if their_symbol != own_symbol:
+            return f"{sizes}, the first that differs is number {index}, {their_symbol!r} against {own_symbol!r}"
+    if len(theirs) != len(own):
+        extra = max(theirs, own, key=len).symbols[min(len(theirs), len(own))]
+        return f"{sizes}, the first that only one side has is {extra!r}"
+    return None
