@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Let a teacher translate the training rows of its data-bin, and make a data-bin of the result for students.
+# Run again, it skips what is done and goes on where it was interrupted.
+#
+#   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N] [options]
+#
+# --shards N runs N decodes side by side on this machine; all other options go to `fairseq-kd decode` (--beam, --nbest,
+# --max-len-a, --max-len-b, --max-tokens, ...). DIR gets train.SRC, train.TGT, their signature.json and data-bin/,
+# which appears only when it is whole: train is the distilled text, the other splits are DATABIN's own, and so are the
+# dictionaries.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ $# -gt 0 ]] || usage 1
+
+model='' data='' output='' shards=1 options=()
+while (($#)); do
+  case $1 in
+    -h | --help) usage ;;
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    --shard | --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
+    --model | --data | --output | --shards)
+      (($# > 1)) || die "$1 needs a value"
+      declare "${1#--}=$2"
+      shift 2
+      ;;
+    *)
+      options+=("$1")
+      shift
+      ;;
+  esac
+done
+[[ -n $model && -n $data && -n $output ]] || die "give --model, --data and --output; see --help"
+[[ $shards =~ ^[1-9][0-9]*$ ]] || die "--shards $shards: give a whole number from 1"
+
+decode=(fairseq-kd decode --model "$model" --data "$data" --subset train --output "$output" "${options[@]}")
+
+# The first shard shows its progress, each of the others writes to a log of its own.
+decode_in_shards() {
+  local shard pids=() threads=$((${OMP_NUM_THREADS:-$(nproc)} / shards))
+  # Two processes that each spin on both cores are four times slower than on one each.
+  export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+  export MKL_NUM_THREADS=$OMP_NUM_THREADS
+  mkdir -p "$output/logs"
+  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+  for ((shard = 1; shard < shards; shard++)); do
+    "${decode[@]}" --shards "$shards" --shard "$shard" 2>"$output/logs/shard-$shard.log" &
+    pids[shard]=$!
+  done
+  "${decode[@]}" --shards "$shards" --shard 0
+  for ((shard = 1; shard < shards; shard++)); do
+    wait "${pids[shard]}" || die "shard $shard failed: $(tail -n 1 "$output/logs/shard-$shard.log")"
+  done
+  trap - EXIT
+  fairseq-kd merge "$output"
+}
+
+# Rows of one side of the split train of a data-bin: fairseq's .idx starts with 9 bytes of name, 8 of version and 1 of
+# type; then comes their number in 8 bytes.
+count_rows() {
+  od -An -j18 -N8 -t u8 "$1/train.$source-$target.$2.idx" 2>/dev/null | tr -d ' ' || true
+}
+
+binarise() {
+  local new=$output/data-bin.tmp language file found
+  rm -rf "$new"
+  mkdir "$new"
+  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$output/train" --destdir "$new" \
+    --srcdict "$data/dict.$source.txt" --tgtdict "$data/dict.$target.txt" --workers "$(nproc)" \
+    >"$output/preprocess.log" 2>&1 ||
+    die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
+  for language in "$source" "$target"; do
+    found=$(count_rows "$new" "$language")
+    [[ $found == "$rows" ]] || die "$new has ${found:-no} rows of $language, the gold data has $rows; run again"
+  done
+  for file in "$data"/*."$source-$target".*; do
+    [[ ${file##*/} == train* ]] || cp "$file" "$new"
+  done
+  cp "$output/signature.json" "$new"
+  rm -rf "$output/data-bin"
+  mv "$new" "$output/data-bin"
+}
+
+if ((shards == 1)); then
+  "${decode[@]}"
+else
+  decode_in_shards
+fi
+
+read -r source target < <(python -c 'import json, sys
+made = json.load(open(sys.argv[1]))
+print(made["source"], made["target"])' "$output/signature.json")
+rows=$(count_rows "$data" "$source")
+for language in "$source" "$target"; do
+  lines=$(wc -l <"$output/train.$language")
+  ((lines == rows)) || die "$output/train.$language has $lines lines, the gold data has $rows rows; delete $output"
+done
+
+# The data-bin carries the signature of the text it was made from.
+if ! cmp -s "$output/signature.json" "$output/data-bin/signature.json"; then
+  binarise
+fi
+say "$output/train.$source, $output/train.$target: $rows rows"
+say "$output/data-bin: ready; train is distilled, the other splits and the dictionaries are those of $data"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Multi30k, task 1 (29,000 / 1,014 / 1,000 captions), as plain text. Run again, it does nothing once done.
+#
+#   bash scripts/get_multi30k.sh OUTPUT_DIR [--source-lang en] [--target-lang de]
+#
+# Makes OUTPUT_DIR/{train,valid,test}.{en,de}. The text comes from the folder $MULTI30K_DIR (train.en.gz or train.en,
+# val.*, test_2016_flickr.*), else from ../shared/data/multi30k beside the repository, else from the public repository
+# multi30k/dataset on GitHub. Languages: en, de, fr.
+# For non-commercial research; cite Elliott et al. 2016 (Multi30K) and, for French, Elliott et al. 2017.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+output= source=en target=de
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    -h | --help) usage ;;
+    --source-lang) source=${2-} && shift ;;
+    --target-lang) target=${2-} && shift ;;
+    -*) die "unknown option $1; see --help" ;;
+    *) output=$1 ;;
+  esac
+  shift || die "an option lacks its value; see --help"
+done
+[[ -n $output ]] || usage 1
+for language in "$source" "$target"; do
+  [[ $language =~ ^(en|de|fr)$ ]] || die "no language '$language' in Multi30k task 1; take two of en, de, fr"
+done
+
+url=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
+folder=${MULTI30K_DIR-}
+if [[ -z $folder && -d $root/../shared/data/multi30k ]]; then folder=$root/../shared/data/multi30k; fi
+[[ -z $folder || -d $folder ]] || die "MULTI30K_DIR=$folder is no folder"
+
+mkdir -p "$output"
+work=$(mktemp -d "$output/multi30k.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# fetch NAME FILE: the text of NAME (as train.en), unpacked, to FILE
+fetch() {
+  if [[ -z $folder ]]; then
+    command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as MULTI30K_DIR"
+    curl -sSfL --retry 3 --connect-timeout 20 -o "$2.gz" "$url/$1.gz" 2>"$work/reason" ||
+      die "cannot download $url/$1.gz ($(tail -n 1 "$work/reason")); give the text's folder as MULTI30K_DIR"
+    gzip -dc "$2.gz" >"$2" 2>/dev/null || die "$url/$1.gz is no sound gzip file"
+  elif [[ -f $folder/$1.gz ]]; then
+    gzip -dc "$folder/$1.gz" >"$2" 2>/dev/null || die "$folder/$1.gz is no sound gzip file"
+  elif [[ -f $folder/$1 ]]; then
+    cat "$folder/$1" >"$2"
+  else
+    die "neither $1.gz nor $1 in $folder"
+  fi
+}
+
+for language in "$source" "$target"; do
+  for split in "train train 29000" "valid val 1014" "test test_2016_flickr 1000"; do
+    read -r name stem rows <<<"$split"
+    file=$name.$language
+    if [[ -f $output/$file && $(wc -l <"$output/$file") == "$rows" ]]; then continue; fi
+    fetch "$stem.$language" "$work/$file"
+    found=$(wc -l <"$work/$file")
+    [[ $found == "$rows" ]] || die "$stem.$language has $found lines instead of $rows (from ${folder:-$url})"
+    mv "$work/$file" "$output/$file"
+    say "$output/$file: $rows lines"
+  done
+done

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# From raw parallel text to a data-bin that fairseq-train reads. Run again, it does nothing once done.
+#
+#   bash scripts/prepare_data.sh --source-lang S --target-lang T --train PREFIX --valid PREFIX --test PREFIX
+#     (--vocab-size N | --spm-model FILE) --output DIR
+#
+# The options are those of `fairseq-kd prepare`, which makes the subwords and one dictionary for both languages in DIR.
+# fairseq-preprocess then makes DIR/data-bin, which appears only when it is whole: it has a row for every row of
+# subwords. DIR/data-bin/arguments keeps what it was made with; other arguments for the same DIR are refused.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ $# -gt 0 ]] || usage 1
+
+output= source= target= prefixes=()
+words=("$@")
+for ((i = 0; i < $#; i++)); do
+  case ${words[i]} in
+    -h | --help) usage ;;
+    --train | --valid | --test) prefixes+=("${words[i + 1]-}") ;;
+    --train=* | --valid=* | --test=*) prefixes+=("${words[i]#*=}") ;;
+    --output) output=${words[i + 1]-} ;;
+    --source-lang) source=${words[i + 1]-} ;;
+    --target-lang) target=${words[i + 1]-} ;;
+    --output=*) output=${words[i]#*=} ;;
+    --source-lang=*) source=${words[i]#*=} ;;
+    --target-lang=*) target=${words[i]#*=} ;;
+  esac
+done
+[[ -n $output && -n $source && -n $target ]] || die "give --output, --source-lang and --target-lang; see --help"
+
+# With the text's checksums: the same names with other text are another data-bin.
+arguments=$(
+  printf '%q ' "$@"
+  for prefix in "${prefixes[@]}"; do
+    { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
+  done | tr '\n' ' '
+)
+if [[ -d $output/data-bin ]]; then
+  [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == "$arguments" ]] ||
+    die "$output was prepared with other arguments or text (see $output/data-bin/arguments); remove the folder or take another"
+  say "$output/data-bin: done before"
+  exit 0
+fi
+
+fairseq-kd prepare "$@"
+new=$output/data-bin.tmp
+rm -rf "$new"
+mkdir "$new"
+# --joined-dictionary takes --srcdict alone for both sides.
+if ! fairseq-preprocess --source-lang "$source" --target-lang "$target" \
+  --trainpref "$output/subword/train" --validpref "$output/subword/valid" --testpref "$output/subword/test" \
+  --srcdict "$output/dict.txt" --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1; then
+  die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
+fi
+for split in train valid test; do
+  for language in "$source" "$target"; do
+    wanted=$(wc -l <"$output/subword/$split.$language")
+    index=$new/$split.$source-$target.$language.idx
+    # fairseq's .idx: 9 bytes of name, 8 of version, 1 of type, then the number of rows in 8 bytes.
+    found=$(od -An -j18 -N8 -t u8 "$index" 2>/dev/null | tr -d ' ') || true
+    [[ $found == "$wanted" ]] || die "$index has ${found:-no} rows, $output/subword/$split.$language has $wanted; run again"
+  done
+done
+echo "$arguments" >"$new/arguments"
+mv "$new" "$output/data-bin"
+say "$output/data-bin: ready"

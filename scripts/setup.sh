@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Make .venv with everything the project needs. Run again, it takes a second: it skips what is done.
+#
+#   bash scripts/setup.sh
+#
+# Uses $PYTHON, else python3 (3.11 or 3.12). A torch that this Python already has is kept and used; else torch 2.13
+# is installed. On Python 3.11 fairseq is compiled, which takes about three minutes and a C++ compiler.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage
+cd "$root"
+
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null || die "no $python found; install Python 3.11 or 3.12, or name one with PYTHON=…"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || die "$python does not run; name another with PYTHON=…"
+case $version in
+  3.11 | 3.12) ;;
+  *) die "$python is Python $version; fairseq runs here on 3.11 and 3.12 only: name one with PYTHON=…" ;;
+esac
+
+stamp=.venv/.setup-done
+wanted=$(cat setup.py scripts/setup.sh | cksum)
+if [[ -f $stamp && $(cat "$stamp") == "$wanted" && -x .venv/bin/fairseq-kd ]]; then
+  exit 0
+fi
+
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  "$python" -m venv --clear .venv || die "cannot make .venv with $python; on Debian install python$version-venv"
+  # The folder that holds the torch $python already has, be it the system's, a conda environment's or another venv's.
+  if has=$("$python" -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null); then
+    "$python" -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 4))' ||
+      die "the torch of $python is older than 2.4, which cannot read checkpoints safely; update it or name another with PYTHON=…"
+    say "using the torch in $has"
+    echo "$has" >".venv/lib/python$version/site-packages/torch-of-the-environment.pth"
+  fi
+fi
+if [[ $version == 3.11 ]]; then
+  command -v c++ >/dev/null || die "no C++ compiler found, which fairseq on Python 3.11 needs; install g++ or use Python 3.12"
+fi
+
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$1" -qq "${@:2}"; }
+say "installing what the build needs (1/4)"
+pip install --upgrade pip "setuptools<81" wheel "cython>=3" "numpy>=1.26"
+if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+  say "installing torch (2/4)"
+  pip install torch==2.13.0
+fi
+# Nothing that follows may replace the torch that is there.
+kept=$(mktemp)
+trap 'rm -f "$kept"' EXIT
+.venv/bin/python -c 'import torch; print("torch==" + torch.__version__)' >"$kept"
+say "installing fairseq (3/4; compiled on Python 3.11: about three minutes)"
+pip install --no-build-isolation -c "$kept" fairseq-fixed==0.12.3.1
+say "installing fairseq_kd and its tools (4/4)"
+pip install --no-build-isolation -c "$kept" -e '.[workflow,test]'
+# What the environment of the kept torch has too was not installed again, and has its commands elsewhere.
+for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy; do
+  [[ -x .venv/bin/${pair%%:*} ]] || pip install --no-build-isolation --ignore-installed --no-deps "${pair#*:}"
+done
+.venv/bin/python -c 'import fairseq_kd' || die "the installation does not import; see the message above"
+echo "$wanted" >"$stamp"
+say "done: .venv holds $(.venv/bin/python -c 'import torch, fairseq; print(f"torch {torch.__version__}, fairseq {fairseq.__version__}")' 2>/dev/null | tail -n 1)"
