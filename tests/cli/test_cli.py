@@ -1,0 +1,237 @@
+"""`fairseq-kd`: help, one line for every mistake, and a README that names only what exists."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq import options as fairseq_options
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+from fairseq_kd import cli
+from fairseq_kd.errors import UserError
+from tests.conftest import ROOT, run_command
+
+Refuse = Callable[..., str]
+
+
+def module_command(*words: str | Path):
+    """`python -m fairseq_kd.cli` in a process of its own."""
+    return run_command("python", "-m", "fairseq_kd.cli", *words, check=False)
+
+
+@pytest.fixture
+def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Run a verb in this process; the one line with which it refuses."""
+
+    def run(*words: str | Path) -> str:
+        with pytest.raises(UserError) as caught:
+            cli.main([str(word) for word in words])
+        line = str(caught.value)
+        assert line.startswith("fairseq_kd: error: ") and "\n" not in line
+        assert capsys.readouterr().out == ""
+        return line
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A file that looks like a checkpoint for as long as nobody builds its model."""
+    torch.save({"model": {}, "args": None, "cfg": {"model": {}}}, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+@pytest.fixture
+def data_bin(tmp_path: Path) -> Path:
+    """Dictionaries, and a split train whose files are damaged."""
+    folder = tmp_path / "data-bin"
+    folder.mkdir()
+    for language in ("src", "tgt"):
+        (folder / f"dict.{language}.txt").write_text("a 1\n")
+        for ending in ("idx", "bin"):
+            (folder / f"train.src-tgt.{language}.{ending}").touch()
+    return folder
+
+
+def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of([], capsys)
+    for verb in cli.VERBS:
+        assert re.search(rf"^ +{verb}\b", text, re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of([verb], capsys)
+    assert f"usage: fairseq-kd {verb}" in text
+    assert cli.VERBS[verb][1][1:] in " ".join(text.split())
+
+
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    listed = module_command("--help")
+    assert listed.returncode == 0 and all(verb in listed.stdout for verb in cli.VERBS)
+    refused = module_command("merge", tmp_path)
+    assert refused.returncode == 1 and refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("fairseq_kd: error: ") and str(tmp_path) in line
+
+
+@pytest.mark.parametrize("words", [[], ["no-such-verb"], ["decode"], ["table"], ["user-dir", "--no-such-option"]])
+def test_wrong_usage_has_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert re.match(r"fairseq-kd.*: error: ", capsys.readouterr().err.splitlines()[-1])
+
+
+def test_synthetic_without_rows(tmp_path: Path, refuse: Refuse) -> None:
+    assert "--train 0" in refuse("synthetic", "--output", tmp_path / "out", "--train", 0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_of_missing_text(tmp_path: Path, refuse: Refuse) -> None:
+    splits = [word for split in ("train", "valid", "test") for word in (f"--{split}", tmp_path / split)]
+    languages = ["--source-lang", "src", "--target-lang", "tgt", "--vocab-size", 10]
+    line = refuse("prepare", *languages, *splits, "--output", tmp_path / "out")
+    assert f"{tmp_path}/train.src: no such file" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["decode", "evaluate"])
+def test_a_missing_or_damaged_data_bin(verb: str, model: Path, data_bin: Path, tmp_path: Path, refuse: Refuse) -> None:
+    def refused(data: Path, subset: str) -> str:
+        return refuse(verb, "--model", model, "--data", data, "--subset", subset, "--output", tmp_path / "out")
+
+    assert f"data-bin {tmp_path}/none: no such folder" in refused(tmp_path / "none", "train")
+    (tmp_path / "empty").mkdir()
+    assert f"data-bin {tmp_path}/empty: no file named like" in refused(tmp_path / "empty", "train")
+    assert "no subset 'nope' for src-tgt; it has: train" in refused(data_bin, "nope")
+    assert "'train' cannot be read" in refused(data_bin, "train")
+    (data_bin / "dict.tgt.txt").unlink()
+    assert f"dictionary {data_bin}/dict.tgt.txt: no such file" in refused(data_bin, "train")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_or_damaged_model(tiny_corpus: Path, tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 and no more")
+    for verb in ("decode", "evaluate"):
+        words = [verb, "--data", tiny_corpus, "--subset", "test", "--output", tmp_path / "out", "--model"]
+        assert f"model {tmp_path}/none.pt: no such file" in refuse(*words, tmp_path / "none.pt")
+        assert f"model {tmp_path}/broken.pt: cut short" in refuse(*words, tmp_path / "broken.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_merge_of_what_no_decode_wrote(tmp_path: Path, refuse: Refuse) -> None:
+    assert "give the --output of fairseq-kd decode" in refuse("merge", tmp_path)
+    (tmp_path / "file").touch()
+    for name in ("none", "file"):
+        assert str(tmp_path / name) in refuse("merge", tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"beams": {}}', "\0\udcff"])
+def test_table_of_what_evaluate_did_not_write(content: str, tmp_path: Path, refuse: Refuse) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(content, errors="surrogateescape")
+    assert f"{path}: no result of fairseq-kd evaluate" in refuse("table", path, "--output", tmp_path / "out")
+    for bad in (tmp_path / "none.json", tmp_path):
+        assert f"{bad}: cannot be read" in refuse("table", bad, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_cannot_be_made(place: str, tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "file").touch()
+    rows = ["--train", 5, "--valid", 5, "--test", 5]
+    assert str(tmp_path / "file") in refuse("synthetic", "--output", tmp_path / place, *rows)
+    cli.main(["synthetic", "--output", str(tmp_path / "text"), "--train", "50", "--valid", "5", "--test", "5"])
+    splits = [word for split in ("train", "valid", "test") for word in (f"--{split}", tmp_path / "text" / split)]
+    languages = ["--source-lang", "src", "--target-lang", "tgt", "--vocab-size", 60]
+    assert str(tmp_path / "file") in refuse("prepare", *languages, *splits, "--output", tmp_path / place)
+
+
+def test_last_checkpoint_of_an_empty_folder_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["last-checkpoint", str(tmp_path)])
+    assert capsys.readouterr().out == ""
+
+
+def test_user_dir_is_the_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["user-dir"])
+    assert Path(capsys.readouterr().out.strip()) == ROOT / "fairseq_kd"
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+# up to where the shell begins another command or a comment
+CALL = re.compile(r"(?<![\w/-])fairseq-kd +([a-z][\w-]*)([^|;&)`#]*)")
+
+
+def code_lines(text: str) -> list[list[str]]:
+    """The code on each line of a Markdown text: a fenced line (joined where it ends in a backslash), or its `spans`."""
+    lines, fenced = [], False
+    for line in re.sub(r"\\\n *", "", text).splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        else:
+            lines.append([line] if fenced else re.findall(r"`([^`]+)`", line))
+    return lines
+
+
+def unknown(text: str, flags_of: Callable[[str], set[str]], others: set[str]) -> list[str]:
+    """What a text says of `fairseq-kd` and is not so.
+
+    A call's options must be its verb's. An option alone in a span may be any of the line's verbs' or of ``others``.
+    """
+    wrong = []
+    for spans in code_lines(text):
+        calls = [call for span in spans for call in CALL.findall(span)]
+        wrong += [verb for verb, _ in calls if verb not in cli.VERBS]
+        known = {verb: flags_of(verb) for verb, _ in calls if verb in cli.VERBS}
+        wrong += [
+            f"{verb} {flag}"
+            for verb, rest in calls
+            for flag in FLAG.findall(rest)
+            if flag not in known.get(verb, {flag})
+        ]
+        alone = {span.split()[0] for span in spans if span.startswith("--")} if known else set()
+        wrong += sorted(alone - others - {"--help"} - set[str]().union(*known.values()))
+    return wrong
+
+
+def test_what_a_text_gets_wrong_is_found() -> None:
+    text = """
+`fairseq-kd decode --beam 5` takes `--model` and `--wrong-1`, `fairseq-train` takes `--arch`
+```bash
+fairseq-train x --user-dir "$(fairseq-kd user-dir)" --arch y   # fairseq-kd decode | --not-this
+fairseq-kd decode --model m \\
+    --wrong-2 3 | tee --not-that
+cd fairseq-kd && ls --all
+fairseq-kd nonsense
+```
+`--not-here-either`
+"""
+    flags = {"decode": {"--beam", "--model"}, "user-dir": set[str]()}
+    found = unknown(text, flags.__getitem__, {"--arch"})
+    assert found == ["--wrong-1", "decode --wrong-2", "nonsense"]
+
+
+def test_the_readme_names_only_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    @cache
+    def flags_of(verb: str) -> set[str]:
+        return set(FLAG.findall(help_of([verb], capsys)))
+
+    training = set(FLAG.findall(fairseq_options.get_training_parser().format_help()))
+    for config in (*TASK_DATACLASS_REGISTRY.values(), *CRITERION_DATACLASS_REGISTRY.values()):
+        training |= {f"--{field.name.replace('_', '-')}" for field in fields(config)}
+    assert {"--user-dir", "--teacher-path", "--kd-alpha"} <= training
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert unknown(text, flags_of, training) == []

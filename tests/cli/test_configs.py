@@ -1,0 +1,124 @@
+"""Each YAML in configs/: what the workflow reads is there, fairseq takes its options, and a dry run plans its jobs."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fairseq import options as fairseq_options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from fairseq_kd import cli
+from fairseq_kd.corpus import decode
+from fairseq_kd.evaluate import evaluate
+from tests.conftest import ROOT, run_command
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SNAKEFILE = ROOT / "scripts" / "Snakefile"
+TEACHER = "teacher/checkpoint_best.pt"
+DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin"}
+
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def parse_training(options: str) -> argparse.Namespace:
+    """What fairseq-train reads from a config's options; it exits where it knows one not."""
+    words = [
+        "data-bin",
+        "--user-dir",
+        str(ROOT / "fairseq_kd"),
+        "--save-dir",
+        "x",
+        "--seed",
+        "1",
+        *shlex.split(options),
+    ]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    convert_namespace_to_omegaconf(arguments)
+    return arguments
+
+
+def test_there_are_configs() -> None:
+    assert {"quickstart", "multi30k"} <= {path.stem for path in CONFIGS}
+    names = [read(path)["name"] for path in CONFIGS]
+    assert len(set(names)) == len(names)
+
+
+@every_config
+def test_the_keys_are_those_that_are_read(path: Path) -> None:
+    config = read(path)
+    read_by_workflow = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
+    # scripts/quickstart.sh reads the name
+    assert set(config) == read_by_workflow | {"name"}
+    assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
+    assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
+    for key, row in config["rows"].items():
+        assert re.fullmatch(r"[a-z]\w*", key) and set(row) == {"name", "data", "options"}
+        assert row["data"] in DATA
+    names = [row["name"] for row in config["rows"].values()]
+    assert len({*names, "Teacher"}) == len(names) + 1
+    assert config["baseline"] in names
+
+
+@every_config
+def test_the_header_names_the_command(path: Path) -> None:
+    header = re.match(r"(?:#.*\n)+", path.read_text(encoding="utf-8"))
+    command = ["bash", "scripts/quickstart.sh", *([] if path.stem == "quickstart" else [path.stem])]
+    assert header and command in [line.split()[1 : 1 + len(command)] for line in header[0].splitlines()]
+
+
+@every_config
+def test_fairseq_takes_the_options(path: Path) -> None:
+    config = read(path)
+    teacher = parse_training(f"{config['training']} {config['teacher']}")
+    assert teacher.criterion != "token_kd" and teacher.teacher_path is None
+    for key, row in config["rows"].items():
+        student = parse_training(f"{config['training']} {config['student']} {row['options']}")
+        assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
+        learns = student.criterion == "token_kd"
+        assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if learns else (None, None)), (
+            key
+        )
+
+
+@every_config
+def test_the_verbs_take_their_options(path: Path) -> None:
+    config = read(path)
+    for verb, beams in ((decode, "5"), (evaluate, config["beams"])):
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        options = f"--model m --data d --output o --beam {beams} {config['decoding']}"
+        parser.parse_args(shlex.split(options))
+
+
+@every_config
+def test_the_raw_text_comes_from_a_command_that_exists(path: Path) -> None:
+    command, what, *_ = shlex.split(read(path)["raw"].format(scripts=ROOT / "scripts", output="raw"))
+    assert (command == "fairseq-kd" and what in cli.VERBS) or (command == "bash" and Path(what).is_file())
+
+
+@every_config
+def test_a_dry_run_plans_every_student(path: Path, tmp_path: Path) -> None:
+    config = read(path)
+    words = ["--snakefile", SNAKEFILE, "--configfile", path, "--directory", tmp_path, "--cores", "2"]
+    done = run_command("snakemake", "-n", "-p", *words)
+    planned = done.stdout + done.stderr
+    jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
+    students = len(config["rows"]) * len(config["seeds"])
+    once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
+    if any(row["data"] == "distilled" for row in config["rows"].values()):
+        once["distilled"] = 1
+    many = {"student": students, "score_student": students}
+    assert jobs == {**once, **many, "total": sum(once.values()) + 2 * students}
+    for key, row in config["rows"].items():
+        for seed in config["seeds"]:
+            training = rf"train\.sh students/{key}\.{seed} {DATA[row['data']]} --seed {seed} "
+            assert len(re.findall(training, planned)) == 1
+    assert not any(path.name != ".snakemake" for path in tmp_path.iterdir())

@@ -1,0 +1,149 @@
+"""A tiny corpus and the real fairseq commands, shared by the tests."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fairseq import options as fairseq_options
+from fairseq import tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+import fairseq_kd  # noqa: F401 (registers the plugin)
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+PLUGIN = ROOT / "fairseq_kd"
+Run = Callable[..., subprocess.CompletedProcess]
+
+ARCHITECTURES = {
+    "transformer": "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 "
+    "--decoder-embed-dim 16 --encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 --encoder-attention-heads 2 "
+    "--decoder-attention-heads 2",
+    "lstm": "--arch lstm --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-hidden-size 16 "
+    "--decoder-hidden-size 16 --decoder-out-embed-dim 16",
+    "fconv": "--arch fconv --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-layers [(16,3)] "
+    "--decoder-layers [(16,3)] --decoder-out-embed-dim 16",
+    "lightconv": "--arch lightconv --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
+    "--encoder-conv-dim 16 --decoder-conv-dim 16 --encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 "
+    "--encoder-attention-heads 2 --decoder-attention-heads 2 --encoder-kernel-size-list [3] "
+    "--decoder-kernel-size-list [3] --input-dropout 0",
+}
+
+
+def run_command(*words: str | os.PathLike, check: bool = True, **options: object) -> subprocess.CompletedProcess:
+    """One of this environment's commands on one thread; its output is captured."""
+    command = [str(BIN / str(words[0])), *map(str, words[1:])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+    if check:
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def write_text(folder: Path, rows: dict[str, int], seed: int = 1) -> None:
+    """Word-for-word 'translations' with a swap, short enough that a small model learns something of them."""
+    draw = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in rows.items():
+        sources = [
+            [f"s{min(draw.randrange(20), draw.randrange(20))}" for _ in range(draw.randint(3, 9))] for _ in range(count)
+        ]
+        targets = [[word.replace("s", "t") for word in reversed(words)] for words in sources]
+        for side, lines in (("src", sources), ("tgt", targets)):
+            (folder / f"{split}.{side}").write_text("".join(" ".join(line) + "\n" for line in lines))
+
+
+def binarise(text: Path, output: Path, *options: str) -> Path:
+    """fairseq-preprocess of what :func:`write_text` wrote."""
+    prefixes = ["--trainpref", text / "train", "--validpref", text / "valid", "--testpref", text / "test"]
+    run_command("fairseq-preprocess", "-s", "src", "-t", "tgt", *prefixes, "--destdir", output, *options)
+    return output
+
+
+def train_model(
+    data: Path, save_dir: Path, *options: str, architecture: str = "transformer", check: bool = True
+) -> Path:
+    """fairseq-train on the CPU; the path of its last checkpoint. Later options win over the defaults."""
+    train_command(data, save_dir, *options, architecture=architecture, check=check)
+    return save_dir / "checkpoint_last.pt"
+
+
+def train_command(
+    data: Path, save_dir: Path, *options: str, architecture: str = "transformer", check: bool = True
+) -> subprocess.CompletedProcess:
+    """The command behind :func:`train_model`."""
+    shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --max-update 4 --log-format simple --log-interval 1"
+    shared += " --criterion label_smoothed_cross_entropy --num-workers 0 --seed 3 --no-epoch-checkpoints"
+    words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *ARCHITECTURES[architecture].split()]
+    return run_command(*words, "--save-dir", save_dir, *options, check=check)
+
+
+def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
+    """What fairseq-train builds from its options, in this process: task, model (initialised by ``seed``), criterion."""
+    words = [
+        str(data),
+        "--cpu",
+        "--optimizer",
+        "adam",
+        *ARCHITECTURES[architecture].split(),
+        "--dropout",
+        "0",
+        *options,
+    ]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    config = convert_namespace_to_omegaconf(arguments)
+    task = tasks.setup_task(config.task)
+    torch.manual_seed(seed)
+    model = task.build_model(config.model)
+    return task, model, task.build_criterion(config.criterion)
+
+
+def batch(task: Any, split: str, rows: list[int]) -> dict[str, Any]:
+    """The batch that fairseq makes of these rows."""
+    if split not in task.datasets:
+        task.load_dataset(split)
+    dataset = task.dataset(split)
+    return dataset.collater([dataset[row] for row in rows])
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text of a tiny language pair: 300, 40 and 40 rows."""
+    folder = tmp_path_factory.mktemp("text")
+    write_text(folder, {"train": 300, "valid": 40, "test": 40})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its data-bin, languages src and tgt, one dictionary for both sides."""
+    return binarise(tiny_text, tmp_path_factory.mktemp("corpus") / "data-bin", "--joined-dictionary")
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., Path]:
+    """:func:`train_model`."""
+    return train_model
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """:func:`run_command`."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Transformer trained long enough to be surer of some words than of others; its dictionaries lie beside it."""
+    folder = tmp_path_factory.mktemp("teacher")
+    path = train_model(tiny_corpus, folder, "--max-update", "60")
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(tiny_corpus / name, folder)
+    return path

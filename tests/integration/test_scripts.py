@@ -1,0 +1,62 @@
+"""scripts/train.sh: killed at any point and run again, it ends where an unbroken run ends."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.checkpoints import read_checkpoint
+from tests.conftest import ARCHITECTURES, BIN, ROOT
+
+pytestmark = pytest.mark.integration
+
+
+def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
+    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 30 --log-format simple"
+    shared += (
+        " --num-workers 0 --seed 3 --criterion label_smoothed_cross_entropy --no-epoch-checkpoints "
+        + ARCHITECTURES["transformer"]
+    )
+    return ["bash", str(ROOT / "scripts" / "train.sh"), str(save_dir), str(data), *shared.split(), *options]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    subprocess.run(train_sh(tmp_path / "unbroken", tiny_corpus), env=environment, check=True)
+    draw = random.Random(5)
+    log = tmp_path / "killed" / "train.log"
+    for started in (2, 12):
+        running = subprocess.Popen(train_sh(tmp_path / "killed", tiny_corpus), env=environment, start_new_session=True)
+        while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= started):
+            time.sleep(0.01)
+        time.sleep(draw.random() / 5)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    last = tmp_path / "killed" / "checkpoint_last.pt"
+    if last.exists():
+        last.write_bytes(last.read_bytes()[:-100])
+    subprocess.run(train_sh(tmp_path / "killed", tiny_corpus), env=environment, check=True)
+    models = [read_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("unbroken", "killed")]
+    for name, weights in models[0].items():
+        torch.testing.assert_close(models[1][name], weights, rtol=0, atol=0)
+
+    again = subprocess.run(train_sh(tmp_path / "killed", tiny_corpus), env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "done before" in again.stderr
+    other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
+    refused = subprocess.run(other, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_a_failing_training_says_why(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(train_sh(tmp_path / "x", tmp_path), env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "training failed" in done.stderr
+    assert not (tmp_path / "x" / "done").exists()

@@ -1,0 +1,34 @@
+"""A model and data of different vocabularies never meet, in any verb."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.errors import UserError
+
+
+@pytest.mark.parametrize("verb", ["decode", "evaluate"])
+def test_equal_size_in_another_order_is_refused(
+    verb: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data-bin"
+    shutil.copytree(tiny_corpus, data)
+    lines = (data / "dict.tgt.txt").read_text().splitlines(keepends=True)
+    (data / "dict.tgt.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    words = [verb, "--model", str(tiny_teacher), "--data", str(data), "--subset", "test", "--output"]
+    with pytest.raises(UserError, match=r"its target vocabulary .* the first that differs is number 4"):
+        cli.main([*words, str(tmp_path / "out" / "file")])
+    assert not (tmp_path / "out" / "file").is_file()
+
+
+@pytest.mark.parametrize("language", ["src", "tgt"])
+def test_a_data_bin_cut_short_is_refused(language: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data-bin"
+    shutil.copytree(tiny_corpus, data)
+    text = data / f"test.src-tgt.{language}.bin"
+    text.write_bytes(text.read_bytes()[:-4])
+    words = ["decode", "--model", str(tiny_teacher), "--data", str(data), "--subset", "test", "--output"]
+    with pytest.raises(UserError, match="'test' cannot be read"):
+        cli.main([*words, str(tmp_path / "out")])

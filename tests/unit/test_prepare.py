@@ -1,0 +1,131 @@
+"""Raw text to subwords: what comes back, what is dropped, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from fairseq_kd import cli
+from fairseq_kd.errors import UserError
+
+LETTERS = "abcdefgh"
+
+
+def write_raw(folder: Path, **files: bytes) -> None:
+    """Ten training rows and two of the others; ``train_de=b"…"`` replaces ``train.de``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in (("train", 10), ("valid", 2), ("test", 2)):
+        for side, first in (("en", 0), ("de", 3)):
+            text = "".join(f"the {LETTERS[: 2 + (row + first) % 6]} süß {LETTERS[row % 8]}.\n" for row in range(rows))
+            (folder / f"{split}.{side}").write_bytes(files.get(f"{split}_{side}", text.encode()))
+
+
+def prepare(raw: Path, output: Path, *options: str) -> dict:
+    """What ``fairseq-kd prepare`` reports."""
+    words = ["prepare", "--source-lang", "en", "--target-lang", "de", "--output", str(output)]
+    for split in ("train", "valid", "test"):
+        words += [f"--{split}", str(raw / split)]
+    cli.main([*words, *(options or ("--vocab-size", "20"))])
+    return json.loads((output / "prepare.json").read_text())
+
+
+def refused(raw: Path, output: Path, *options: str) -> str:
+    with pytest.raises(UserError) as error:
+        prepare(raw, output, *options)
+    assert not (output / "prepare.json").exists()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_subwords_decode_back_to_the_text(tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    counts = prepare(tmp_path, tmp_path / "out")["splits"]
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "out" / "spm.model"))
+    for split in ("train", "valid", "test"):
+        for index, side in enumerate(("en", "de")):
+            raw = (tmp_path / f"{split}.{side}").read_text().splitlines()
+            subwords = (tmp_path / "out" / "subword" / f"{split}.{side}").read_text()
+            rows = [line.split() for line in subwords.splitlines()]
+            assert [model.decode(pieces) for pieces in rows] == raw
+            assert counts[split]["tokens"][index] == sum(map(len, rows))
+            assert counts[split]["longest"][index] == max(map(len, rows))
+            assert counts[split]["rows"] == len(raw)
+
+
+def test_the_dictionary_follows_from_the_model_alone(tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    prepare(tmp_path, tmp_path / "a")
+    prepare(tmp_path, tmp_path / "b")
+    dictionary = (tmp_path / "a" / "dict.txt").read_text()
+    assert dictionary == (tmp_path / "b" / "dict.txt").read_text()
+    symbols = [line.split(" ")[0] for line in dictionary.splitlines()]
+    assert len(symbols) == len(set(symbols)) == 20 - 3
+    assert not {"<unk>", "<s>", "</s>"} & set(symbols)
+    # Another text cut with the same model has the same dictionary.
+    few = b"the\n"
+    write_raw(tmp_path / "few", train_en=few, train_de=few)
+    report = prepare(tmp_path / "few", tmp_path / "c", "--spm-model", str(tmp_path / "a" / "spm.model"))
+    assert (tmp_path / "c" / "dict.txt").read_text() == dictionary
+    assert report["splits"]["train"]["rows"] == 1
+
+
+def test_training_rows_with_an_empty_side_are_dropped_and_others_kept(tmp_path: Path) -> None:
+    rows = b"the ab\n" * 5
+    zero_width = "\u200b\n".encode()
+    write_raw(
+        tmp_path, train_en=b"\n" + rows + b"the a\n" + b"the b\n", train_de=b"gone\n" + rows + b" \t\n" + zero_width,
+        test_en=b"\nthe ab\n",
+    )  # fmt: skip
+    report = prepare(tmp_path, tmp_path / "out", "--vocab-size", "12")["splits"]
+    assert (report["train"]["rows"], report["train"]["dropped"]) == (5, 3)
+    assert (report["test"]["rows"], report["test"]["dropped"]) == (2, 0)
+    subword = tmp_path / "out" / "subword"
+    assert [(subword / f"train.{side}").read_text().count("\n") for side in ("en", "de")] == [5, 5]
+    assert (subword / "test.en").read_text().startswith("\n")
+
+
+def test_separators_other_than_newline_do_not_cut_rows_or_subwords(tmp_path: Path) -> None:
+    text = "the\u00a0ab\u2028the\x85a\rb\x0cthe\n".encode()
+    write_raw(tmp_path, train_en=text * 3, train_de=text * 3)
+    assert prepare(tmp_path, tmp_path / "out", "--vocab-size", "10")["splits"]["train"]["rows"] == 3
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "out" / "spm.model"))
+    row = (tmp_path / "out" / "subword" / "train.en").read_text().splitlines()[0]
+    assert model.decode(row.split()) == "the ab the a b the"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    (tmp_path / "valid.de").unlink()
+    assert f"{tmp_path}/valid.de: no such file" in refused(tmp_path, tmp_path / "out")
+
+
+def test_sides_of_different_length_are_refused(tmp_path: Path) -> None:
+    write_raw(tmp_path, test_de=b"one\n")
+    message = refused(tmp_path, tmp_path / "out")
+    assert "test.en has 2 lines" in message and "test.de has 1" in message
+
+
+def test_invalid_utf8_is_told_with_its_line(tmp_path: Path) -> None:
+    write_raw(tmp_path, valid_en=b"good\nb\xffd\n")
+    assert "valid.en: line 2: not UTF-8" in refused(tmp_path, tmp_path / "out")
+
+
+def test_empty_text_is_refused(tmp_path: Path) -> None:
+    write_raw(tmp_path, train_en=b"", train_de=b"")
+    assert "train.en: the file is empty" in refused(tmp_path, tmp_path / "out")
+    write_raw(tmp_path, train_en=b"the ab\n\n", train_de=b"\nthe ab\n")
+    assert "every row has an empty side" in refused(tmp_path, tmp_path / "out", "--vocab-size", "10")
+
+
+@pytest.mark.parametrize(("size", "reason"), [("5", "is smaller than"), ("5000", "too high")])
+def test_a_vocabulary_that_does_not_fit_the_text_is_refused(tmp_path: Path, size: str, reason: str) -> None:
+    write_raw(tmp_path)
+    message = refused(tmp_path, tmp_path / "out", "--vocab-size", size)
+    assert f"--vocab-size {size}: sentencepiece says: Vocabulary size {reason}" in message
+
+
+def test_a_model_that_is_missing_or_none_is_refused(tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    assert "no such file" in refused(tmp_path, tmp_path / "out", "--spm-model", str(tmp_path / "absent"))
+    assert "not a sentencepiece model" in refused(tmp_path, tmp_path / "out", "--spm-model", str(tmp_path / "train.en"))

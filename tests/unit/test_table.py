@@ -1,0 +1,162 @@
+"""The table of hand-made results: grouping, differences, notes, and what it refuses."""
+
+import json
+
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import score_text
+
+REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(30)]
+BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]
+
+
+def spoil(lines, every):
+    """``lines`` with one word changed in each ``every``-th."""
+    return [line.replace("lazy", "sleepy") if row % every == 0 else line for row, line in enumerate(lines)]
+
+
+def result(name, seed, hypotheses, **changes):
+    """What `fairseq-kd evaluate` would write, with beams 1 and 5 that answer alike."""
+    beam = {"sentences": 30, "seconds": 1.0, "sentences_per_second": 30.0, "target_tokens_per_second": 300.0}
+    beam |= score_text(hypotheses, REFERENCES) | {"hypotheses": hypotheses}
+    return {
+        "name": name,
+        "seed": seed,
+        "models": [{"path": "/secret/place/model.pt", "sha256": f"{name}{seed}"}],
+        "parameters": 1_234_567,
+        "data": "/secret/place/bin",
+        "subset": "test",
+        "languages": ["en", "de"],
+        "engine": "fairseq",
+        "decoding": {"max_len_b": 200},
+        "post_process": "sentencepiece",
+        "beams": {"1": beam, "5": beam},
+        "references": REFERENCES,
+        "versions": {"python": "3.11.0"},
+        "machine": {"processor": "Some CPU", "threads": 2},
+        "commit": None,
+        **changes,
+    }
+
+
+@pytest.fixture
+def table(tmp_path, capsys):
+    """Run `fairseq-kd table` on results; returns (what it printed, table.json's content, its folder)."""
+
+    def run(results, *options):
+        files = []
+        for number, content in enumerate(results):
+            files.append(tmp_path / f"{number}.json")
+            files[-1].write_text(json.dumps(content))
+        folder = tmp_path / "made" / "table"
+        cli.main(["table", *map(str, files), "--output", str(folder), *options])
+        return capsys.readouterr().out, json.loads((folder / "table.json").read_text()), folder
+
+    return run
+
+
+def test_rows_keep_their_order_and_seeds_are_grouped(table):
+    runs = [
+        result("z student", 1, BAD),
+        result("teacher", None, spoil(REFERENCES, 5)),
+        result("z student", 2, spoil(BAD, 2)),
+    ]
+    text, content, folder = table(runs, "--teacher", "teacher", "--title", "A title")
+    assert [row["name"] for row in content["rows"]] == ["z student", "teacher"]
+    bleu = content["rows"][0]["beams"]["5"]["bleu"]
+    values = [run["beams"]["5"]["bleu"]["score"] for run in (runs[0], runs[2])]
+    assert bleu["values"] == values and bleu["mean"] == pytest.approx(sum(values) / 2)
+    assert bleu["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert f"| z student | 1.23 | {bleu['mean']:.2f} ± {bleu['sd']:.2f} |" in text
+    assert text.startswith("# A title\n") and "Δ" not in text and "Training seeds: z student 1, 2." in text
+    assert content["rows"][1]["beams"]["5"]["bleu"]["sd"] is None
+    assert (folder / "table.md").read_text() == text
+    assert (folder / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in folder.iterdir()) == ["table.json", "table.md", "table.png"]
+
+
+def test_differences_from_the_baseline(table):
+    good = spoil(REFERENCES, 5)
+    text, content, _ = table(
+        [result("base", 1, BAD), result("good", 1, good), result("same", 1, BAD)], "--baseline", "base"
+    )
+    base, better, same = (row["beams"]["1"] for row in content["rows"])
+    assert "delta" not in base
+    assert better["delta"] == pytest.approx(better["bleu"]["mean"] - base["bleu"]["mean"]) and better["p"] < 0.01
+    assert same["delta"] == 0 and same["p"] == 1
+    assert "+0.00 (p = 1.000)" in text and "paired bootstrap (1000 resamples, seed 12345)" in text
+    assert content["signature"]["bootstrap"] == {"test": "paired bootstrap", "samples": 1000, "seed": 12345}
+
+
+def test_with_seeds_the_largest_p_is_printed(table):
+    good = spoil(REFERENCES, 5)
+    runs = [result("base", 1, BAD), result("base", 2, good), result("good", 2, good), result("good", 1, good)]
+    text, content, _ = table(runs, "--baseline", "base")
+    figures = content["rows"][1]["beams"]["5"]
+    assert figures["p_values"][0] == 1 and figures["p_values"][1] < 0.01 and figures["p"] == 1
+    assert "largest p" in text
+
+
+def test_a_single_run_is_held_against_every_seed(table):
+    runs = [result("base", 1, BAD), result("base", 2, BAD), result("teacher", None, REFERENCES)]
+    _, content, _ = table(runs, "--baseline", "base")
+    assert len(content["rows"][1]["beams"]["1"]["p_values"]) == 2
+
+
+def test_json_holds_no_text_and_no_paths(table, tmp_path):
+    config = tmp_path / "experiment.yaml"
+    config.write_text("seeds: [1]\n")
+    text, content, _ = table([result("a|b", 1, BAD)], "--config", str(config))
+    raw = json.dumps(content)
+    assert "fox" not in raw and "secret" not in raw and str(tmp_path) not in raw
+    assert content["signature"]["config"]["name"] == "experiment.yaml"
+    assert content["signature"]["models"] == {"a|b": [{"seed": 1, "sha256": ["a|b1"]}]}
+    assert "| a\\|b |" in text and "experiment.yaml" in text and "Some CPU, 2 threads" in text
+
+
+def changed_signature():
+    run = result("b", 1, BAD)
+    run["beams"]["1"]["bleu"]["signature"] = "other"
+    return run
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "message"),
+    [
+        (result("b", 1, BAD, references=BAD), [], r"1\.json: its references differ from those of .*0\.json"),
+        (result("b", 1, BAD) | {"beams": {"1": result("b", 1, BAD)["beams"]["1"]}}, [], r"1\.json: its beams differ"),
+        (changed_signature(), [], r"1\.json: scored otherwise"),
+        (result("a", 1, BAD), [], r"1\.json: a second 'a' with seed 1"),
+        (result("a", 2, BAD, parameters=5), [], r"1\.json: not of the size"),
+        (result("b", 1, BAD), ["--baseline", "c"], r"--baseline 'c': no such row; the rows are: a, b"),
+        (result("b", 1, BAD), ["--teacher", "c"], r"--teacher 'c': no such row; the rows are: a, b"),
+        (result("b", 1, BAD), ["--config", "/nowhere.yaml"], r"--config /nowhere.yaml: no such file"),
+        (result("b", 1, BAD, references=REFERENCES[1:]), [], r"1\.json: no result of fairseq-kd evaluate"),
+        ({"name": "b"}, [], r"1\.json: no result of fairseq-kd evaluate"),
+        ([1], [], r"1\.json: no result of fairseq-kd evaluate"),
+    ],
+)
+def test_what_does_not_fit_together(table, tmp_path, second, options, message):
+    with pytest.raises(UserError, match=message):
+        table([result("a", 1, BAD), second], *options)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_missing_seed_of_the_baseline(table):
+    runs = [result(name, seed, BAD) for name, seed in (("base", 1), ("base", 2), ("b", 2), ("b", 3))]
+    with pytest.raises(UserError, match="'b' has seed 3, the baseline 'base' has not"):
+        table(runs, "--baseline", "base")
+
+
+def test_files_that_are_no_results(tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(b'{"name": "\xff')
+    for path, message in (
+        (broken, "no result"),
+        (tmp_path / "none.json", "cannot be read"),
+        (tmp_path, "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            cli.main(["table", str(path), "--output", str(tmp_path / "made")])
