@@ -14,7 +14,7 @@ from fairseq_kd.checkpoints import build_models, read_checkpoint
 from fairseq_kd.data.databin import translation_task
 from fairseq_kd.distributions import log_probs
 from fairseq_kd.errors import UserError
-from fairseq_kd.vocabulary import check_vocabulary, language_pair
+from fairseq_kd.vocabulary import check_languages, check_vocabulary, recorded_languages
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def load_teacher(
         state = read_checkpoint(path, role="teacher")
         if assume_same_dictionary:
             logger.warning("--assume-same-dictionary: nothing proves that %s numbers symbols as the data does", path)
+            check_languages(path, state["cfg"], student, "teacher")
         else:
             not_found = check_vocabulary(path, state, student, "teacher", data)
             if not_found:
@@ -98,7 +99,7 @@ def load_teacher(
                     "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
                 )
         # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
-        pair = language_pair(path, state["cfg"], student, "teacher")
+        pair = recorded_languages(state["cfg"], student)
         task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
         models += build_models([path], task, role="teacher")
         logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in models[-1].parameters()):,}")

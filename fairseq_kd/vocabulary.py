@@ -14,14 +14,20 @@ from fairseq_kd.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-def language_pair(path: str, config: DictConfig, task: TranslationTask, role: str) -> tuple[str, str]:
-    """The languages a checkpoint recorded; where it recorded none, the task's.
+def recorded_languages(config: DictConfig, task: TranslationTask) -> tuple[str, str]:
+    """The source and target language a checkpoint recorded; where it recorded none, the task's."""
+    own = (task.cfg.source_lang, task.cfg.target_lang)
+    return config.task.get("source_lang") or own[0], config.task.get("target_lang") or own[1]
+
+
+def check_languages(path: str, config: DictConfig, task: TranslationTask, role: str) -> None:
+    """Warn where a checkpoint recorded other languages than the task's.
 
     Raises:
         UserError: it translates the other way round.
     """
     own = (task.cfg.source_lang, task.cfg.target_lang)
-    recorded = (config.task.get("source_lang") or own[0], config.task.get("target_lang") or own[1])
+    recorded = recorded_languages(config, task)
     if recorded == own[::-1] and recorded != own:
         raise UserError(
             f"{role} {path}: translates {'-'.join(recorded)}, the data is {'-'.join(own)}; "
@@ -29,7 +35,6 @@ def language_pair(path: str, config: DictConfig, task: TranslationTask, role: st
         )
     if recorded != own:
         logger.warning("%s %s was trained on %s, the data is %s", role, path, "-".join(recorded), "-".join(own))
-    return recorded
 
 
 def check_vocabulary(
@@ -47,7 +52,8 @@ def check_vocabulary(
         UserError: they differ, or the checkpoint translates the other way round.
     """
     config = state["cfg"]
-    names = [f"dict.{language}.txt" for language in language_pair(path, config, task, role)]
+    check_languages(path, config, task, role)
+    names = [f"dict.{language}.txt" for language in recorded_languages(config, task)]
     recorded = str(config.task.get("data") or "").split(":")[0]
     folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
     folder = next((f for f in folders if all(Path(f, name).is_file() for name in names)), None)

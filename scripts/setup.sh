@@ -24,15 +24,18 @@ if [[ -f $stamp && $(cat "$stamp") == "$wanted" && -x .venv/bin/fairseq-kd ]]; t
   exit 0
 fi
 
+# The folder that holds the torch $python already has, be it the system's, a conda environment's or another venv's.
+has=$("$python" -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null) || has=
+if [[ -n $has ]]; then
+  "$python" -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 4))' ||
+    die "the torch of $python is older than 2.4, which cannot read checkpoints safely; update it or name another with PYTHON=…"
+fi
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   "$python" -m venv --clear .venv || die "cannot make .venv with $python; on Debian install python$version-venv"
-  # The folder that holds the torch $python already has, be it the system's, a conda environment's or another venv's.
-  if has=$("$python" -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null); then
-    "$python" -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 4))' ||
-      die "the torch of $python is older than 2.4, which cannot read checkpoints safely; update it or name another with PYTHON=…"
-    say "using the torch in $has"
-    echo "$has" >".venv/lib/python$version/site-packages/torch-of-the-environment.pth"
-  fi
+fi
+if [[ -n $has ]]; then
+  say "using the torch in $has"
+  echo "$has" >".venv/lib/python$version/site-packages/torch-of-the-environment.pth"
 fi
 if [[ $version == 3.11 ]]; then
   command -v c++ >/dev/null || die "no C++ compiler found, which fairseq on Python 3.11 needs; install g++ or use Python 3.12"

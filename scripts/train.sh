@@ -66,10 +66,12 @@ if ! { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; then
   export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 fi
 
+# --data-buffer-size 0: else fairseq fills a buffer from a daemon thread, and where training ends in the middle of an
+# epoch (--max-update) the process aborts after its last checkpoint ("terminate called without an active exception").
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything; the terminal one line a validation, as it comes (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-if ! fairseq-train "$@" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
+if ! fairseq-train --data-buffer-size 0 "$@" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2; then
   tail -n 3 "$save_dir/train.log" >&2
   die "training failed; see $save_dir/train.log"

@@ -81,6 +81,7 @@ def train_command(
     """The command behind :func:`train_model`."""
     shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --max-update 4 --log-format simple --log-interval 1"
     shared += " --criterion label_smoothed_cross_entropy --num-workers 0 --seed 3 --no-epoch-checkpoints"
+    shared += " --data-buffer-size 0"  # as scripts/train.sh does, which says why
     words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *ARCHITECTURES[architecture].split()]
     return run_command(*words, "--save-dir", save_dir, *options, check=check)
 

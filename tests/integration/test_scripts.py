@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fairseq_kd.checkpoints import read_checkpoint
-from tests.conftest import ARCHITECTURES, BIN, ROOT
+from tests.conftest import ARCHITECTURES, BIN, ROOT, binarise, write_text
 
 pytestmark = pytest.mark.integration
 
@@ -54,6 +54,15 @@ def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path, environment: di
     other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
     refused = subprocess.run(other, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_training_may_end_within_an_epoch(tmp_path: Path, environment: dict[str, str]) -> None:
+    """fairseq's buffering thread, caught at work by the end of the process, would abort it."""
+    write_text(tmp_path / "text", {"train": 12000, "valid": 40, "test": 40})
+    data = binarise(tmp_path / "text", tmp_path / "data-bin", "--joined-dictionary")
+    options = ["--max-tokens", "12000", "--max-update", "1", "--disable-validation", "--no-save"]
+    subprocess.run(train_sh(tmp_path / "x", data, *options), env=environment, check=True)
+    assert (tmp_path / "x" / "done").exists()
 
 
 def test_a_failing_training_says_why(tmp_path: Path, environment: dict[str, str]) -> None:
