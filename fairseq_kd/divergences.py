@@ -4,8 +4,13 @@ Functions take log-probabilities of shape (tokens, vocabulary) in float32 or wid
 return one value per token, in nats. Gradients flow into the student's side alone.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+"""(teacher's, student's log-probabilities), both (tokens, symbols), to one value per token."""
 
 
 def cross_entropy(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
@@ -18,6 +23,12 @@ def cross_entropy(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tenso
     return -torch.where(p > 0, p * student_log_probs, 0.0).sum(dim=-1)
 
 
+def kl(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """KL(p‖q) = Σ_k p(k)·(log p(k) − log q(k)), shape (tokens,); terms with p(k) = 0 are 0."""
+    p = teacher_log_probs.exp()
+    return torch.where(p > 0, p * (teacher_log_probs - student_log_probs), 0.0).sum(dim=-1)
+
+
 def temper(log_probs: Tensor, temperature: float) -> Tensor:
     """The distribution at ``temperature``: softmax(log p / τ), as log-probabilities of the same shape.
 
@@ -28,21 +39,17 @@ def temper(log_probs: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probs / temperature, dim=-1)
 
 
-def top_k_and_tail(teacher_log_probs: Tensor, student_log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Both distributions over the teacher's ``k`` likeliest symbols and one bucket for all the rest.
+def top_k_and_tail(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` likeliest symbols, shape (tokens, k), and log-probabilities (tokens, k + 1): theirs and all the rest's.
 
-    Returns two tensors of shape (tokens, k + 1), or the arguments where ``k`` is 0 (all) or leaves out at most one
-    symbol. The buckets keep the mass, so both sides remain distributions: a divergence is still 0 at p = q, and by
-    the data-processing inequality at most the full one.
+    The last bucket keeps the rest's mass, so what is left is still a distribution: between two such a divergence is
+    0 where they are equal, and by the data-processing inequality at most the full one.
     """
-    if k == 0 or k + 1 >= teacher_log_probs.size(-1):
-        return teacher_log_probs, student_log_probs
-    best, index = teacher_log_probs.topk(k, dim=-1)
+    best, ids = log_probs.topk(k, dim=-1)
+    # log(1 − Σ best) cancels badly where the tail is small; summing the tail itself does not.
+    tail = log_probs.scatter(-1, ids, float("-inf")).logsumexp(dim=-1, keepdim=True)
+    return ids, torch.cat([best, tail], dim=-1)
 
-    def tail(log_probs: Tensor) -> Tensor:
-        # log(1 − Σ top) cancels badly where the tail is small; summing the tail itself does not.
-        return log_probs.scatter(-1, index, float("-inf")).logsumexp(dim=-1, keepdim=True)
 
-    teacher = torch.cat([best, tail(teacher_log_probs)], dim=-1)
-    student = torch.cat([student_log_probs.gather(-1, index), tail(student_log_probs)], dim=-1)
-    return teacher, student
+DIVERGENCES: dict[str, Divergence] = {"cross_entropy": cross_entropy, "kl": kl}
+"""By the names that options give them."""

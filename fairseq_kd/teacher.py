@@ -1,7 +1,6 @@
 """A frozen teacher: one checkpoint or several, never a part of the student, its criterion or its optimiser."""
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from fairseq_kd.checkpoints import build_models, read_checkpoint
 from fairseq_kd.data.databin import translation_task
-from fairseq_kd.distributions import log_probs
+from fairseq_kd.distributions import next_tokens
 from fairseq_kd.errors import UserError
+from fairseq_kd.fused import NextTokens
 from fairseq_kd.vocabulary import check_languages, check_vocabulary, recorded_languages
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ class Teacher:
 
     Args:
         models: in eval mode; several count as the mean of their probabilities.
-        half: keep them in float16 whatever the student's dtype.
+        dtype: keep them in this dtype whatever the student's; None follows the student.
     """
 
-    def __init__(self, models: Sequence[BaseFairseqModel], half: bool = False):
+    def __init__(self, models: Sequence[BaseFairseqModel], dtype: torch.dtype | None = None):
         self.models = list(models)
-        self.half = half
+        self.dtype = dtype
 
     def follow(self, student: nn.Module) -> None:
         """Move to the student's device and dtype; costs nothing where nothing has changed.
@@ -41,28 +41,24 @@ class Teacher:
             UserError: float16 asked for on a CPU.
         """
         example = next(student.parameters())
-        if self.half and example.device.type == "cpu":
+        if self.dtype == torch.float16 and example.device.type == "cpu":
             raise UserError("--teacher-fp16 needs a GPU; leave it out with --cpu")
-        dtype = torch.float16 if self.half else example.dtype
+        dtype = self.dtype or example.dtype
         for model in self.models:
             own = next(model.parameters())
             if own.device != example.device or own.dtype != dtype:
                 model.to(device=example.device, dtype=dtype)
 
-    @torch.no_grad()
-    def log_probs(self, sample: dict[str, Any], real: Tensor) -> Tensor:
-        """Log-probabilities on the batch's own target prefixes, float32, shape (real tokens, vocabulary).
+    @torch.inference_mode()
+    def next_tokens(self, sample: dict[str, Any], real: Tensor) -> list[NextTokens]:
+        """Each model's distributions on the batch's own target prefixes, over the tokens of the mask ``real``.
 
         Raises:
             UserError: the batch is longer than a teacher's positions.
         """
-        answers = []
         for model in self.models:
             self._check_length(model, sample["net_input"])
-            answers.append(log_probs(model, model(**sample["net_input"]), sample, real))
-        if len(answers) == 1:
-            return answers[0]
-        return torch.logsumexp(torch.stack(answers), dim=0) - math.log(len(answers))
+        return [next_tokens(model, sample, real) for model in self.models]
 
     @staticmethod
     def _check_length(model: BaseFairseqModel, net_input: dict[str, Tensor]) -> None:
@@ -76,7 +72,11 @@ class Teacher:
 
 
 def load_teacher(
-    paths: Sequence[str], student: TranslationTask, data: str | None, assume_same_dictionary: bool, half: bool
+    paths: Sequence[str],
+    student: TranslationTask,
+    data: str | None,
+    assume_same_dictionary: bool,
+    dtype: torch.dtype | None,
 ) -> Teacher:
     """Load and check a teacher for the students of the task ``student``.
 
@@ -102,5 +102,6 @@ def load_teacher(
         pair = recorded_languages(state["cfg"], student)
         task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
         models += build_models([path], task, role="teacher")
+        models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
         logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in models[-1].parameters()):,}")
-    return Teacher(models, half=half)
+    return Teacher(models, dtype)

@@ -4,23 +4,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairseq import utils
-from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-from fairseq.dataclass import FairseqDataclass
+from fairseq.criterions import register_criterion
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
-from omegaconf import II
 from torch import Tensor
 
-from fairseq_kd.distributions import log_probs, real_tokens
-from fairseq_kd.divergences import cross_entropy, temper, top_k_and_tail
+from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.distributions import real_tokens
 from fairseq_kd.errors import UserError
+from fairseq_kd.fused import Objective
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 
 @dataclass
-class TokenKDConfig(FairseqDataclass):
+class TokenKDConfig(FusedConfig):
     """Options of ``token_kd``."""
 
     kd_alpha: float = field(
@@ -32,12 +29,10 @@ class TokenKDConfig(FairseqDataclass):
     kd_top_k: int = field(
         default=0, metadata={"help": "keep the teacher's k likeliest symbols and one bucket for the rest (0: all)"}
     )
-    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold target's part"})
-    sentence_avg: bool = II("optimization.sentence_avg")
 
 
 @register_criterion("token_kd", dataclass=TokenKDConfig)
-class TokenKDCriterion(FairseqCriterion):
+class TokenKDCriterion(FusedCriterion):
     """L = (1−α)·NLL(gold) + α·τ²·Σ_t −Σ_k p_τ(k|y_<t, x)·log q_τ(k|y_<t, x), on gold prefixes.
 
     Kim & Rush 2016, eq. of L_WORD-KD, mixed with the NLL; τ² after Hinton et al. 2015, section 2. The label smoothing
@@ -54,9 +49,10 @@ class TokenKDCriterion(FairseqCriterion):
         kd_temperature: float,
         kd_top_k: int,
         label_smoothing: float,
+        chunk_memory: float,
         sentence_avg: bool,
     ):
-        super().__init__(task)
+        super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
         if not isinstance(task, TranslationKDTask):
             raise UserError("--criterion token_kd needs a task with a teacher: --task translation_kd")
         if not 0 <= kd_alpha <= 1:
@@ -65,57 +61,31 @@ class TokenKDCriterion(FairseqCriterion):
             raise UserError(f"--kd-temperature {kd_temperature}: give a temperature above 0")
         if kd_top_k < 0:
             raise UserError(f"--kd-top-k {kd_top_k}: give a number of symbols, or 0 for all")
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"--label-smoothing {label_smoothing}: give a share of at least 0 and below 1")
-        self.alpha = kd_alpha
-        self.temperature = kd_temperature
-        self.top_k = kd_top_k
-        self.label_smoothing = label_smoothing
-        self.sentence_avg = sentence_avg
+        self.gold_alone = Objective(label_smoothing=label_smoothing)
+        self.objective = Objective(
+            hard_weight=1 - kd_alpha,
+            label_smoothing=label_smoothing,
+            soft_weight=kd_alpha * kd_temperature**2,
+            temperature=kd_temperature,
+            top_k=kd_top_k,
+        )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the batch's real tokens (a scalar, in nats), the sample size, and what to log."""
-        net_output = model(**sample["net_input"])
-        target = model.get_targets(sample, net_output)
-        real = real_tokens(target, self.padding_idx)
-        student = log_probs(model, net_output, sample, real)
-        loss, nll_loss = label_smoothed_nll_loss(student, target[real], self.label_smoothing)
-        sample_size = target.size(0) if self.sentence_avg else sample["ntokens"]
-        log = {
-            "nll_loss": nll_loss.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": target.size(0),
-            "sample_size": sample_size,
-        }
         teacher = self.task.teacher(model)
-        if teacher is not None:
-            kd_loss, agreed = self._learn_from(teacher.log_probs(sample, real), student)
-            loss = (1 - self.alpha) * loss + self.alpha * self.temperature**2 * kd_loss
-            log |= {"kd_loss": kd_loss.data, "agreed": agreed, "kd_ntokens": sample["ntokens"]}
-        return loss, sample_size, {"loss": loss.data, **log}
-
-    def _learn_from(self, teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
-        """Soft loss and number of tokens with the same likeliest symbol, summed; both inputs (tokens, vocabulary)."""
-        agreed = teacher.argmax(dim=-1).eq(student.argmax(dim=-1)).sum()
-        pair = top_k_and_tail(temper(teacher, self.temperature), temper(student, self.temperature), self.top_k)
-        return cross_entropy(*pair).sum(), agreed
+        if teacher is None:
+            losses, sample_size, log = self.losses(model, sample, self.gold_alone)
+            return losses.loss, sample_size, log
+        answer = teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
+        losses, sample_size, log = self.losses(model, sample, self.objective, answer)
+        log |= {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": sample["ntokens"]}
+        return losses.loss, sample_size, log
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log, per token in bits as fairseq does: loss, nll_loss, kd_loss; and the agreement, a share from 0 to 1."""
-
-        def total(key: str) -> Any:
-            return sum(log.get(key, 0) for log in logging_outputs)
-
-        sample_size, tokens, kd_tokens = total("sample_size"), total("ntokens"), total("kd_ntokens")
-        metrics.log_scalar("loss", total("loss") / sample_size / math.log(2), sample_size, round=3)
-        metrics.log_scalar("nll_loss", total("nll_loss") / tokens / math.log(2), tokens, round=3)
-        if kd_tokens > 0:
-            metrics.log_scalar("kd_loss", total("kd_loss") / kd_tokens / math.log(2), kd_tokens, round=3)
-            metrics.log_scalar("agreement", total("agreed") / kd_tokens, kd_tokens, round=3)
-        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        """Every entry is a sum over tokens or sentences."""
-        return True
+        """Log also the kd_loss, per token in bits, and the agreement, a share from 0 to 1."""
+        super().reduce_metrics(logging_outputs)
+        tokens = summed(logging_outputs, "kd_ntokens")
+        if tokens > 0:
+            metrics.log_scalar("kd_loss", summed(logging_outputs, "kd_loss") / tokens / math.log(2), tokens, round=3)
+            metrics.log_scalar("agreement", summed(logging_outputs, "agreed") / tokens, tokens, round=3)

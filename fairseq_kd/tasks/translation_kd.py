@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
@@ -37,6 +38,9 @@ class TranslationKDConfig(TranslationConfig):
     )
     teacher_fp16: bool = field(
         default=False, metadata={"help": "keep the teacher in float16 (GPU; default: the student's dtype)"}
+    )
+    teacher_bf16: bool = field(
+        default=False, metadata={"help": "keep the teacher in bfloat16 (pays where the processor multiplies it)"}
     )
 
 
@@ -71,7 +75,10 @@ class TranslationKDTask(TranslationTask):
             if not paths:
                 raise UserError("this criterion learns from a teacher: give its checkpoint with --teacher-path CKPT")
             cfg = self.cfg
-            self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, cfg.teacher_fp16)
+            if cfg.teacher_fp16 and cfg.teacher_bf16:
+                raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")
+            dtype = torch.float16 if cfg.teacher_fp16 else torch.bfloat16 if cfg.teacher_bf16 else None
+            self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
         self._teacher.follow(student)
         return self._teacher
 
