@@ -13,6 +13,7 @@ VERBS = {
     "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
     "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
+    "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
     "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),

@@ -1,0 +1,161 @@
+"""`fairseq-kd benchmark`'s other half: one measurement in a process of its own, so that its memory is its own too.
+
+Run as ``python -m fairseq_kd.evaluate.measure KIND JSON``; the last line it prints is a JSON.
+"""
+
+import json
+import logging
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from fairseq import options as fairseq_options
+from fairseq import tasks
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from fairseq.data.data_utils import post_process
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
+from sacrebleu.metrics import BLEU
+from torch import Tensor
+from torch.nn import functional
+
+from fairseq_kd.corpus.engines import DecodingOptions, build_engine
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.fused import NextTokens, Objective, fused_loss
+
+ALPHA, SMOOTHING = 0.5, 0.1
+
+
+def device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def memory() -> float:
+    """The most memory this process has held so far, in MiB: the GPU's where there is one, else resident memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(step: Callable[[int], object], warm_up: int, steps: int) -> dict[str, float]:
+    """Median seconds of a step, and MiB that the steps took above what was there before."""
+    before, seconds = memory(), []
+    for number in range(warm_up + steps):
+        start = time.perf_counter()
+        step(number)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if number >= warm_up:
+            seconds.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(seconds), "memory": memory() - before}
+
+
+def measure_loss(loss: str, vocabulary: int, tokens: int, width: int, teacher_width: int) -> dict[str, float]:
+    """Forward and backward of one loss from decoder features on, the projections included."""
+    torch.manual_seed(1)
+    place = device()
+    student, teacher = (
+        (torch.randn(tokens, size, device=place), torch.randn(vocabulary, size, device=place) * size**-0.5)
+        for size in (width, teacher_width)
+    )
+    target = torch.randint(vocabulary, (tokens,), device=place)
+
+    def step(_: int) -> None:
+        own = [tensor.detach().requires_grad_() for tensor in student]
+        LOSSES[loss](own, teacher, target).backward()
+
+    return timed(step, warm_up=2, steps=5)
+
+
+def _dense_kd(student: list[Tensor], teacher: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    """The textbook: log_softmax on both sides, F.kl_div, mask, sum; and the NLL."""
+    log_q = functional.log_softmax(functional.linear(*student), dim=-1)
+    with torch.no_grad():
+        log_p = functional.log_softmax(functional.linear(*teacher), dim=-1)
+    divergence = functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
+    nll = functional.nll_loss(log_q, target, reduction="none")
+    real = target.ge(0)
+    return ((1 - ALPHA) * nll + ALPHA * divergence).masked_fill(~real, 0.0).sum()
+
+
+def _stock_ce(student: list[Tensor], _: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    log_q = functional.log_softmax(functional.linear(*student), dim=-1)
+    return label_smoothed_nll_loss(log_q, target.unsqueeze(-1), SMOOTHING)[0]
+
+
+def _fused_kd(student: list[Tensor], teacher: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    objective = Objective(hard_weight=1 - ALPHA, soft_weight=ALPHA)
+    return fused_loss(NextTokens(*student), target, objective, [NextTokens(*teacher)]).loss
+
+
+def _fused_ce(student: list[Tensor], _: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    return fused_loss(NextTokens(*student), target, Objective(label_smoothing=SMOOTHING)).loss
+
+
+LOSSES: dict[str, Callable[[list[Tensor], tuple[Tensor, Tensor], Tensor], Tensor]] = {
+    "dense_kd": _dense_kd,
+    "fused_kd": _fused_kd,
+    "stock_ce": _stock_ce,
+    "fused_ce": _fused_ce,
+}
+
+
+def measure_training(data: str, options: list[str], steps: int) -> dict[str, float]:
+    """Whole updates of fairseq's own trainer: forward, backward, clipping, optimiser."""
+    words = [data, *options, *([] if torch.cuda.is_available() else ["--cpu"])]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    config = convert_namespace_to_omegaconf(arguments)
+    before = memory()
+    torch.manual_seed(1)
+    task = tasks.setup_task(config.task)
+    model = task.build_model(config.model)
+    trainer = Trainer(config, task, model, task.build_criterion(config.criterion))
+    task.load_dataset("train")
+    batches = task.get_batch_iterator(
+        task.dataset("train"),
+        max_tokens=config.dataset.max_tokens,
+        max_positions=model.max_positions(),
+        ignore_invalid_inputs=True,
+        seed=1,
+    ).next_epoch_itr(shuffle=True)
+    samples = [next(batches) for _ in range(steps + 3)]
+    with metrics.aggregate("train"):
+        figures = timed(lambda number: trainer.train_step([samples[number]]), warm_up=3, steps=steps)
+    # All of one model's training, the teacher included, which is loaded at the first step.
+    return {**figures, "memory": memory() - before}
+
+
+def measure_decoding(model: str, data: str, rows: int, engine: str, precision: str) -> dict[str, float]:
+    """Beam search over the first rows of the training set: sentences a second, and BLEU of the subwords."""
+    task = open_databin(data, "train")
+    dataset = task.dataset("train")
+    sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
+    references = [task.target_dictionary.string(dataset.tgt[row]) for row in range(len(sources))]
+    decoder = build_engine(engine, [model], task, precision)
+    search = DecodingOptions(beam=5, max_len_a=1.2, max_len_b=10)
+    decoder.translate(sources[:64], search)
+    start = time.perf_counter()
+    found = [best[0].tokens for best in decoder.translate(sources, search)]
+    seconds = time.perf_counter() - start
+    joined = [[post_process(line, "sentencepiece") for line in lines] for lines in (found, references)]
+    return {
+        "seconds": seconds,
+        "sentences_per_second": len(sources) / seconds,
+        "bleu": BLEU().corpus_score(joined[0], [joined[1]]).score,
+    }
+
+
+KINDS: dict[str, Callable[..., dict[str, float]]] = {
+    "loss": measure_loss,
+    "training": measure_training,
+    "decoding": measure_decoding,
+}
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    print(json.dumps(KINDS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -1,0 +1,67 @@
+"""The benchmark's ratios and its measurements; its timings are nobody's test."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.evaluate import measure
+from fairseq_kd.evaluate.benchmark import Case, loss_cases, markdown, rows, write_plot
+
+CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
+ROUNDS = [
+    [{"seconds": 2.0, "memory": 100.0}, {"seconds": 3.0, "memory": 100.0}, {"seconds": 8.0, "memory": 90.0}],
+    [{"seconds": 1.0, "memory": 10.0}, {"seconds": 1.0, "memory": 10.0}, {"seconds": 2.0, "memory": 10.0}],
+    [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0}] * 3,
+]
+
+
+def table() -> dict:
+    made = list(rows(CASES, ROUNDS))
+    return {"rows": made, "rounds": 3, "teacher": "0" * 64, "versions": {"torch": "x"}, "machine": {}, "commit": None}
+
+
+def test_a_speed_is_the_median_ratio_within_a_round() -> None:
+    first, second, alone = table()["rows"]
+    assert (first["speed"], alone["speed"]) == (1.0, 1.0)
+    assert second["speed"] == 3.0 and second["speed_range"] == [2.0, 4.0]  # not the ratio of the medians, 3.0 / 1.0
+    assert second["seconds"] == 1.0 and first["memory"] == 100.0
+
+
+def test_the_table_shows_what_was_measured(tmp_path: Path) -> None:
+    text = markdown(table())
+    assert "| second | 1,000 ms | 3.00 (2.00 to 4.00) | 10 MiB |" in text
+    assert "7 sentences/s, BLEU 30.00" in text and "3 rounds" in text
+    write_plot(table(), tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 1000
+
+
+def test_every_loss_that_is_compared_is_the_same_loss() -> None:
+    """A benchmark of two different losses would say nothing."""
+    draw = torch.Generator().manual_seed(1)
+    student, teacher = (
+        (torch.randn(50, width, generator=draw), torch.randn(30, width, generator=draw)) for width in (4, 6)
+    )
+    target = torch.randint(30, (50,), generator=draw)
+    figures = {}
+    for name, loss in measure.LOSSES.items():
+        own = [tensor.clone().requires_grad_() for tensor in student]
+        value = loss(own, teacher, target)
+        value.backward()
+        figures[name] = (value.item(), own)
+    p = (teacher[0] @ teacher[1].t()).softmax(-1)
+    entropy = measure.ALPHA * torch.distributions.Categorical(p).entropy().sum().item()
+    # The textbook's F.kl_div is the KL; token_kd's soft loss is the cross-entropy: constant apart, the same gradient.
+    assert figures["fused_kd"][0] == pytest.approx(figures["dense_kd"][0] + entropy, rel=1e-5)
+    assert figures["fused_ce"][0] == pytest.approx(figures["stock_ce"][0], rel=1e-5)
+    for one, other in (("fused_kd", "dense_kd"), ("fused_ce", "stock_ce")):
+        for mine, theirs in zip(figures[one][1], figures[other][1], strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_is_measured() -> None:
+    for case in loss_cases()[:2]:
+        small = {**case.arguments, "vocabulary": 20, "tokens": 10, "width": 4, "teacher_width": 4}
+        figures = measure.KINDS[case.kind](**small)
+        assert figures["seconds"] > 0 and math.isfinite(figures["memory"])
