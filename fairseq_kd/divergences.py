@@ -28,6 +28,13 @@ def temper(log_probs: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probs / temperature, dim=-1)
 
 
+def buckets(log_probs: Tensor, index: Tensor) -> Tensor:
+    """Log-probabilities of the symbols ``index``, shape (tokens, k), and of all the rest: shape (tokens, k + 1)."""
+    # log(1 − Σ top) cancels badly where the tail is small; summing the tail itself does not.
+    tail = log_probs.scatter(-1, index, float("-inf")).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([log_probs.gather(-1, index), tail], dim=-1)
+
+
 def top_k_and_tail(teacher_log_probs: Tensor, student_log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Both distributions over the teacher's ``k`` likeliest symbols and one bucket for all the rest.
 
@@ -37,12 +44,5 @@ def top_k_and_tail(teacher_log_probs: Tensor, student_log_probs: Tensor, k: int)
     """
     if k == 0 or k + 1 >= teacher_log_probs.size(-1):
         return teacher_log_probs, student_log_probs
-    best, index = teacher_log_probs.topk(k, dim=-1)
-
-    def tail(log_probs: Tensor) -> Tensor:
-        # log(1 − Σ top) cancels badly where the tail is small; summing the tail itself does not.
-        return log_probs.scatter(-1, index, float("-inf")).logsumexp(dim=-1, keepdim=True)
-
-    teacher = torch.cat([best, tail(teacher_log_probs)], dim=-1)
-    student = torch.cat([student_log_probs.gather(-1, index), tail(student_log_probs)], dim=-1)
-    return teacher, student
+    index = teacher_log_probs.topk(k, dim=-1).indices
+    return buckets(teacher_log_probs, index), buckets(student_log_probs, index)
