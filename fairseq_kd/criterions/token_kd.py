@@ -13,8 +13,9 @@ from fairseq.models import BaseFairseqModel
 from omegaconf import II
 from torch import Tensor
 
+from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.distributions import log_probs, real_tokens
-from fairseq_kd.divergences import cross_entropy, temper, top_k_and_tail
+from fairseq_kd.divergences import buckets, cross_entropy, temper, top_k_and_tail
 from fairseq_kd.errors import UserError
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
@@ -67,6 +68,7 @@ class TokenKDCriterion(FairseqCriterion):
             raise UserError(f"--kd-top-k {kd_top_k}: give a number of symbols, or 0 for all")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"--label-smoothing {label_smoothing}: give a share of at least 0 and below 1")
+        _check_cache(task.cache_settings(), kd_temperature, kd_top_k)
         self.alpha = kd_alpha
         self.temperature = kd_temperature
         self.top_k = kd_top_k
@@ -87,12 +89,25 @@ class TokenKDCriterion(FairseqCriterion):
             "nsentences": target.size(0),
             "sample_size": sample_size,
         }
-        teacher = self.task.teacher(model)
-        if teacher is not None:
-            kd_loss, agreed = self._learn_from(teacher.log_probs(sample, real), student)
+        learnt = self._learn(model, sample, real, student)
+        if learnt is not None:
+            kd_loss, agreed = learnt
             loss = (1 - self.alpha) * loss + self.alpha * self.temperature**2 * kd_loss
             log |= {"kd_loss": kd_loss.data, "agreed": agreed, "kd_ntokens": sample["ntokens"]}
         return loss, sample_size, {"loss": loss.data, **log}
+
+    def _learn(
+        self, model: BaseFairseqModel, sample: dict[str, Any], real: Tensor, student: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """As :meth:`_learn_from`, from the batch's soft targets or else from the teacher; None where neither is."""
+        soft_targets = sample.get("soft_targets")
+        if soft_targets is not None:
+            ids = soft_targets["ids"]
+            agreed = ids[:, 0].eq(student.argmax(dim=-1)).sum()
+            own = buckets(temper(student, self.temperature), ids)
+            return cross_entropy(normalised(soft_targets["log_probs"]), own).sum(), agreed
+        teacher = self.task.teacher(model)
+        return None if teacher is None else self._learn_from(teacher.log_probs(sample, real), student)
 
     def _learn_from(self, teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
         """Soft loss and number of tokens with the same likeliest symbol, summed; both inputs (tokens, vocabulary)."""
@@ -119,3 +134,19 @@ class TokenKDCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Every entry is a sum over tokens or sentences."""
         return True
+
+
+def _check_cache(settings: dict[str, Any] | None, temperature: float, top_k: int) -> None:
+    """Raise a UserError where cached soft targets are not what the options ask for."""
+    if settings is None:
+        return
+    if settings["temperature"] != temperature:
+        raise UserError(
+            f"--kd-temperature {temperature}: the soft targets of --teacher-cache are at {settings['temperature']}, "
+            "and their tail cannot be brought to another temperature; give that one or write another cache"
+        )
+    if top_k not in (0, settings["top_k"]):
+        raise UserError(
+            f"--kd-top-k {top_k}: the soft targets of --teacher-cache have {settings['top_k']} symbols; "
+            f"give --kd-top-k {settings['top_k']} or leave it out"
+        )
