@@ -52,7 +52,7 @@ class NextTokens:
 
 
 @dataclass(frozen=True)
-class SoftTargets:
+class TopK:
     """A teacher's answer in short: its likeliest symbols, and one bucket for all the rest.
 
     Attributes:
@@ -96,7 +96,7 @@ class Losses:
     """Tokens whose likeliest symbol is the same for teacher and student."""
 
 
-TeacherAnswer = Sequence[NextTokens] | SoftTargets
+TeacherAnswer = Sequence[NextTokens] | TopK
 """Several models count as the mean of their probabilities."""
 
 
@@ -219,15 +219,15 @@ def _chunks(tokens: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
 
 
-def _teacher_chunk(teacher: TeacherAnswer | None, rows: slice, objective: Objective) -> Tensor | SoftTargets | None:
+def _teacher_chunk(teacher: TeacherAnswer | None, rows: slice, objective: Objective) -> Tensor | TopK | None:
     """A chunk of the answer at the objective's temperature: buckets, or log-probabilities (rows, vocabulary)."""
     if teacher is None:
         return None
-    if isinstance(teacher, SoftTargets):
-        return SoftTargets(teacher.ids[rows], teacher.log_probs[rows])
+    if isinstance(teacher, TopK):
+        return TopK(teacher.ids[rows], teacher.log_probs[rows])
     answer = temper(mean_log_probs(teacher, rows), objective.temperature)
     if 0 < objective.top_k < answer.size(-1) - 1:
-        return SoftTargets(*top_k_and_tail(answer, objective.top_k))
+        return TopK(*top_k_and_tail(answer, objective.top_k))
     return answer
 
 
@@ -239,12 +239,23 @@ def mean_log_probs(models: Sequence[NextTokens], rows: slice) -> Tensor:
     return torch.logsumexp(torch.stack(answers), dim=0) - math.log(len(answers))
 
 
+def top_k(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> TopK:
+    """The answer of one model, or of several as the mean of their probabilities, in short and chunk by chunk."""
+    first = models[0]
+    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
+    parts = [
+        top_k_and_tail(temper(mean_log_probs(models, rows), temperature), k)
+        for rows in _chunks(len(first.features), chunk)
+    ]
+    return TopK(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
 Part = tuple[Tensor, Tensor, Tensor]
 """Log-sum-exp (rows,), divergence (rows,), and the gradient with respect to the logits (rows, vocabulary)."""
 
 
 def _chunk_loss(
-    logits: Tensor, target: Tensor, teacher: Tensor | SoftTargets | None, objective: Objective
+    logits: Tensor, target: Tensor, teacher: Tensor | TopK | None, objective: Objective
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Loss, NLL, divergence and agreement of each row, and the gradient; ``logits`` are overwritten."""
     smoothing = objective.label_smoothing / (logits.size(-1) - 1)
@@ -263,14 +274,14 @@ def _chunk_loss(
     return (loss, nll, divergence, agreed), slope
 
 
-def _agreement(logits: Tensor, teacher: Tensor | SoftTargets | None) -> Tensor:
+def _agreement(logits: Tensor, teacher: Tensor | TopK | None) -> Tensor:
     if teacher is None:
         return torch.zeros_like(logits[:, 0])
-    best = teacher.ids[:, :1] if isinstance(teacher, SoftTargets) else teacher.argmax(dim=-1, keepdim=True)
+    best = teacher.ids[:, :1] if isinstance(teacher, TopK) else teacher.argmax(dim=-1, keepdim=True)
     return logits.gather(1, best).squeeze(1) >= logits.amax(dim=-1)
 
 
-def _parts(logits: Tensor, teacher: Tensor | SoftTargets | None, objective: Objective) -> Part:
+def _parts(logits: Tensor, teacher: Tensor | TopK | None, objective: Objective) -> Part:
     """What is left when the gold symbol's own entry is taken out: hard_weight · q is its share of the gradient."""
     hard, soft, temperature = objective.hard_weight, objective.soft_weight, objective.temperature
     if teacher is None:
@@ -293,8 +304,8 @@ def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
     return top, logits.sub_(top).exp_().sum(dim=-1, keepdim=True)
 
 
-def _soft_part(logits: Tensor, hard: float, teacher: Tensor | SoftTargets, soft: float, divergence: Divergence) -> Part:
-    if isinstance(teacher, SoftTargets):
+def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float, divergence: Divergence) -> Part:
+    if isinstance(teacher, TopK):
         return _buckets(logits, hard, teacher, soft, divergence)
     if divergence is cross_entropy:
         return _cross_entropy(logits, hard, teacher, soft)
@@ -315,7 +326,7 @@ def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) ->
     return log_sum, log_sum - expected, slope.sub_(p, alpha=soft)
 
 
-def _buckets(logits: Tensor, hard: float, teacher: SoftTargets, soft: float, divergence: Divergence) -> Part:
+def _buckets(logits: Tensor, hard: float, teacher: TopK, soft: float, divergence: Divergence) -> Part:
     """Any divergence over k symbols and a bucket: beyond the softmax it reads k entries a row, not the vocabulary.
 
     With G the divergence's gradient over the student's buckets (log-probabilities) and S its sum, a kept symbol's

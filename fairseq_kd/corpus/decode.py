@@ -17,6 +17,7 @@ from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash
+from fairseq_kd.shards import check_shares
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +58,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
-    if options.shards < 1 or not 0 <= options.shard < options.shards:
-        raise UserError(
-            f"--shard {options.shard} --shards {options.shards}: give --shards N and --shard from 0 to N - 1"
-        )
-    if options.block_rows < 1:
-        raise UserError(f"--block-rows {options.block_rows}: give 1 or more")
+    check_shares(options)
     if not models:
         raise UserError(f"--model {options.model!r}: give the path of a checkpoint")
     for path in models:

@@ -10,6 +10,7 @@ from fairseq_kd.corpus.engines import NOT_TRANSLATED
 from fairseq_kd.corpus.parts import SIGNATURE, Block, blocks, is_merged, output_paths, read_signature
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash, whole_file, write_json
+from fairseq_kd.shards import missing_blocks
 from fairseq_kd.signature import versions
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,9 @@ def _copy(block: Block, nbest: int, outputs: dict[str, IO[str]], skipped: dict[s
 
 def _refuse_gaps(directory: Path, settings: dict[str, Any]) -> None:
     expected = list(blocks(directory, settings))
-    missing = [block for block in expected if not block.done]
+    missing = [block.number for block in expected if not block.done]
     if missing:
-        names = ", ".join(str(block.number) for block in missing[:10]) + (", …" if len(missing) > 10 else "")
-        raise UserError(
-            f"{directory}: {len(missing)} of {len(expected)} blocks are missing: {names}; run their shards again "
-            "(of N shards, shard I does the blocks that leave I when divided by N)"
-        )
+        raise missing_blocks(directory, missing, len(expected))
 
 
 def _remove_leftovers(directory: Path, settings: dict[str, Any]) -> None:

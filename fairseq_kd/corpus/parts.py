@@ -1,10 +1,8 @@
 """A decode's folder: ``parts/`` holds the settings and one pair of files for each block of rows.
 
-Blocks are cut by absolute row number and each is decoded by one call, so what a block's files hold does not depend
-on which shard made them, or when.
+Each block is decoded by one call, so what its files hold does not depend on which shard made them, or when.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from fairseq_kd.corpus.engines import Hypothesis
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash, whole_file, write_json
+from fairseq_kd.shards import differences, read_settings, spans
 
 SIGNATURE = "signature.json"
 
@@ -70,11 +69,9 @@ def _lines(path: Path) -> list[str]:
 
 def blocks(directory: Path, settings: dict[str, Any]) -> Iterator[Block]:
     """The blocks of a decode with ``settings`` into ``directory``, in the order of their rows."""
-    size, rows = settings["block_rows"], settings["rows"]
-    for number, first in enumerate(range(0, rows, size)):
+    for number, rows in spans(settings["rows"], settings["block_rows"]):
         stem = directory / "parts" / f"{settings['subset']}-{number:05d}"
-        span = range(first, min(first + size, rows))
-        yield Block(number, span, stem.with_suffix(".src"), stem.with_suffix(".tsv"))
+        yield Block(number, rows, stem.with_suffix(".src"), stem.with_suffix(".tsv"))
 
 
 def output_paths(directory: Path, settings: dict[str, Any]) -> dict[str, Path]:
@@ -91,12 +88,7 @@ def read_signature(path: Path) -> dict[str, Any] | None:
     Raises:
         UserError: it is damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete its folder and run the decode again") from None
+    return read_settings(path, "decode")
 
 
 def claim(directory: Path, settings: dict[str, Any]) -> None:
@@ -117,30 +109,12 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def _compare(directory: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
-    there, here = dict(_flat(found)), dict(_flat(settings))
     # A merged signature says more than the settings.
-    names = [name for name in here if name not in there or there[name] != here[name]]
-    names += [name for name in there if name.split(".")[0] in settings and name not in here]
-    if names:
-        details = ", ".join(
-            f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names
-        )
+    details = differences(found, settings)
+    if details:
         raise UserError(
             f"{directory} holds a decode with other settings: {details}; give another --output or delete it"
         )
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            yield from _flat(item, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
-
-
-def _short(value: Any) -> str:
-    return "absent" if value is None else str(value)[:12]
 
 
 def is_merged(directory: Path, settings: dict[str, Any]) -> bool:

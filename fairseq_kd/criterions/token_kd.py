@@ -10,9 +10,10 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.distributions import real_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Objective
+from fairseq_kd.fused import Objective, TeacherAnswer, TopK
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 
@@ -61,6 +62,7 @@ class TokenKDCriterion(FusedCriterion):
             raise UserError(f"--kd-temperature {kd_temperature}: give a temperature above 0")
         if kd_top_k < 0:
             raise UserError(f"--kd-top-k {kd_top_k}: give a number of symbols, or 0 for all")
+        _check_cache(task.cache_settings(), kd_temperature, kd_top_k)
         self.gold_alone = Objective(label_smoothing=label_smoothing)
         self.objective = Objective(
             hard_weight=1 - kd_alpha,
@@ -72,14 +74,21 @@ class TokenKDCriterion(FusedCriterion):
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the batch's real tokens (a scalar, in nats), the sample size, and what to log."""
-        teacher = self.task.teacher(model)
-        if teacher is None:
+        answer = self._answer(model, sample)
+        if answer is None:
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
-        answer = teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
         losses, sample_size, log = self.losses(model, sample, self.objective, answer)
         log |= {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": sample["ntokens"]}
         return losses.loss, sample_size, log
+
+    def _answer(self, model: BaseFairseqModel, sample: dict[str, Any]) -> TeacherAnswer | None:
+        """From the batch's soft targets, else from the teacher; None where neither is."""
+        soft_targets = sample.get("soft_targets")
+        if soft_targets is not None:
+            return TopK(soft_targets["ids"], normalised(soft_targets["log_probs"]))
+        teacher = self.task.teacher(model)
+        return None if teacher is None else teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -89,3 +98,19 @@ class TokenKDCriterion(FusedCriterion):
         if tokens > 0:
             metrics.log_scalar("kd_loss", summed(logging_outputs, "kd_loss") / tokens / math.log(2), tokens, round=3)
             metrics.log_scalar("agreement", summed(logging_outputs, "agreed") / tokens, tokens, round=3)
+
+
+def _check_cache(settings: dict[str, Any] | None, temperature: float, top_k: int) -> None:
+    """Raise a UserError where cached soft targets are not what the options ask for."""
+    if settings is None:
+        return
+    if settings["temperature"] != temperature:
+        raise UserError(
+            f"--kd-temperature {temperature}: the soft targets of --teacher-cache are at {settings['temperature']}, "
+            "and their tail cannot be brought to another temperature; give that one or write another cache"
+        )
+    if top_k not in (0, settings["top_k"]):
+        raise UserError(
+            f"--kd-top-k {top_k}: the soft targets of --teacher-cache have {settings['top_k']} symbols; "
+            f"give --kd-top-k {settings['top_k']} or leave it out"
+        )

@@ -13,6 +13,8 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
 
 from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.data.cached_dataset import add_soft_targets
+from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.errors import UserError
 from fairseq_kd.teacher import Teacher, load_teacher
 
@@ -42,6 +44,10 @@ class TranslationKDConfig(TranslationConfig):
     teacher_bf16: bool = field(
         default=False, metadata={"help": "keep the teacher in bfloat16 (pays where the processor multiplies it)"}
     )
+    teacher_cache: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "folder that fairseq-kd cache wrote: train on what is in it and load no teacher"},
+    )
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -58,11 +64,14 @@ class TranslationKDTask(TranslationTask):
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
 
-        None only outside of training and where its file is not there: a student can be validated without it.
+        None with --teacher-cache, and outside of training where its file is not there: a student can be validated
+        without it.
 
         Raises:
             UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
         """
+        if self.cfg.teacher_cache:
+            return None
         if self._teacher is None:
             paths = split_paths(self.cfg.teacher_path or "")
             if not student.training and not all(Path(path).exists() for path in paths):
@@ -81,6 +90,26 @@ class TranslationKDTask(TranslationTask):
             self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
         self._teacher.follow(student)
         return self._teacher
+
+    def cache_settings(self) -> dict[str, Any] | None:
+        """What the soft targets of --teacher-cache say of themselves: "top_k", "temperature" and more.
+
+        None without --teacher-cache, or where it holds nothing: a student can be validated without it.
+        """
+        directory = Path(self.cfg.teacher_cache or "")
+        found = splits(directory) if self.cfg.teacher_cache else []
+        return read_manifest(directory, found[0]) if found else None
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **options: Any) -> None:
+        """Load a split as stock translation does; with --teacher-cache its batches bring their soft targets along.
+
+        Raises:
+            UserError: the cache does not hold the training split, or what it holds of this split is unfinished or of
+                other data.
+        """
+        super().load_dataset(split, epoch=epoch, combine=combine, **options)
+        if self.cfg.teacher_cache:
+            self.datasets[split] = add_soft_targets(self, split)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any

@@ -17,6 +17,8 @@ from fairseq_kd.errors import UserError
 from tests.conftest import ROOT, run_command
 
 Refuse = Callable[..., str]
+MORE = {"cache": ("--top-k", 2)}
+"""What a verb asks for beside a model, data and an output."""
 
 
 def module_command(*words: str | Path):
@@ -108,10 +110,11 @@ def test_prepare_of_missing_text(tmp_path: Path, refuse: Refuse) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("verb", ["decode", "evaluate"])
+@pytest.mark.parametrize("verb", ["decode", "evaluate", "cache"])
 def test_a_missing_or_damaged_data_bin(verb: str, model: Path, data_bin: Path, tmp_path: Path, refuse: Refuse) -> None:
     def refused(data: Path, subset: str) -> str:
-        return refuse(verb, "--model", model, "--data", data, "--subset", subset, "--output", tmp_path / "out")
+        words = [verb, "--model", model, "--data", data, "--subset", subset, "--output", tmp_path / "out"]
+        return refuse(*words, *MORE.get(verb, ()))
 
     assert f"data-bin {tmp_path}/none: no such folder" in refused(tmp_path / "none", "train")
     (tmp_path / "empty").mkdir()
@@ -125,10 +128,31 @@ def test_a_missing_or_damaged_data_bin(verb: str, model: Path, data_bin: Path, t
 
 def test_a_missing_or_damaged_model(tiny_corpus: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 and no more")
-    for verb in ("decode", "evaluate"):
-        words = [verb, "--data", tiny_corpus, "--subset", "test", "--output", tmp_path / "out", "--model"]
+    for verb in ("decode", "evaluate", "cache"):
+        words = [
+            verb,
+            *MORE.get(verb, ()),
+            "--data",
+            tiny_corpus,
+            "--subset",
+            "test",
+            "--output",
+            tmp_path / "out",
+            "--model",
+        ]
         assert f"model {tmp_path}/none.pt: no such file" in refuse(*words, tmp_path / "none.pt")
         assert f"model {tmp_path}/broken.pt: cut short" in refuse(*words, tmp_path / "broken.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_cache_options_out_of_range(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, refuse: Refuse) -> None:
+    words = ["cache", "--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out", "--top-k"]
+    size = len((tiny_corpus / "dict.tgt.txt").read_text().splitlines()) + 4
+    for k in (0, -1, size - 1, size):
+        assert f"--top-k {k}: give at least 1 and less than {size - 1}" in refuse(*words, k)
+    for option, value in (("--temperature", 0), ("--temperature", "nan"), ("--max-tokens", 0), ("--block-rows", 0)):
+        assert f"{option} {value}" in refuse(*words, 2, option, value)
+    assert "--shard 2 --shards 2" in refuse(*words, 2, "--shards", 2, "--shard", 2)
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 
 
-@pytest.mark.parametrize("verb", ["decode", "evaluate"])
+@pytest.mark.parametrize("verb", ["decode", "evaluate", "cache"])
 def test_equal_size_in_another_order_is_refused(
     verb: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
@@ -17,7 +17,8 @@ def test_equal_size_in_another_order_is_refused(
     shutil.copytree(tiny_corpus, data)
     lines = (data / "dict.tgt.txt").read_text().splitlines(keepends=True)
     (data / "dict.tgt.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
-    words = [verb, "--model", str(tiny_teacher), "--data", str(data), "--subset", "test", "--output"]
+    words = [verb, "--model", str(tiny_teacher), "--data", str(data), "--subset", "test"]
+    words += ["--top-k", "2", "--output"] if verb == "cache" else ["--output"]
     with pytest.raises(UserError, match=r"its target vocabulary .* the first that differs is number 4"):
         cli.main([*words, str(tmp_path / "out" / "file")])
     assert not (tmp_path / "out" / "file").is_file()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_kd.divergences import DIVERGENCES, Divergence, cross_entropy
-from fairseq_kd.fused import Losses, NextTokens, Objective, SoftTargets, chunk_tokens, fused_loss
+from fairseq_kd.fused import Losses, NextTokens, Objective, TopK, chunk_tokens, fused_loss
 
 
 def random_model(draw: torch.Generator, tokens: int, vocabulary: int, projection: str, scale: float) -> NextTokens:
@@ -157,7 +157,7 @@ def test_a_short_answer_is_worth_the_teacher_with_top_k(
     objective = Objective(0.5, 0.1, 0.5, DIVERGENCES[divergence], top_k=top_k)
     live, short = cast(exact, torch.float64), cast(exact, torch.float64)
     one = fused_loss(live, target, objective, [teacher])
-    other = fused_loss(short, target, objective, SoftTargets(ids, dense_buckets(log_p, ids)))
+    other = fused_loss(short, target, objective, TopK(ids, dense_buckets(log_p, ids)))
     for losses in (one, other):
         losses.loss.backward()
     compare(other, {"loss": one.loss, "soft_loss": one.soft_loss, "agreed": one.agreed}, 1e-9)

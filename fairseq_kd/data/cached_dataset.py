@@ -1,0 +1,149 @@
+"""A translation dataset whose batches bring a teacher's soft targets along."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq import utils
+from fairseq.data import BaseWrapperDataset, LanguagePairDataset, data_utils
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.data.soft_targets import (
+    SoftTargets,
+    data_hashes,
+    read_manifest,
+    refuse_mixture,
+    untaught,
+    warn_of_untaught,
+)
+from fairseq_kd.errors import UserError
+from fairseq_kd.files import file_hash
+from fairseq_kd.shards import differences
+
+logger = logging.getLogger(__name__)
+
+
+class CachedDataset(BaseWrapperDataset):
+    """A ``LanguagePairDataset`` that adds ``sample["soft_targets"]`` to its batches.
+
+    It is what :meth:`SoftTargets.of` returns, in the order of the batch's real tokens: ``target[target != pad]``.
+
+    Args:
+        dataset: the whole split, in the order of its files.
+        soft_targets: those of its rows.
+        untaught: mask, shape (rows,), of rows without soft targets, which count as too long.
+    """
+
+    def __init__(self, dataset: LanguagePairDataset, soft_targets: SoftTargets, untaught: np.ndarray):
+        super().__init__(dataset)
+        self.soft_targets = soft_targets
+        self.untaught = untaught
+
+    def __getattr__(self, name: str) -> Any:
+        # fairseq reads attributes of a LanguagePairDataset (src, tgt, tgt_sizes, …) that its wrappers do not pass on.
+        # While it is unpickled, "dataset" is not there yet.
+        if name == "dataset" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None) -> dict[str, Any]:
+        """The stock batch and its soft targets; an empty one has none."""
+        batch = self.dataset.collater(samples, pad_to_length=pad_to_length)
+        if batch:
+            batch["soft_targets"] = self.soft_targets.of(batch["id"].tolist())
+        return batch
+
+    def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
+        """As the stock dataset, but the teacher's positions count too."""
+        kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)
+        unusable = self.untaught[kept]
+        return kept[~unusable], [*ignored, *kept[unusable].tolist()]
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """As the stock dataset; fairseq's wrapper leaves it out."""
+        return self.dataset.num_tokens_vec(indices)
+
+    @property
+    def supports_fetch_outside_dataloader(self) -> bool:
+        """As the stock dataset; fairseq's wrapper leaves it out."""
+        return self.dataset.supports_fetch_outside_dataloader
+
+
+def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset | CachedDataset:
+    """The dataset ``split`` that ``task`` has loaded, with the soft targets of its --teacher-cache.
+
+    Without them where the cache has none of a split that is not trained on.
+
+    Raises:
+        UserError: it has none of the training split, or they are unfinished, damaged, or of other data, another
+            dictionary or another teacher.
+    """
+    directory, dataset = Path(task.cfg.teacher_cache), task.datasets[split]
+    settings = read_manifest(directory, split)
+    if settings is None:
+        if split == task.cfg.train_subset:
+            raise UserError(
+                f"--teacher-cache {directory}: no soft targets of {split} in it; "
+                f"write them with fairseq-kd cache --subset {split} --output {directory}"
+            )
+        logger.warning("no soft targets of %s in %s: validating the gold part of the loss alone", split, directory)
+        return dataset
+    _check_data(task, split, settings)
+    _check_teacher(task, settings)
+    refuse_mixture(directory, settings)
+    sizes = _stored_sizes(task, split)
+    # In buckets, the dataset's own sizes are the padded ones.
+    if dataset.buckets is None and not np.array_equal(dataset.tgt_sizes, sizes[:, 1]):
+        raise UserError(
+            f"--teacher-cache {directory}: the task adds tokens to the targets of {split} that the cache does not have"
+        )
+    missed = untaught(sizes, settings["max_positions"])
+    warn_of_untaught(missed, settings)
+    return CachedDataset(dataset, SoftTargets(directory, settings, sizes[:, 1]), missed)
+
+
+def _check_data(task: TranslationTask, split: str, settings: dict[str, Any]) -> None:
+    paths = utils.split_paths(task.cfg.data)
+    if split == task.cfg.train_subset and len(paths) > 1:
+        raise UserError(f"--teacher-cache goes with one data-bin, not {len(paths)}: {task.cfg.data}")
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    expected = {
+        "source": source,
+        "target": target,
+        "rows": len(task.datasets[split]),
+        "vocabulary": len(task.target_dictionary),
+    }
+    details = differences(settings, expected) or differences(
+        settings, {"data": data_hashes(paths[0], split, source, target)}
+    )
+    if details:
+        raise UserError(
+            f"--teacher-cache {task.cfg.teacher_cache}: its soft targets of {split} are of other data: {details}; "
+            f"make those of {paths[0]} with fairseq-kd cache"
+        )
+
+
+def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
+    paths = split_paths(task.cfg.teacher_path or "")
+    unknown = [path for path in paths if not Path(path).is_file()]
+    if unknown:
+        logger.warning("%s: no such file; nothing proves that --teacher-cache was made with it", unknown[0])
+        return
+    details = differences(settings, {"models": [file_hash(path) for path in paths]}) if paths else ""
+    if details:
+        raise UserError(
+            f"--teacher-cache {task.cfg.teacher_cache} was made with another teacher than --teacher-path: {details}; "
+            "leave out one of the two"
+        )
+
+
+def _stored_sizes(task: TranslationTask, split: str) -> np.ndarray:
+    """Lengths of source and target as the files have them, whatever the task does to them; shape (rows, 2)."""
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    stem = Path(utils.split_paths(task.cfg.data)[0], f"{split}.{source}-{target}")
+    sides = [
+        data_utils.load_indexed_dataset(f"{stem}.{side}", None, task.cfg.dataset_impl) for side in (source, target)
+    ]
+    return np.stack([side.sizes for side in sides], axis=1)
