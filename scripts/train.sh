@@ -31,6 +31,9 @@ checksums() {
         cksum <"$path"
       done
     fi
+    if [[ $previous == --teacher-cache ]]; then
+      cat "$word"/*/manifest.json 2>/dev/null | cksum
+    fi
     previous=$word
   done
 }
