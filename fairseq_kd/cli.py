@@ -14,6 +14,7 @@ VERBS = {
     "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
+    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2"),
     "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),
 }

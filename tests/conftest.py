@@ -5,7 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,14 @@ def batch(task: Any, split: str, rows: list[int]) -> dict[str, Any]:
         task.load_dataset(split)
     dataset = task.dataset(split)
     return dataset.collater([dataset[row] for row in rows])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Converted models are kept here, and not in the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Path(os.environ["FAIRSEQ_KD_CACHE"])
 
 
 @pytest.fixture(scope="session")
