@@ -38,6 +38,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learnt enough for empty translations and padding to have next to no probability."""
+    folder = tmp_path_factory.mktemp("sure")
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(tiny_corpus / name, folder)
+    return train_model(tiny_corpus, folder, "--max-update", "1000")
+
+
+@pytest.fixture(scope="module")
 def task(tiny_corpus: Path) -> TranslationTask:
     return open_databin(tiny_corpus, "valid")
 
@@ -53,12 +62,12 @@ def sources(task: TranslationTask) -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def engines(tiny_teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, CTranslate2Engine]:
-    chosen = choose_engine("auto", "float32", [str(tiny_teacher)], task)
+def engines(teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, CTranslate2Engine]:
+    chosen = choose_engine("auto", "float32", [str(teacher)], task)
     assert (chosen.engine, chosen.precision) == ("ctranslate2", "float32")
     fast = chosen.build()
     assert isinstance(fast, CTranslate2Engine)
-    return FairseqEngine([str(tiny_teacher)], task), fast
+    return FairseqEngine([str(teacher)], task), fast
 
 
 @pytest.mark.parametrize(
@@ -66,10 +75,10 @@ def engines(tiny_teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, C
     [
         DecodingOptions(beam=5, nbest=3, max_len_a=1.2, max_len_b=10),
         DecodingOptions(beam=1),
-        DecodingOptions(beam=5, max_len_b=3),
-        DecodingOptions(beam=1, max_len_b=3),
-        DecodingOptions(beam=4, max_len_a=0.4, max_len_b=1),
-        DecodingOptions(beam=2, max_len_b=1),
+        DecodingOptions(beam=5, max_len_b=4),
+        DecodingOptions(beam=1, max_len_b=4),
+        DecodingOptions(beam=4, max_len_a=0.4, max_len_b=1, max_tokens=40),
+        DecodingOptions(beam=2, nbest=2, max_len_b=1),
     ],
 )
 def test_hypotheses_and_scores_are_fairseqs(
@@ -77,11 +86,27 @@ def test_hypotheses_and_scores_are_fairseqs(
 ) -> None:
     expected, found = (engine.translate(sources, options) for engine in engines)
     assert [[h.tokens for h in nbest] for nbest in found] == [[h.tokens for h in nbest] for nbest in expected]
-    scores = [[[h.score for nbest in made for h in nbest]] for made in (found, expected)]
-    assert scores[0] == [pytest.approx(scores[1][0], abs=1e-3)]
+    scores = [[h.score for nbest in made for h in nbest] for made in (found, expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
     assert found[3] == found[5] == [NOT_TRANSLATED] * options.nbest
-    lengths = [len(nbest[0].tokens.split()) for nbest in found]
-    assert len(set(lengths)) > 2 or max(lengths) == options.max_len_b
+    assert len({nbest[0].tokens for nbest in found}) > 3
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_a_model_that_never_ends_is_cut_where_fairseq_cuts_it(
+    beam: int, teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """A ``</s>`` that points away from all states is never chosen."""
+
+    def never_end(state: dict[str, Any]) -> None:
+        state["model"]["decoder.output_projection.weight"][task.target_dictionary.eos()] *= -3
+
+    path = str(edited(teacher, tmp_path, never_end))
+    options = DecodingOptions(beam=beam, nbest=beam, max_len_a=1.5, max_len_b=2, max_tokens=50)
+    expected = FairseqEngine([path], task).translate(sources, options)
+    found = choose_engine("ctranslate2", "float32", [path], task).build().translate(sources, options)
+    assert [[h.tokens for h in nbest] for nbest in found] == [[h.tokens for h in nbest] for nbest in expected]
+    assert max(len(nbest[0].tokens.split()) for nbest in found) > 10
 
 
 def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
@@ -93,7 +118,7 @@ def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
 
 
 def test_threads_and_the_order_of_the_sources_change_nothing(
-    tiny_teacher: Path,
+    teacher: Path,
     task: TranslationTask,
     sources: list[torch.Tensor],
     engines: tuple[FairseqEngine, CTranslate2Engine],
@@ -101,7 +126,7 @@ def test_threads_and_the_order_of_the_sources_change_nothing(
     options = DecodingOptions(nbest=2, max_len_a=1.2, max_len_b=10)
     once = engines[1].translate(sources, options)
     torch.set_num_threads(3)
-    several = choose_engine("ctranslate2", "float32", [str(tiny_teacher)], task).build()
+    several = choose_engine("ctranslate2", "float32", [str(teacher)], task).build()
     torch.set_num_threads(1)
     assert isinstance(several, CTranslate2Engine) and several.translator.num_translators == 3
     assert several.translate(sources, options) == once
@@ -113,9 +138,8 @@ def test_unknown_words_are_written_as_fairseq_writes_them(
     engines: tuple[FairseqEngine, CTranslate2Engine], task: TranslationTask
 ) -> None:
     dictionary = task.target_dictionary
-    words = [[dictionary.unk_word, dictionary[5], dictionary.eos_word]]
-    (hypothesis,) = engines[1]._read([(words[0], -1.0)], 1)
-    assert hypothesis.tokens == dictionary.string(torch.tensor([dictionary.unk(), 5, dictionary.eos()]))
+    (hypothesis,) = engines[1]._read({(dictionary.unk_word, dictionary[5], dictionary.bos_word): -1.0}, 1)
+    assert hypothesis.tokens == dictionary.string(torch.tensor([dictionary.unk(), 5, dictionary.bos()]))
 
 
 def test_a_model_of_nan_is_told(
@@ -212,9 +236,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
 
 
-def test_evaluate_measures_both_engines(tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_both_engines(teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
-    words = ["evaluate", "--model", str(tiny_teacher), "--data", str(tiny_corpus), "--output", str(output)]
+    words = ["evaluate", "--model", str(teacher), "--data", str(tiny_corpus), "--output", str(output)]
     cli.main([*words, "--beam", "2", "--max-len-b", "12", "--compare-fairseq"])
     made = json.loads(output.read_text())
     assert (made["engine"], made["precision"]) == ("ctranslate2", "float32")

@@ -21,6 +21,9 @@ from fairseq_kd.corpus.engines.interface import (
 )
 from fairseq_kd.errors import UserError
 
+Beam = dict[tuple[str, ...], float]
+"""Hypotheses without ``</s>``, and their log-probabilities divided by their tokens (``</s>`` counted)."""
+
 PAD = "<blank>"
 """What the converter calls fairseq's ``<pad>``."""
 
@@ -59,6 +62,11 @@ class CTranslate2Engine:
     """A converted model, on all GPUs of the machine or on as many CPU threads as torch uses (``OMP_NUM_THREADS``).
 
     Each CPU thread decodes batches of its own, so that a result does not depend on their number.
+
+    Two things are not fairseq's: probabilities are those given that the translation is not empty and has no padding
+    (fairseq leaves these out too, but they keep their share), and where more hypotheses end in one step than the beam
+    has room for, the best of all stay, not the first. With a poor model the first shows in the scores; the second can
+    change the lower ranks of an n-best list.
 
     Attributes:
         parameters: as in the checkpoint.
@@ -106,79 +114,101 @@ class CTranslate2Engine:
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:
             progress(len(sources) - len(usable))
-        submitted = []
+        words = {i: [self.task.source_dictionary[symbol] for symbol in sources[i][:-1].tolist()] for i in usable}
+        try:
+            beams = self._beams(words, self._parts(usable, options), options, progress)
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            raise out_of_memory(options) from None
+        for i, beam in beams.items():
+            found[i] = self._read(beam, options.nbest)
+        return found
+
+    def _parts(self, usable: dict[int, int], options: DecodingOptions) -> list[tuple[list[int], int]]:
+        """What is decoded together, and how many tokens a hypothesis can have there."""
+        parts = []
         for batch in batches(usable, options.max_tokens):
             longest = options.longest(usable[batch[0]], self.max_target_positions)
             size = self.batch_size or len(batch)
-            for start in range(0, len(batch), size):
-                part = batch[start : start + size]
-                submitted.append((part, self._submit([sources[i] for i in part], options, longest)))
-        for part, results in submitted:
-            words = [self._words(sources[i]) for i in part]
-            try:
-                nbest_lists = self._collect(words, results, options.nbest)
-            except RuntimeError as error:
-                if "out of memory" not in str(error):
-                    raise
-                raise out_of_memory(options) from None
-            for i, hypotheses in zip(part, nbest_lists, strict=True):
-                found[i] = hypotheses
+            parts += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
+        return parts
+
+    def _beams(
+        self,
+        words: dict[int, list[str]],
+        parts: list[tuple[list[int], int]],
+        options: DecodingOptions,
+        progress: Progress | None,
+    ) -> dict[int, Beam]:
+        """The final beam of each sentence.
+
+        fairseq has one step more than ``longest``, in which each hypothesis left gets its ``</s>``. CTranslate2 has no
+        such step: it is given the length, and a sentence that needed it is searched again for one token less, and for
+        all that is left then.
+        """
+        beams = self._search(words, [(part, longest + 1) for part, longest in parts], options.beam, 1, progress)
+        again = [
+            ([i for i in part if any(len(tokens) >= longest for tokens in beams[i])], longest)
+            for part, longest in parts
+        ]
+        # Fewer than a beam were finished before, and a beam is left: twice its size loses none of them.
+        room = 2 if options.beam > 1 else 1
+        left = self._search(words, [(part, longest) for part, longest in again if part], options.beam, room)
+        for part, longest in again:
+            for i in part:
+                # Where one ended just then, the first search alone knows what took its place.
+                seen = {tokens[:longest]: score for tokens, score in beams[i].items()}
+                beams[i] = self._end(words[i], seen | left[i], longest, options.beam)
+        return beams
+
+    def _search(
+        self,
+        words: dict[int, list[str]],
+        parts: list[tuple[list[int], int]],
+        beam: int,
+        room: int,
+        progress: Progress | None = None,
+    ) -> dict[int, Beam]:
+        """Decode all parts, as many at a time as there are threads or GPUs, until ``room`` beams are finished."""
+        submitted = [
+            self.translator.translate_batch(
+                [words[i] for i in part],  # CTranslate2 adds the </s>
+                asynchronous=True,
+                beam_size=beam,
+                num_hypotheses=room * beam,
+                patience=room,
+                length_penalty=1,
+                max_input_length=0,
+                max_decoding_length=length,
+                suppress_sequences=[[PAD]],
+                return_scores=True,
+            )
+            for part, length in parts
+        ]
+        beams = {}
+        for (part, _), results in zip(parts, submitted, strict=True):
+            for i, result in zip(part, (one.result() for one in results), strict=True):
+                beams[i] = dict(zip(map(tuple, result.hypotheses), result.scores, strict=True))
             if progress:
                 progress(len(part))
-        return found
+        return beams
 
-    def _words(self, source: torch.Tensor) -> list[str]:
-        """A source's symbols, without the ``</s>`` that CTranslate2 adds by itself."""
-        return [self.task.source_dictionary[i] for i in source[:-1].tolist()]
+    def _end(self, source: list[str], beam: Beam, longest: int, size: int) -> Beam:
+        """Give those of ``longest`` tokens their ``</s>``, and keep as many as the finished ones leave room for."""
+        finished = {tokens: score for tokens, score in beam.items() if len(tokens) < longest}
+        cut = [tokens for tokens in beam if len(tokens) == longest]
+        scored = self.translator.score_batch([source] * len(cut), list(map(list, cut)), max_input_length=0)
+        ended = {tokens: statistics.fmean(result.log_probs) for tokens, result in zip(cut, scored, strict=True)}
+        best = sorted(ended, key=ended.__getitem__, reverse=True)[: max(size - len(finished), 0)]
+        return finished | {tokens: ended[tokens] for tokens in best}
 
-    def _submit(self, sources: Sequence[torch.Tensor], options: DecodingOptions, longest: int) -> list[Any]:
-        """Queue one batch.
-
-        fairseq's last step gives every hypothesis of ``longest`` tokens its ``</s>``. CTranslate2 has no such step, so
-        that it stops one earlier and :meth:`_collect` adds it; the beam is asked for whole since that can change the
-        order.
-        """
-        return self.translator.translate_batch(
-            [self._words(source) for source in sources],
-            asynchronous=True,
-            beam_size=options.beam,
-            num_hypotheses=options.beam,
-            length_penalty=1,
-            max_input_length=0,
-            max_decoding_length=longest,
-            suppress_sequences=[[PAD]],
-            return_scores=True,
-            return_end_token=True,
-        )
-
-    def _collect(self, sources: list[list[str]], submitted: list[Any], nbest: int) -> list[list[Hypothesis]]:
-        """The ``nbest`` best hypotheses of each source, once its batch is done."""
-        results = [one.result() for one in submitted]
-        beams = [list(zip(result.hypotheses, result.scores, strict=True)) for result in results]
-        cut = [
-            (beam, k) for beam in range(len(beams)) for k, (words, _) in enumerate(beams[beam]) if self._is_cut(words)
-        ]
-        if cut:
-            scored = self.translator.score_batch(
-                [sources[beam] for beam, _ in cut],
-                [beams[beam][k][0] for beam, k in cut],
-                max_input_length=0,
-                max_batch_size=self.batch_size or 0,
-            )
-            for (beam, k), result in zip(cut, scored, strict=True):
-                beams[beam][k] = (beams[beam][k][0], statistics.fmean(result.log_probs))
-        return [self._read(beam, nbest) for beam in beams]
-
-    def _is_cut(self, words: list[str]) -> bool:
-        return words[-1:] != [self.task.target_dictionary.eos_word]
-
-    def _read(self, beam: list[tuple[list[str], float]], nbest: int) -> list[Hypothesis]:
-        """The best of one sentence; the scores given are natural logarithms for each token."""
-        usable = sorted((pair for pair in beam if not math.isnan(pair[1])), key=lambda pair: -pair[1])
+    def _read(self, beam: Beam, nbest: int) -> list[Hypothesis]:
+        usable = sorted((pair for pair in beam.items() if not math.isnan(pair[1])), key=lambda pair: -pair[1])
         if len(usable) < nbest:
             raise too_few(len(usable), nbest)
         dictionary = self.task.target_dictionary
         return [
-            Hypothesis(dictionary.string([dictionary.index(word) for word in words]), score / math.log(2))
-            for words, score in usable[:nbest]
+            Hypothesis(dictionary.string([dictionary.index(word) for word in tokens]), score / math.log(2))
+            for tokens, score in usable[:nbest]
         ]
