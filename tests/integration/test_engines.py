@@ -39,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learnt enough for empty translations and padding to have next to no probability."""
+    """A model that has learnt enough for padding to have next to no probability."""
     folder = tmp_path_factory.mktemp("sure")
     for name in ("dict.src.txt", "dict.tgt.txt"):
         shutil.copy(tiny_corpus / name, folder)

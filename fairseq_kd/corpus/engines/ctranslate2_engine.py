@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,10 @@ class CTranslate2Engine:
 
     Each CPU thread decodes batches of its own, so that a result does not depend on their number.
 
-    Two things are not fairseq's: probabilities are those given that the translation is not empty and has no padding
-    (fairseq leaves these out too, but they keep their share), and where more hypotheses end in one step than the beam
-    has room for, the best of all stay, not the first. With a poor model the first shows in the scores; the second can
-    change the lower ranks of an n-best list.
+    Two things are not fairseq's: probabilities are those given that the translation has no padding (fairseq leaves it
+    out too, but it keeps its share), and where more hypotheses end in one step than the beam has room for, the best of
+    all stay, not the first. With an untrained model the first shows in the scores; the second can change the lower
+    ranks of an n-best list.
 
     Attributes:
         parameters: as in the checkpoint.
@@ -141,25 +141,30 @@ class CTranslate2Engine:
         options: DecodingOptions,
         progress: Progress | None,
     ) -> dict[int, Beam]:
-        """The final beam of each sentence.
+        """The final beam of each sentence, as fairseq's rules have it where CTranslate2's are others.
 
-        fairseq has one step more than ``longest``, in which each hypothesis left gets its ``</s>``. CTranslate2 has no
-        such step: it is given the length, and a sentence that needed it is searched again for one token less, and for
-        all that is left then.
+        fairseq has no empty translation, CTranslate2 can only be kept from it by other probabilities: a sentence with
+        one is searched again for one hypothesis more. fairseq has one step more than ``longest``, in which each
+        hypothesis left gets its ``</s>``: a sentence that needed it is searched again for one token less, and for all
+        that is left then, of which :meth:`_end` keeps what fairseq keeps.
         """
-        beams = self._search(words, [(part, longest + 1) for part, longest in parts], options.beam, 1, progress)
-        again = [
+        size = options.beam
+        beams = self._search(words, [(part, longest + 1) for part, longest in parts], size, size, progress)
+        empty = [([i for i in part if () in beams[i]], longest + 1) for part, longest in parts]
+        for i, beam in self._search(words, empty, size, size + 1).items():
+            beams[i] = self._score(words[i], beam) if size == 1 else beam
+            beams[i].pop((), None)
+        cut = [
             ([i for i in part if any(len(tokens) >= longest for tokens in beams[i])], longest)
             for part, longest in parts
         ]
         # Fewer than a beam were finished before, and a beam is left: twice its size loses none of them.
-        room = 2 if options.beam > 1 else 1
-        left = self._search(words, [(part, longest) for part, longest in again if part], options.beam, room)
-        for part, longest in again:
+        left = self._search(words, cut, size, 2 * size)
+        for part, longest in cut:
             for i in part:
                 # Where one ended just then, the first search alone knows what took its place.
                 seen = {tokens[:longest]: score for tokens, score in beams[i].items()}
-                beams[i] = self._end(words[i], seen | left[i], longest, options.beam)
+                beams[i] = self._end(words[i], seen | left[i], longest, size)
         return beams
 
     def _search(
@@ -167,27 +172,35 @@ class CTranslate2Engine:
         words: dict[int, list[str]],
         parts: list[tuple[list[int], int]],
         beam: int,
-        room: int,
+        keep: int,
         progress: Progress | None = None,
     ) -> dict[int, Beam]:
-        """Decode all parts, as many at a time as there are threads or GPUs, until ``room`` beams are finished."""
+        """Decode all parts, as many at a time as there are threads or GPUs, until ``keep`` hypotheses are finished.
+
+        A greedy search cannot keep more than one; where it should, that one is not empty instead. Nor is one of a
+        single token, which :meth:`_end` scores anew anyway.
+        """
+        greedy_again = beam == 1 < keep
+        keep = 1 if greedy_again else keep
         submitted = [
             self.translator.translate_batch(
                 [words[i] for i in part],  # CTranslate2 adds the </s>
                 asynchronous=True,
                 beam_size=beam,
-                num_hypotheses=room * beam,
-                patience=room,
+                num_hypotheses=keep,
+                patience=keep / beam,
                 length_penalty=1,
                 max_input_length=0,
+                min_decoding_length=int(greedy_again or length == 1),
                 max_decoding_length=length,
                 suppress_sequences=[[PAD]],
                 return_scores=True,
             )
             for part, length in parts
+            if part
         ]
         beams = {}
-        for (part, _), results in zip(parts, submitted, strict=True):
+        for part, results in zip((part for part, _ in parts if part), submitted, strict=True):
             for i, result in zip(part, (one.result() for one in results), strict=True):
                 beams[i] = dict(zip(map(tuple, result.hypotheses), result.scores, strict=True))
             if progress:
@@ -196,12 +209,17 @@ class CTranslate2Engine:
 
     def _end(self, source: list[str], beam: Beam, longest: int, size: int) -> Beam:
         """Give those of ``longest`` tokens their ``</s>``, and keep as many as the finished ones leave room for."""
-        finished = {tokens: score for tokens, score in beam.items() if len(tokens) < longest}
-        cut = [tokens for tokens in beam if len(tokens) == longest]
-        scored = self.translator.score_batch([source] * len(cut), list(map(list, cut)), max_input_length=0)
-        ended = {tokens: statistics.fmean(result.log_probs) for tokens, result in zip(cut, scored, strict=True)}
+        finished = {tokens: score for tokens, score in beam.items() if 0 < len(tokens) < longest}
+        ended = self._score(source, [tokens for tokens in beam if len(tokens) == longest])
         best = sorted(ended, key=ended.__getitem__, reverse=True)[: max(size - len(finished), 0)]
         return finished | {tokens: ended[tokens] for tokens in best}
+
+    def _score(self, source: list[str], hypotheses: Iterable[tuple[str, ...]]) -> Beam:
+        targets = [list(tokens) for tokens in hypotheses]
+        scored = self.translator.score_batch([source] * len(targets), targets, max_input_length=0)
+        return {
+            tuple(tokens): statistics.fmean(result.log_probs) for tokens, result in zip(targets, scored, strict=True)
+        }
 
     def _read(self, beam: Beam, nbest: int) -> list[Hypothesis]:
         usable = sorted((pair for pair in beam.items() if not math.isnan(pair[1])), key=lambda pair: -pair[1])
