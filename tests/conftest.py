@@ -148,11 +148,21 @@ def run() -> Run:
     return run_command
 
 
+def teacher_beside_dictionaries(data: Path, folder: Path, updates: int) -> Path:
+    """A Transformer's checkpoint; its dictionaries lie beside it."""
+    path = train_model(data, folder, "--max-update", str(updates))
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(data / name, folder)
+    return path
+
+
 @pytest.fixture(scope="session")
 def tiny_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Transformer trained long enough to be surer of some words than of others; its dictionaries lie beside it."""
-    folder = tmp_path_factory.mktemp("teacher")
-    path = train_model(tiny_corpus, folder, "--max-update", "60")
-    for name in ("dict.src.txt", "dict.tgt.txt"):
-        shutil.copy(tiny_corpus / name, folder)
-    return path
+    """A Transformer trained long enough to be surer of some words than of others."""
+    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("teacher"), 60)
+
+
+@pytest.fixture(scope="session")
+def sure_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that has learnt enough for padding to have next to no probability."""
+    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("sure"), 800)

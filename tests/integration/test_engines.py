@@ -12,6 +12,7 @@ import ctranslate2
 import pytest
 import torch
 from fairseq.tasks.translation import TranslationTask
+from omegaconf import OmegaConf
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.engines import (
@@ -38,15 +39,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learnt enough for padding to have next to no probability."""
-    folder = tmp_path_factory.mktemp("sure")
-    for name in ("dict.src.txt", "dict.tgt.txt"):
-        shutil.copy(tiny_corpus / name, folder)
-    return train_model(tiny_corpus, folder, "--max-update", "1000")
-
-
-@pytest.fixture(scope="module")
 def task(tiny_corpus: Path) -> TranslationTask:
     return open_databin(tiny_corpus, "valid")
 
@@ -62,12 +54,12 @@ def sources(task: TranslationTask) -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def engines(teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, CTranslate2Engine]:
-    chosen = choose_engine("auto", "float32", [str(teacher)], task)
+def engines(sure_teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, CTranslate2Engine]:
+    chosen = choose_engine("auto", "float32", [str(sure_teacher)], task)
     assert (chosen.engine, chosen.precision) == ("ctranslate2", "float32")
     fast = chosen.build()
     assert isinstance(fast, CTranslate2Engine)
-    return FairseqEngine([str(teacher)], task), fast
+    return FairseqEngine([str(sure_teacher)], task), fast
 
 
 @pytest.mark.parametrize(
@@ -94,14 +86,14 @@ def test_hypotheses_and_scores_are_fairseqs(
 
 @pytest.mark.parametrize("beam", [1, 5])
 def test_a_model_that_never_ends_is_cut_where_fairseq_cuts_it(
-    beam: int, teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+    beam: int, sure_teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
 ) -> None:
     """A ``</s>`` that points away from all states is never chosen."""
 
     def never_end(state: dict[str, Any]) -> None:
         state["model"]["decoder.output_projection.weight"][task.target_dictionary.eos()] *= -3
 
-    path = str(edited(teacher, tmp_path, never_end))
+    path = str(edited(sure_teacher, tmp_path, never_end))
     options = DecodingOptions(beam=beam, nbest=beam, max_len_a=1.5, max_len_b=2, max_tokens=50)
     expected = FairseqEngine([path], task).translate(sources, options)
     found = choose_engine("ctranslate2", "float32", [path], task).build().translate(sources, options)
@@ -118,7 +110,7 @@ def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
 
 
 def test_threads_and_the_order_of_the_sources_change_nothing(
-    teacher: Path,
+    sure_teacher: Path,
     task: TranslationTask,
     sources: list[torch.Tensor],
     engines: tuple[FairseqEngine, CTranslate2Engine],
@@ -126,7 +118,7 @@ def test_threads_and_the_order_of_the_sources_change_nothing(
     options = DecodingOptions(nbest=2, max_len_a=1.2, max_len_b=10)
     once = engines[1].translate(sources, options)
     torch.set_num_threads(3)
-    several = choose_engine("ctranslate2", "float32", [str(teacher)], task).build()
+    several = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
     torch.set_num_threads(1)
     assert isinstance(several, CTranslate2Engine) and several.translator.num_translators == 3
     assert several.translate(sources, options) == once
@@ -185,6 +177,29 @@ def test_ensembles_are_fairseqs(tiny_teacher: Path, task: TranslationTask, caplo
         choose_engine("ctranslate2", "float32", models, task)
 
 
+def test_sizes_as_fairseq_hydra_train_writes_them(
+    sure_teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """It nests what the command line calls --encoder-layers."""
+
+    def nest(state: dict[str, Any]) -> None:
+        flat = vars(state["cfg"]["model"])
+        sides = {
+            side: {key.removeprefix(f"{side}_"): flat[key] for key in list(flat) if key.startswith(f"{side}_")}
+            for side in ("encoder", "decoder")
+        }
+        rest = {key: value for key, value in flat.items() if not key.startswith(("encoder_", "decoder_"))}
+        state["cfg"]["model"] = OmegaConf.create({**rest, **sides, "_name": "transformer"})
+
+    path = str(edited(sure_teacher, tmp_path, nest))
+    options = DecodingOptions(max_len_b=10)
+    found, expected = (
+        choose_engine("ctranslate2", "float32", [model], task).build().translate(sources, options)
+        for model in (path, str(sure_teacher))
+    )
+    assert found == expected
+
+
 def test_precisions(tiny_teacher: Path, task: TranslationTask, sources: list[torch.Tensor]) -> None:
     with pytest.raises(UserError, match="--precision int8: --engine fairseq decodes in float32"):
         choose_engine("fairseq", "int8", [str(tiny_teacher)], task)
@@ -236,9 +251,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
 
 
-def test_evaluate_measures_both_engines(teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_both_engines(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
-    words = ["evaluate", "--model", str(teacher), "--data", str(tiny_corpus), "--output", str(output)]
+    words = ["evaluate", "--model", str(sure_teacher), "--data", str(tiny_corpus), "--output", str(output)]
     cli.main([*words, "--beam", "2", "--max-len-b", "12", "--compare-fairseq"])
     made = json.loads(output.read_text())
     assert (made["engine"], made["precision"]) == ("ctranslate2", "float32")

@@ -21,18 +21,18 @@ def export(model: Path, data: Path, output: Path, *options: object) -> None:
     cli.main([str(word) for word in words])
 
 
-def test_an_export_translates_as_the_engine_does(tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "spm.model").write_bytes(b"pieces")
-    export(tiny_teacher, tiny_corpus, tmp_path / "out", "--spm-model", tmp_path / "spm.model")
+    export(sure_teacher, tiny_corpus, tmp_path / "out", "--spm-model", tmp_path / "spm.model")
     task = open_databin(tiny_corpus, "test")
     sources = [task.dataset("test").src[row] for row in range(20)]
-    engine = choose_engine("ctranslate2", "float32", [str(tiny_teacher)], task).build()
+    engine = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
     expected = [best[0].tokens for best in engine.translate(sources, DecodingOptions(max_len_b=20))]
     text = [task.source_dictionary.string(source).split() for source in sources]
     results = ctranslate2.Translator(str(tmp_path / "out")).translate_batch(text, beam_size=5, max_decoding_length=20)
     assert [" ".join(result.hypotheses[0]) for result in results] == expected
     signature = json.loads((tmp_path / "out" / "signature.json").read_text())
-    assert signature["model"] == file_hash(tiny_teacher) and signature["precision"] == "float32"
+    assert signature["model"] == file_hash(sure_teacher) and signature["precision"] == "float32"
     assert signature["parameters"] == engine.parameters and "ctranslate2" in signature["versions"]
     assert (tmp_path / "out" / "spm.model").read_bytes() == b"pieces"
     assert [path.name for path in tmp_path.glob("out*")] == ["out"]
