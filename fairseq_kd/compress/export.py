@@ -7,7 +7,14 @@ from pathlib import Path
 
 from fairseq_kd.checkpoints import check_checkpoint
 from fairseq_kd.corpus.engines import PRECISIONS, check_models
-from fairseq_kd.corpus.engines.conversion import SIGNATURE, CannotConvert, inputs, read_made, write_model
+from fairseq_kd.corpus.engines.conversion import (
+    SIGNATURE,
+    CannotConvert,
+    inputs,
+    kept_conversion,
+    read_made,
+    write_model,
+)
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash, whole_folder
@@ -50,6 +57,8 @@ def run(options: argparse.Namespace) -> None:
         logger.info("%s: already exported from the same inputs; nothing to do", folder)
         return
     try:
+        # Only a float32 model can be compared with the checkpoint; decode and evaluate have mostly made it already.
+        kept_conversion(options.model, task)
         with whole_folder(folder) as new:
             write_model(options.model, task, new, options.precision, sentencepiece=made_from["sentencepiece"])
             if spm_model:

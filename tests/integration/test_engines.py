@@ -169,6 +169,18 @@ def test_other_architectures_are_fairseqs(
         choose_engine("auto", "int8", [str(model)], task)
 
 
+def test_an_option_that_the_converter_passes_over_is_noticed(
+    tiny_corpus: Path, tiny_teacher: Path, task: TranslationTask, tmp_path: Path
+) -> None:
+    def scale(state: dict[str, Any]) -> None:
+        state["cfg"]["model"].scale_heads = True
+        state["model"]["decoder.layers.0.c_attn"] = torch.tensor([0.1, 3.0])
+
+    path = str(edited(tiny_teacher, tmp_path, scale))
+    with pytest.raises(UserError, match="--engine ctranslate2: the converted model gives other probabilities"):
+        choose_engine("ctranslate2", "float32", [path], task)
+
+
 def test_ensembles_are_fairseqs(tiny_teacher: Path, task: TranslationTask, caplog: pytest.LogCaptureFixture) -> None:
     models = [str(tiny_teacher), str(tiny_teacher.with_name("checkpoint_best.pt"))]
     assert choose_engine("auto", "float32", models, task).engine == "fairseq"

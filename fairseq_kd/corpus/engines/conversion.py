@@ -94,11 +94,12 @@ def kept_conversion(path: str, task: TranslationTask) -> Path:
 def write_model(path: str, task: TranslationTask, folder: Path, precision: str, **more: Any) -> None:
     """Convert a checkpoint into the empty ``folder``, its weights stored in ``precision``.
 
+    A float32 model is compared with the checkpoint's, since the converter passes over options that it does not know.
     Beside CTranslate2's files goes ``signature.json``: what the model was made from, the number of its parameters, its
     positions, versions, and ``more``.
 
     Raises:
-        CannotConvert: CTranslate2 does not take the architecture.
+        CannotConvert: CTranslate2 does not take the architecture, or the converted model gives other probabilities.
         UserError: as :func:`fairseq_kd.checkpoints.build_models`.
         OSError: the folder cannot be written.
     """
@@ -106,6 +107,8 @@ def write_model(path: str, task: TranslationTask, folder: Path, precision: str, 
     checked = folder / "checked.pt"
     torch.save({"args": _arguments(path), "model": model.state_dict()}, checked)
     _convert(checked, task, folder, precision)
+    if precision == "float32":
+        _compare(model, task, folder)
     write_json(folder / SIGNATURE, {**inputs(path, task, precision), **more, **_figures(model), "versions": versions()})
 
 
@@ -146,6 +149,24 @@ def _convert(checked: Path, task: TranslationTask, folder: Path, precision: str)
     except Exception as error:  # whatever the converter meets in a model that it does not know
         reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
         raise CannotConvert("; ".join(reasons) or f"its converter fails ({error!r})") from None
+
+
+def _compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> None:
+    """Score one pair of random sentences with both models."""
+    draw = torch.Generator().manual_seed(1)
+    dictionaries = task.source_dictionary, task.target_dictionary
+    source, target = (torch.randint(d.nspecial, len(d), (12,), generator=draw).tolist() for d in dictionaries)
+    words = [[d[i] for i in ids] for d, ids in zip(dictionaries, (source, target), strict=True)]
+    eos = task.target_dictionary.eos()
+    with torch.no_grad():
+        given = torch.tensor([[*source, task.source_dictionary.eos()]]), torch.tensor([len(source) + 1])
+        output = model(*given, torch.tensor([[eos, *target]]))
+        expected = model.get_normalized_probs(output, log_probs=True)[0, range(len(target) + 1), [*target, eos]]
+    translator = import_ctranslate2().Translator(str(folder), device="cpu", compute_type="float32", intra_threads=1)
+    (found,) = translator.score_batch([words[0]], [words[1]])
+    # Not (… < …), which NaN on both sides would fail: that is a model's fault, not the conversion's.
+    if (torch.tensor(found.log_probs) - expected).abs().max() > 0.01:
+        raise CannotConvert("the converted model gives other probabilities")
 
 
 def _figures(model: BaseFairseqModel) -> dict[str, int]:
