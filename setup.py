@@ -18,6 +18,7 @@ setup(
     install_requires=[
         "torch>=2.4",
         "fairseq-fixed==0.12.3.1",
+        "ctranslate2>=4.5",
         "sacrebleu>=2.4",
         "sentencepiece>=0.2",
         "matplotlib>=3.8",

@@ -126,6 +126,11 @@ def build_models(
     return models
 
 
+def count_parameters(model: BaseFairseqModel) -> int:
+    """How many parameters ``model`` has: a tied matrix counts once, buffers (sinusoidal positions) not at all."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def split_paths(paths: str) -> list[str]:
     """``CKPT:CKPT`` as a list."""
     return [path for path in paths.split(":") if path]

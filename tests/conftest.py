@@ -5,7 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,14 @@ def batch(task: Any, split: str, rows: list[int]) -> dict[str, Any]:
     return dataset.collater([dataset[row] for row in rows])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Converted models are kept here, and not in the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Path(os.environ["FAIRSEQ_KD_CACHE"])
+
+
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Text of a tiny language pair: 300, 40 and 40 rows."""
@@ -140,11 +148,21 @@ def run() -> Run:
     return run_command
 
 
+def teacher_beside_dictionaries(data: Path, folder: Path, updates: int) -> Path:
+    """A Transformer's checkpoint; its dictionaries lie beside it."""
+    path = train_model(data, folder, "--max-update", str(updates))
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(data / name, folder)
+    return path
+
+
 @pytest.fixture(scope="session")
 def tiny_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Transformer trained long enough to be surer of some words than of others; its dictionaries lie beside it."""
-    folder = tmp_path_factory.mktemp("teacher")
-    path = train_model(tiny_corpus, folder, "--max-update", "60")
-    for name in ("dict.src.txt", "dict.tgt.txt"):
-        shutil.copy(tiny_corpus / name, folder)
-    return path
+    """A Transformer trained long enough to be surer of some words than of others."""
+    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("teacher"), 60)
+
+
+@pytest.fixture(scope="session")
+def sure_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that has learnt enough for padding to have next to no probability."""
+    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("sure"), 800)

@@ -11,7 +11,7 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.checkpoints import check_checkpoint, split_paths
-from fairseq_kd.corpus.engines import ENGINES, DecodingOptions, build_engine
+from fairseq_kd.corpus.engines import ENGINES, PRECISIONS, Choice, DecodingOptions, choose_engine
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries")
     add("--subset", default="train", help="the split to translate (%(default)s)")
     add("--output", required=True, metavar="DIR", type=Path, help="where SUBSET.SRC, SUBSET.TGT and signature.json go")
-    add("--engine", default="fairseq", choices=list(ENGINES), help="what searches (%(default)s)")
+    add("--engine", default="auto", choices=ENGINES, help="what searches; auto: ctranslate2 if it can (%(default)s)")
+    add("--precision", default="float32", choices=PRECISIONS, help="what ctranslate2 computes in (%(default)s)")
     add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
     add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
     add("--max-len-a", type=float, default=default.max_len_a, metavar="A", help="longest translation: (%(default)s)")
@@ -47,12 +48,13 @@ def run(options: argparse.Namespace) -> None:
     models = split_paths(options.model)
     _check(options, models)
     task = open_databin(options.data, options.subset)
-    settings = _settings(options, decoding, models, task)
+    chosen = choose_engine(options.engine, options.precision, models, task)
+    settings = _settings(options, decoding, models, task, chosen)
     claim(options.output, settings)
     if is_merged(options.output, settings):
         logger.info("%s: already decoded with these settings; nothing to do", options.output)
         return
-    _decode(options, decoding, models, task, settings)
+    _decode(options, decoding, chosen, task, settings)
     if options.shards == 1:
         merge(options.output)
 
@@ -66,7 +68,11 @@ def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
 
 
 def _settings(
-    options: argparse.Namespace, decoding: DecodingOptions, models: Sequence[str], task: TranslationTask
+    options: argparse.Namespace,
+    decoding: DecodingOptions,
+    models: Sequence[str],
+    task: TranslationTask,
+    chosen: Choice,
 ) -> dict[str, Any]:
     """All that the translations depend on; hashes, not paths, since shards may run on different machines."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
@@ -79,7 +85,8 @@ def _settings(
         "source": source,
         "target": target,
         "rows": len(task.dataset(options.subset)),
-        "engine": options.engine,
+        "engine": chosen.engine,
+        "precision": chosen.precision,
         "options": asdict(decoding),
         "block_rows": options.block_rows,
     }
@@ -88,7 +95,7 @@ def _settings(
 def _decode(
     options: argparse.Namespace,
     decoding: DecodingOptions,
-    models: Sequence[str],
+    chosen: Choice,
     task: TranslationTask,
     settings: dict[str, Any],
 ) -> None:
@@ -100,7 +107,7 @@ def _decode(
     logger.info(
         "%s: shard %d of %d: %d of %d rows to decode", options.output, options.shard, options.shards, left, total
     )
-    engine = build_engine(options.engine, models, task)
+    engine = chosen.build()
     dataset = task.dataset(options.subset)
     with tqdm(total=total, initial=total - left, unit="row", desc="decode", disable=None) as bar:
         for block in to_do:

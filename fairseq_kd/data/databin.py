@@ -51,23 +51,33 @@ def translation_task(
     return TranslationTask(config, *dictionaries)
 
 
-def open_databin(data: str | Path, subset: str) -> TranslationTask:
-    """A stock translation task over ``data`` with ``subset`` loaded, as ``task.dataset(subset)``.
+def open_dictionaries(data: str | Path) -> TranslationTask:
+    """A stock translation task with the dictionaries of ``data``, without a dataset.
 
     Raises:
-        UserError: the folder, its language pair, a dictionary or the subset is missing, or a file is damaged.
+        UserError: the folder, its language pair or a dictionary is missing, or a dictionary is damaged.
     """
     source, target = languages(data)
     dictionaries = (
         read_dictionary(Path(data, f"dict.{source}.txt")),
         read_dictionary(Path(data, f"dict.{target}.txt")),
     )
+    return translation_task(data, source, target, dictionaries)
+
+
+def open_databin(data: str | Path, subset: str) -> TranslationTask:
+    """A stock translation task over ``data`` with ``subset`` loaded, as ``task.dataset(subset)``.
+
+    Raises:
+        UserError: the folder, its language pair, a dictionary or the subset is missing, or a file is damaged.
+    """
+    task = open_dictionaries(data)
+    source, target = task.cfg.source_lang, task.cfg.target_lang
     index = Path(data, f"{subset}.{source}-{target}.{source}.idx")
     if not index.is_file():
         suffix = f".{source}-{target}.{source}.idx"
         found = ", ".join(sorted(path.name.removesuffix(suffix) for path in Path(data).glob(f"*{suffix}"))) or "none"
         raise UserError(f"data-bin {data}: no subset {subset!r} for {source}-{target}; it has: {found}")
-    task = translation_task(data, source, target, dictionaries)
     try:
         task.load_dataset(subset)
         task.dataset(subset)[len(task.dataset(subset)) - 1]  # a file that was cut short lacks the last row

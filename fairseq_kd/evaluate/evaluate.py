@@ -14,7 +14,14 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.checkpoints import split_paths
-from fairseq_kd.corpus.engines import ENGINES, DecodingOptions, Engine, build_engine
+from fairseq_kd.corpus.engines import (
+    ENGINES,
+    PRECISIONS,
+    DecodingOptions,
+    Engine,
+    FairseqEngine,
+    choose_engine,
+)
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import POST_PROCESSES, databin_references, read_references, score_text
@@ -73,12 +80,17 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     task = open_databin(options.data, options.subset)
     sources, references = read_subset(task, options)
-    engine = build_engine(options.engine, paths, task)
+    chosen = choose_engine(options.engine, options.precision, paths, task)
+    engine = chosen.build()
+    compared = FairseqEngine(paths, task) if options.compare_fairseq and chosen.engine != "fairseq" else None
     skipped = [not engine.takes(source) for source in sources]
     beams = {}
     for search in searches:
         subwords, speed = translate_timed(engine, sources, skipped, search)
         hypotheses = [post_process(text, options.post_process) for text in subwords]
+        if compared:
+            _, fairseq = translate_timed(compared, sources, skipped, search)
+            speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
         scores = score_text(hypotheses, references)
         rate = speed["sentences_per_second"]
         logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
@@ -89,7 +101,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
         "parameters": engine.parameters,
         "languages": [task.cfg.source_lang, task.cfg.target_lang],
-        **{key: getattr(options, key) for key in ("data", "subset", "engine", "post_process", "reference")},
+        **{key: getattr(options, key) for key in ("data", "subset", "post_process", "reference")},
+        "engine": chosen.engine,
+        "precision": chosen.precision,
         "decoding": {key: value for key, value in asdict(lengths).items() if key not in ("beam", "nbest")},
         "skipped": sum(skipped),
         "note": NOTE,
@@ -140,7 +154,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)"
     )
     parser.add_argument("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="fairseq", help="what decodes (%(default)s)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="what decodes; auto: ctranslate2 if it can (%(default)s)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="what ctranslate2 computes in (%(default)s)"
+    )
+    parser.add_argument(
+        "--compare-fairseq", action="store_true", help="beside ctranslate2's speed, measure that of fairseq's engine"
+    )
     parser.add_argument(
         "--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)"
     )

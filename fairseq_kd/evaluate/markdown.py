@@ -32,8 +32,13 @@ def _cells(row: dict[str, Any], baseline: str | None) -> list[str]:
         *cells,
         _spread(beams[-1]["chrf"], 1),
         _spread(beams[-1]["ter"], 1),
-        *(f"{beam['sentences_per_second']:.1f}" for beam in beams),
+        *map(_speed, beams),
     ]
+
+
+def _speed(beam: dict[str, Any]) -> str:
+    own, fairseq = beam["sentences_per_second"], beam.get("fairseq_sentences_per_second")
+    return f"{own:.1f}" + (f" ({own / fairseq:.1f} ×)" if fairseq else "")
 
 
 def _spread(figure: dict[str, Any], digits: int) -> str:
@@ -67,8 +72,11 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     notes.append(
         "sentences/s is decoding alone, without loading and a warm-up batch, on: "
-        + "; ".join(_machine(machine) for machine in evaluated["machine"]) + "."
-    )  # fmt: skip
+        + "; ".join(_machine(machine) for machine in evaluated["machine"])
+        + f". Decoded by {', '.join(evaluated['engine'])} in {', '.join(evaluated['precision'])}."
+    )
+    if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
+        notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
     notes.append("Versions: " + "; ".join(_listed(found) for found in evaluated["versions"]) + ".")
     seeds = (f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in table["rows"] if row["seeds"] != [None])
     notes.append(f"Commit: {signature['commit'] or 'not known'}. Training seeds: {'; '.join(seeds) or 'not recorded'}.")

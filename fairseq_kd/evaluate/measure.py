@@ -23,7 +23,7 @@ from sacrebleu.metrics import BLEU
 from torch import Tensor
 from torch.nn import functional
 
-from fairseq_kd.corpus.engines import DecodingOptions, build_engine
+from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.fused import NextTokens, Objective, fused_loss
 
@@ -136,7 +136,7 @@ def measure_decoding(model: str, data: str, rows: int, engine: str, precision: s
     dataset = task.dataset("train")
     sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
     references = [task.target_dictionary.string(dataset.tgt[row]) for row in range(len(sources))]
-    decoder = build_engine(engine, [model], task, precision)
+    decoder = choose_engine(engine, precision, [model], task).build()
     search = DecodingOptions(beam=5, max_len_a=1.2, max_len_b=10)
     decoder.translate(sources[:64], search)
     start = time.perf_counter()

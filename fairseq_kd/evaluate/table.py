@@ -19,8 +19,10 @@ from fairseq_kd.signature import commit, machine, versions
 
 METRICS = ("bleu", "chrf", "ter")
 # what may differ between the files of one table, and is recorded
-EVALUATED = ("versions", "machine", "commit", "engine", "decoding", "post_process", "languages", "subset")
+EVALUATED = ("versions", "machine", "commit", "engine", "precision", "decoding", "post_process", "languages", "subset")
 RATES = ("sentences_per_second", "target_tokens_per_second")
+# measured where evaluate was given --compare-fairseq
+OPTIONAL_RATE = "fairseq_sentences_per_second"
 Run = dict[str, Any]
 
 
@@ -40,6 +42,8 @@ def read_run(path: str) -> Run:
     """
     try:
         run = json.loads(Path(path).read_bytes())
+        # Files from before there was a choice do not say it.
+        run.setdefault("precision", "float32")
         complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= run.keys()
         figures = {*METRICS, *RATES, "hypotheses"}
         if not complete or not run["beams"] or not all(figures <= beam.keys() for beam in run["beams"].values()):
@@ -123,6 +127,8 @@ def summarise(row: Row, baseline: Row | None) -> dict[str, Any]:
             metric: spread([result[metric]["score"] for result in results]) for metric in METRICS
         }
         figures |= {rate: statistics.fmean(result[rate] for result in results) for rate in RATES}
+        if all(OPTIONAL_RATE in result for result in results):
+            figures[OPTIONAL_RATE] = statistics.fmean(result[OPTIONAL_RATE] for result in results)
         references = row.runs[0]["references"]
         intervals = [confidence_interval(result["hypotheses"], references) for result in results]
         figures["bleu"]["interval"] = statistics.fmean(intervals)

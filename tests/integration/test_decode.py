@@ -17,14 +17,18 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, FairseqEngine
+from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from tests.conftest import PLUGIN, ROOT, Run, binarise
 
 pytestmark = pytest.mark.integration
 SCRIPT = ROOT / "scripts" / "generate_distilled_corpus.sh"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+BOTH = pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +57,7 @@ IN_BLOCKS = ("--block-rows", 20, "--nbest", 2)
 
 @pytest.fixture(scope="module")
 def unbroken(one_thread: None, tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The training rows decoded at one go, in 15 blocks."""
+    """The training rows decoded at one go by the default engine, in 15 blocks."""
     output = tmp_path_factory.mktemp("unbroken") / "out"
     decode(tiny_teacher, tiny_corpus, output, *IN_BLOCKS)
     return output
@@ -65,7 +69,7 @@ def test_the_translations_are_those_of_fairseq_generate(
 ) -> None:
     other = tiny_teacher.with_name("checkpoint_best.pt")
     model = f"{tiny_teacher}:{other}" if ensemble else tiny_teacher
-    decode(model, tiny_corpus, tmp_path, "--subset", "test", "--nbest", 2, "--max-len-b", 8)
+    decode(model, tiny_corpus, tmp_path, "--subset", "test", "--nbest", 2, "--max-len-b", 8, "--engine", "fairseq")
     words = ["fairseq-generate", tiny_corpus, "--user-dir", PLUGIN, "--path", model, "--gen-subset", "test", "--cpu"]
     words += ["--beam", "3", "--nbest", "2", "--max-len-b", "8", "--max-tokens", "400"]
     # With its default of 8, fairseq drops the rows of a split that no multiple of 8 holds.
@@ -90,7 +94,7 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     words = decode_words(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS)
     for blocks in sorted(draw.sample(range(14), 4)):
         command = [sys.executable, "-m", "fairseq_kd.cli", *words]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment())
         while process.poll() is None and len(list(tmp_path.glob("parts/*.tsv"))) < blocks:
             time.sleep(0.001)
         time.sleep(draw.random() * 0.02)
@@ -100,15 +104,18 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     assert contents(tmp_path) == contents(unbroken)
 
 
-def test_shards_merge_to_the_same_bytes(unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+@BOTH
+def test_shards_merge_to_the_same_bytes(engine: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    output, options = tmp_path / "out", (*IN_BLOCKS, "--engine", engine)
+    decode(tiny_teacher, tiny_corpus, tmp_path / "one", *options)
     for shard in (2, 0):
-        decode(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS, "--shards", 3, "--shard", shard)
+        decode(tiny_teacher, tiny_corpus, output, *options, "--shards", 3, "--shard", shard)
     with pytest.raises(UserError, match="5 of 15 blocks are missing: 1, 4, 7, 10, 13;"):
-        cli.main(["merge", str(tmp_path)])
-    decode(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS, "--shards", 3, "--shard", 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
-    cli.main(["merge", str(tmp_path)])
-    assert contents(tmp_path) == contents(unbroken)
+        cli.main(["merge", str(output)])
+    decode(tiny_teacher, tiny_corpus, output, *options, "--shards", 3, "--shard", 1)
+    assert [path.name for path in output.iterdir()] == ["parts"]
+    cli.main(["merge", str(output)])
+    assert contents(output) == contents(tmp_path / "one")
 
 
 def test_again_does_nothing_and_other_settings_are_refused(
@@ -121,11 +128,16 @@ def test_again_does_nothing_and_other_settings_are_refused(
     assert "nothing to do" in caplog.text
     with pytest.raises(UserError, match=r"options\.beam is 3 there, 4 here"):
         decode(tiny_teacher, tiny_corpus, output, *IN_BLOCKS, "--beam", 4)
+    with pytest.raises(UserError, match=r"engine is ctranslate2 there, fairseq here"):
+        decode(tiny_teacher, tiny_corpus, output, *IN_BLOCKS, "--engine", "fairseq")
+    with pytest.raises(UserError, match=r"precision is float32 there, int8 here"):
+        decode(tiny_teacher, tiny_corpus, output, *IN_BLOCKS, "--precision", "int8")
     assert contents(output) == contents(unbroken)
 
 
+@BOTH
 def test_sources_that_cannot_be_translated_keep_their_lines(
-    tiny_text: Path, tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    engine: str, tiny_text: Path, tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = tmp_path / "text"
     shutil.copytree(tiny_text, text)
@@ -139,7 +151,7 @@ def test_sources_that_cannot_be_translated_keep_their_lines(
         tiny_teacher.parent / "dict.tgt.txt",
     ]
     data = binarise(text, tmp_path / "data-bin", *map(str, dictionaries))
-    decode(tiny_teacher, data, tmp_path / "out", "--subset", "test")
+    decode(tiny_teacher, data, tmp_path / "out", "--subset", "test", "--engine", engine)
     assert "1 empty and 1 too long sources were not translated" in caplog.text
     signature = json.loads((tmp_path / "out" / "signature.json").read_text())
     assert signature["skipped"] == {"empty_source": [3], "too_long_source": [7]}
@@ -148,17 +160,18 @@ def test_sources_that_cannot_be_translated_keep_their_lines(
     assert [row for row, line in enumerate(translations) if not line] == [3, 7]
 
 
+@BOTH
 def test_a_batch_size_changes_no_translation_and_progress_counts_every_row(
-    tiny_corpus: Path, tiny_teacher: Path
+    engine: str, tiny_corpus: Path, tiny_teacher: Path
 ) -> None:
     task = open_databin(tiny_corpus, "valid")
-    engine = FairseqEngine([str(tiny_teacher)], task)
+    loaded = choose_engine(engine, "float32", [str(tiny_teacher)], task).build()
     sources = [task.dataset("valid").src[row] for row in range(20)]
     sources[4] = sources[4][-1:]
     steps: list[int] = []
-    many = engine.translate(sources, DecodingOptions(beam=3, nbest=3), steps.append)
+    many = loaded.translate(sources, DecodingOptions(beam=3, nbest=3), steps.append)
     assert sum(steps) == 20
-    single = engine.translate(sources, DecodingOptions(beam=3, nbest=3, max_tokens=1))
+    single = loaded.translate(sources, DecodingOptions(beam=3, nbest=3, max_tokens=1))
     assert [[h.tokens for h in found] for found in many] == [[h.tokens for h in found] for found in single]
     assert many[4] == [NOT_TRANSLATED] * 3
 
@@ -167,7 +180,7 @@ def script(*words: object) -> subprocess.CompletedProcess:
     """The stage script with this environment's commands on the PATH."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", str(SCRIPT), *map(str, words)], capture_output=True, text=True, env={**ENVIRONMENT, "PATH": path}
+        ["bash", str(SCRIPT), *map(str, words)], capture_output=True, text=True, env={**environment(), "PATH": path}
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd.corpus import decode
-from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, Hypothesis, batches, build_engine
+from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, Hypothesis, batches, choose_engine
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.errors import UserError
@@ -95,8 +95,23 @@ def test_command_line_mistakes_are_told_before_anything_is_written(words: str, t
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="choose from fairseq"):
-        build_engine("none", [], None)
+    with pytest.raises(UserError, match="choose from auto, ctranslate2, fairseq"):
+        choose_engine("none", "float32", [], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "source_length", "positions", "longest"),
+    [
+        ({}, 7, 1024, 200),
+        ({"max_len_a": 1.2, "max_len_b": 10}, 7, 1024, 18),
+        ({"max_len_a": 0.0, "max_len_b": 1}, 7, 1024, 1),
+        ({"max_len_a": 2.0, "max_len_b": 10}, 7, 20, 19),
+    ],
+)
+def test_the_longest_hypothesis_is_fairseqs(
+    options: dict[str, Any], source_length: int, positions: int, longest: int
+) -> None:
+    assert DecodingOptions(**options).longest(source_length, positions) == longest
 
 
 def test_blocks_cover_the_rows_in_order(tmp_path: Path) -> None:

@@ -160,3 +160,16 @@ def test_files_that_are_no_results(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             cli.main(["table", str(path), "--output", str(tmp_path / "made")])
+
+
+def test_engines_and_precisions_are_told_and_speeds_compared_where_both_were_measured(table):
+    compared = result("student", 1, BAD, engine="ctranslate2", precision="int8")
+    for beam in compared["beams"].values():
+        beam["fairseq_sentences_per_second"] = 7.5
+    text, content, _ = table([result("teacher", 1, BAD), compared])
+    assert content["signature"]["evaluated"]["engine"] == ["fairseq", "ctranslate2"]
+    assert content["signature"]["evaluated"]["precision"] == ["float32", "int8"]
+    assert "Decoded by fairseq, ctranslate2 in float32, int8." in text
+    assert "| 30.0 (4.0 ×) | 30.0 (4.0 ×) |" in text and "| 30.0 | 30.0 |" in text
+    assert "× is how many times as fast as fairseq's own search" in text
+    assert "how many times" not in table([result("teacher", 1, BAD)])[0]

@@ -1,0 +1,1 @@
+"""Smaller and deployable models."""

@@ -1,0 +1,117 @@
+"""What every engine is given and gives back, and how sentences are put into batches."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from fairseq_kd.errors import UserError
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How to search; the names and defaults are fairseq-generate's.
+
+    A hypothesis has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens, its own
+    ``</s>`` not counted.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    beam: int = 5
+    nbest: int = 1
+    max_len_a: float = 0.0
+    max_len_b: int = 200
+    max_tokens: int = 4000
+    """Source tokens in a batch, padding counted; a longer sentence makes a batch of its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "nbest", "max_len_b", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        if not (self.max_len_a >= 0 and math.isfinite(self.max_len_a)):
+            raise UserError(f"--max-len-a {self.max_len_a}: give 0 or more")
+        if self.nbest > self.beam:
+            raise UserError(
+                f"--nbest {self.nbest}: a beam of {self.beam} cannot give as many; give --beam {self.nbest}"
+            )
+
+    def longest(self, source_length: int, target_positions: int) -> int:
+        """The most tokens a hypothesis can have, its ``</s>`` not counted, in a batch whose sources are padded to
+        ``source_length`` (``</s>`` counted) and by a model of ``target_positions``: fairseq's own rule."""
+        return min(int(self.max_len_a * source_length + self.max_len_b), target_positions - 1)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation.
+
+    Attributes:
+        tokens: subwords separated by spaces, without ``</s>``.
+        score: log-probability to the base 2 divided by the number of tokens (``</s>`` counted), as fairseq-generate
+            prints it.
+    """
+
+    tokens: str
+    score: float
+
+
+NOT_TRANSLATED = Hypothesis("", 0.0)
+"""What stands for each translation of an empty source, or of one longer than the model takes."""
+
+
+class Engine(Protocol):
+    """A model ready to decode.
+
+    Attributes:
+        parameters: how many the models have, all together.
+    """
+
+    parameters: int
+
+    def takes(self, source: torch.Tensor) -> bool:
+        """Whether a source is translated at all: it is not empty and within the model's positions."""
+
+    def translate(
+        self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Progress | None = None
+    ) -> list[list[Hypothesis]]:
+        """The ``options.nbest`` best translations of each source, best first, in the order of ``sources``.
+
+        Args:
+            sources: token ids ending in ``</s>``, one LongTensor of shape (length,) a sentence.
+            options: how to search.
+            progress: called with a number of sentences whenever so many more are done.
+        """
+
+
+def batches(lengths: dict[int, int], max_tokens: int) -> Iterator[list[int]]:
+    """Cut sentences, given as {index: length}, into batches of similar lengths, the longest sentences first.
+
+    A batch's longest sentence times its size is at most ``max_tokens``, unless it is a single sentence.
+    """
+    batch: list[int] = []
+    for i in sorted(lengths, key=lambda i: (-lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > max_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def too_few(found: int, nbest: int) -> UserError:
+    """The error for a search that gave ``found`` usable hypotheses where ``nbest`` are asked for."""
+    return UserError(
+        f"the search found {found} hypotheses for a sentence, --nbest asks for {nbest}: "
+        "lower it, or look for NaN in the model"
+    )
+
+
+def out_of_memory(options: DecodingOptions) -> UserError:
+    """The error for a batch that does not fit the GPU."""
+    return UserError(f"the GPU's memory is too small for --max-tokens {options.max_tokens}: lower it")
