@@ -26,6 +26,7 @@ fi
 
 # The folder that holds the torch $python already has, be it the system's, a conda environment's or another venv's.
 has=$("$python" -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' 2>/dev/null) || has=
+if [[ $has == "$root"/.venv/* ]]; then has=; fi  # $python is .venv's own
 if [[ -n $has ]]; then
   "$python" -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 4))' ||
     die "the torch of $python is older than 2.4, which cannot read checkpoints safely; update it or name another with PYTHON=…"
