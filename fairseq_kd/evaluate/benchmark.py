@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
+import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -91,13 +93,19 @@ def training_cases(teacher: str, data: str, cache: Path) -> list[Case]:
     ]
 
 
-def decoding_cases(teacher: str, data: str) -> list[Case]:
+def decoding_cases(teacher: str, data: str, folder: Path) -> list[Case]:
     """Beam search with either engine."""
-    shared = {"model": teacher, "data": data, "rows": DECODED_ROWS}
-    cases = [Case("Decoding", "fairseq", "decoding", {**shared, "engine": "fairseq", "precision": "float32"})]
-    return cases + [
-        Case("Decoding", f"ctranslate2, {one}", "decoding", {**shared, "engine": "ctranslate2", "precision": one})
-        for one in PRECISIONS
+    supported = ctranslate2.get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")
+    searches = [("fairseq", "float32"), *(("ctranslate2", one) for one in PRECISIONS if one in supported)]
+    shared = {"model": teacher, "data": data, "rows": DECODED_ROWS, "reference": str(folder / "fairseq-float32.txt")}
+    return [
+        Case(
+            "Decoding",
+            f"{engine}, {precision}",
+            "decoding",
+            {**shared, "engine": engine, "precision": precision, "output": str(folder / f"{engine}-{precision}.txt")},
+        )
+        for engine, precision in searches
     ]
 
 
@@ -125,7 +133,7 @@ def run(options: argparse.Namespace) -> None:
     cases = [
         *loss_cases(),
         *training_cases(options.teacher, options.data, cache),
-        *decoding_cases(options.teacher, options.data),
+        *decoding_cases(options.teacher, options.data, options.output),
     ]
     rounds: list[list[dict[str, float]]] = [[] for _ in cases]
     with tqdm(total=options.rounds * len(cases), unit="measurement", desc="benchmark", disable=None) as bar:
@@ -192,7 +200,10 @@ def markdown(table: dict[str, Any]) -> str:
             lines.append(f"| **{section}** | | | | |")
         low, high = row["speed_range"]
         memory = f"{row['memory']:,.0f} MiB" if "memory" in row else ""
-        more = f"{row['sentences_per_second']:.0f} sentences/s, BLEU {row['bleu']:.2f}" if "bleu" in row else ""
+        more = ""
+        if "bleu" in row:
+            more = f"{row['sentences_per_second']:.0f} sentences/s, BLEU {row['bleu']:.2f}"
+            more += f", {row['identical']:.2%} of lines as the first"
         time = f"{row['seconds'] * 1000:,.0f} ms" if row["seconds"] < 10 else f"{row['seconds']:.1f} s"
         lines.append(f"| {row['name']} | {time} | {row['speed']:.2f} ({low:.2f} to {high:.2f}) | {memory} | {more} |")
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())

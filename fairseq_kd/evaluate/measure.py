@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from fairseq import options as fairseq_options
@@ -25,6 +26,7 @@ from torch.nn import functional
 
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.files import whole_file
 from fairseq_kd.fused import NextTokens, Objective, fused_loss
 
 ALPHA, SMOOTHING = 0.5, 0.1
@@ -130,8 +132,14 @@ def measure_training(data: str, options: list[str], steps: int) -> dict[str, flo
     return {**figures, "memory": memory() - before}
 
 
-def measure_decoding(model: str, data: str, rows: int, engine: str, precision: str) -> dict[str, float]:
-    """Beam search over the first rows of the training set: sentences a second, and BLEU of the subwords."""
+def measure_decoding(
+    model: str, data: str, rows: int, engine: str, precision: str, output: str, reference: str
+) -> dict[str, float]:
+    """Beam search over the first rows of the training set: sentences a second, BLEU, and the share of equal lines.
+
+    The translations are written to ``output``; the lines of ``reference``, which may be the same file, are what they
+    are compared with.
+    """
     task = open_databin(data, "train")
     dataset = task.dataset("train")
     sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
@@ -142,11 +150,15 @@ def measure_decoding(model: str, data: str, rows: int, engine: str, precision: s
     start = time.perf_counter()
     found = [best[0].tokens for best in decoder.translate(sources, search)]
     seconds = time.perf_counter() - start
+    with whole_file(output) as handle:
+        handle.writelines(f"{line}\n" for line in found)
+    others = Path(reference).read_text(encoding="utf-8").split("\n")[:-1]
     joined = [[post_process(line, "sentencepiece") for line in lines] for lines in (found, references)]
     return {
         "seconds": seconds,
         "sentences_per_second": len(sources) / seconds,
         "bleu": BLEU().corpus_score(joined[0], [joined[1]]).score,
+        "identical": sum(map(str.__eq__, found, others)) / len(found),
     }
 
 

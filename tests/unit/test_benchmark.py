@@ -13,7 +13,7 @@ CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("
 ROUNDS = [
     [{"seconds": 2.0, "memory": 100.0}, {"seconds": 3.0, "memory": 100.0}, {"seconds": 8.0, "memory": 90.0}],
     [{"seconds": 1.0, "memory": 10.0}, {"seconds": 1.0, "memory": 10.0}, {"seconds": 2.0, "memory": 10.0}],
-    [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0}] * 3,
+    [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0, "identical": 0.995}] * 3,
 ]
 
 
@@ -32,7 +32,7 @@ def test_a_speed_is_the_median_ratio_within_a_round() -> None:
 def test_the_table_shows_what_was_measured(tmp_path: Path) -> None:
     text = markdown(table())
     assert "| second | 1,000 ms | 3.00 (2.00 to 4.00) | 10 MiB |" in text
-    assert "7 sentences/s, BLEU 30.00" in text and "3 rounds" in text
+    assert "7 sentences/s, BLEU 30.00, 99.50% of lines as the first" in text and "3 rounds" in text
     write_plot(table(), tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 1000
 
