@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from fairseq import utils
-from fairseq.data import BaseWrapperDataset, LanguagePairDataset, data_utils
+from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
     data_hashes,
@@ -25,7 +26,7 @@ from fairseq_kd.shards import differences
 logger = logging.getLogger(__name__)
 
 
-class CachedDataset(BaseWrapperDataset):
+class CachedDataset(AlignedDataset):
     """A ``LanguagePairDataset`` that adds ``sample["soft_targets"]`` to its batches.
 
     It is what :meth:`SoftTargets.of` returns, in the order of the batch's real tokens: ``target[target != pad]``.
@@ -41,34 +42,15 @@ class CachedDataset(BaseWrapperDataset):
         self.soft_targets = soft_targets
         self.untaught = untaught
 
-    def __getattr__(self, name: str) -> Any:
-        # fairseq reads attributes of a LanguagePairDataset (src, tgt, tgt_sizes, …) that its wrappers do not pass on.
-        # While it is unpickled, "dataset" is not there yet.
-        if name == "dataset" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
-
-    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None) -> dict[str, Any]:
-        """The stock batch and its soft targets; an empty one has none."""
-        batch = self.dataset.collater(samples, pad_to_length=pad_to_length)
-        if batch:
-            batch["soft_targets"] = self.soft_targets.of(batch["id"].tolist())
-        return batch
+    def along(self, rows: list[int]) -> dict[str, Any]:
+        """As :meth:`AlignedDataset.along`."""
+        return {"soft_targets": self.soft_targets.of(rows)}
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
         """As the stock dataset, but the teacher's positions count too."""
         kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)
         unusable = self.untaught[kept]
         return kept[~unusable], [*ignored, *kept[unusable].tolist()]
-
-    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        """As the stock dataset; fairseq's wrapper leaves it out."""
-        return self.dataset.num_tokens_vec(indices)
-
-    @property
-    def supports_fetch_outside_dataloader(self) -> bool:
-        """As the stock dataset; fairseq's wrapper leaves it out."""
-        return self.dataset.supports_fetch_outside_dataloader
 
 
 def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset | CachedDataset:

@@ -14,6 +14,7 @@ from torch import nn
 
 from fairseq_kd.checkpoints import split_paths
 from fairseq_kd.data.cached_dataset import add_soft_targets
+from fairseq_kd.data.distilled import add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.errors import UserError
 from fairseq_kd.teacher import Teacher, load_teacher
@@ -48,6 +49,10 @@ class TranslationKDConfig(TranslationConfig):
         default=None,
         metadata={"help": "folder that fairseq-kd cache wrote: train on what is in it and load no teacher"},
     )
+    distilled_data: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "data-bin with a teacher's targets for the same sources, row by row"},
+    )
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -60,6 +65,8 @@ class TranslationKDTask(TranslationTask):
     cfg: TranslationKDConfig
     _teacher: Teacher | None = None
     _missed = False
+    update = 0
+    """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
@@ -110,6 +117,15 @@ class TranslationKDTask(TranslationTask):
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
         if self.cfg.teacher_cache:
             self.datasets[split] = add_soft_targets(self, split)
+        elif self.cfg.distilled_data:
+            self.datasets[split] = add_distilled(self, split)
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> Any:
+        """As stock translation; criterions can read the number of the update."""
+        self.update = update_num
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any

@@ -1,0 +1,79 @@
+"""A translation dataset whose batches bring along what a teacher made of the same sources."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.data import LanguagePairDataset, data_utils
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_kd.data.aligned import AlignedDataset
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.errors import UserError
+from fairseq_kd.files import file_hash
+from fairseq_kd.vocabulary import first_difference
+
+logger = logging.getLogger(__name__)
+
+
+class DistilledDataset(AlignedDataset):
+    """A ``LanguagePairDataset`` that adds ``sample["distilled"]``: the teacher's targets of its rows.
+
+    That is a LongTensor of shape (batch, longest), each row ended by ``</s>`` and padded on the right.
+
+    Args:
+        dataset: the gold split, in the order of its files.
+        distilled: the same rows with the teacher's targets.
+    """
+
+    def __init__(self, dataset: LanguagePairDataset, distilled: LanguagePairDataset):
+        super().__init__(dataset)
+        self.distilled = distilled
+
+    def along(self, rows: list[int]) -> dict[str, Any]:
+        """As :meth:`AlignedDataset.along`."""
+        targets = [self.distilled.tgt[row] for row in rows]
+        return {"distilled": data_utils.collate_tokens(targets, self.dataset.tgt_dict.pad())}
+
+
+def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | DistilledDataset:
+    """The dataset ``split`` that ``task`` has loaded, with the targets of its --distilled-data.
+
+    Without them where that holds nothing of a split that is not trained on.
+
+    Raises:
+        UserError: it lacks the training split, or its rows or dictionary are not the gold data's.
+    """
+    data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    if split != task.cfg.train_subset:
+        return dataset
+    paths = utils.split_paths(task.cfg.data)
+    if len(paths) > 1:
+        raise UserError(f"--distilled-data goes with one data-bin, not {len(paths)}: {task.cfg.data}")
+    other = open_databin(data, split)
+    difference = first_difference(other.target_dictionary, task.target_dictionary)
+    if difference:
+        raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
+    distilled = other.dataset(split)
+    stem = f"{split}.{source}-{target}.{source}"
+    same = all(
+        file_hash(Path(data, f"{stem}.{end}")) == file_hash(Path(paths[0], f"{stem}.{end}")) for end in ("bin", "idx")
+    )
+    if not same:
+        _compare(data, dataset, distilled)
+    return DistilledDataset(dataset, distilled)
+
+
+def _compare(data: Path, gold: LanguagePairDataset, distilled: LanguagePairDataset) -> None:
+    """Raise a UserError unless both have the same sources row by row."""
+    advice = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
+    if len(gold) != len(distilled):
+        raise UserError(f"--distilled-data {data}: {len(distilled)} rows, the gold data has {len(gold)}; {advice}")
+    for row in range(len(gold)):
+        if not torch.equal(gold.src[row], distilled.src[row]):
+            raise UserError(
+                f"--distilled-data {data}: row {row} (from 0) has another source than the gold data; {advice}"
+            )

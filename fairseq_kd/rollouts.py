@@ -1,0 +1,159 @@
+"""Sequences drawn from a model: batched ancestral sampling, one token for every unfinished sentence at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.models import FairseqEncoderDecoderModel
+from torch import Tensor, nn
+
+from fairseq_kd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is drawn from: the model's distribution at a temperature, cut to its likeliest symbols.
+
+    A sequence has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens before its
+    ``</s>``.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    top_k: int = 0
+    """Draw from the k likeliest symbols only; 0: from all."""
+    top_p: float = 1.0
+    """Draw from the fewest likeliest symbols whose probabilities sum to at least this."""
+    temperature: float = 1.0
+    max_len_a: float = 1.2
+    max_len_b: int = 10
+
+    def __post_init__(self) -> None:
+        if self.top_k < 0:
+            raise UserError(f"--rollout-top-k {self.top_k}: give a number of symbols, or 0 for all")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"--rollout-top-p {self.top_p}: give a share above 0 and of at most 1")
+        if not self.temperature > 0:
+            raise UserError(f"--rollout-temperature {self.temperature}: give a temperature above 0")
+
+
+@torch.no_grad()
+def draw_rollouts(
+    model: FairseqEncoderDecoderModel, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int], symbols: Any
+) -> Tensor:
+    """One sequence for each source of the batch, from the model itself (not a wrapper for several processes).
+
+    A sentence's random numbers come from ``seed`` and its own number alone: its sequence is the same wherever in
+    whichever batch it stands, and the global random state is left alone. Of the model only the train mode is touched,
+    and put back.
+
+    Args:
+        model: any fairseq encoder-decoder whose decoder is incremental.
+        sample: the batch; of ``net_input`` only the source is read.
+        sampling: how to draw.
+        seed: two numbers, of the run and of the update.
+        symbols: the target dictionary.
+
+    Returns:
+        Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
+
+    Raises:
+        UserError: top_k is larger than the vocabulary.
+    """
+    if sampling.top_k > len(symbols):
+        raise UserError(f"--rollout-top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
+    source = sample["net_input"]["src_tokens"]
+    longest = int(sampling.max_len_a * source.size(1) + sampling.max_len_b)
+    longest = max(1, min(longest, model.max_decoder_positions() - 1))
+    chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
+    drawn = source.new_full((len(source), longest + 2), symbols.pad())
+    drawn[:, 0] = symbols.eos()  # fairseq's decoders start from it
+    with evaluating(model):
+        unfinished = _Unfinished(model, sample["net_input"])
+        for step in range(longest):
+            rows = unfinished.rows
+            probabilities = _cut(unfinished.next_logits(drawn[rows, : step + 1]), sampling, symbols.pad())
+            chosen = _choose(probabilities, chances[rows, step])
+            drawn[rows, step + 1] = chosen
+            if not unfinished.keep(chosen != symbols.eos()):
+                break
+        drawn[unfinished.rows, longest + 1] = symbols.eos()
+    lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
+    return drawn[:, 1 : 1 + int(lengths.max())]
+
+
+class _Unfinished:
+    """The sentences still being drawn, with their encoder output and the decoder's cached states."""
+
+    def __init__(self, model: FairseqEncoderDecoderModel, net_input: dict[str, Tensor]):
+        self.model = model
+        inputs = {name: value for name, value in net_input.items() if name != "prev_output_tokens"}
+        self.encoder_out = model.encoder(**inputs)
+        self.state: dict[str, Any] = {}
+        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
+
+    def next_logits(self, prefixes: Tensor) -> Tensor:
+        """Logits of the next symbol, float32, shape (rows, vocabulary)."""
+        output = self.model.decoder(prefixes, encoder_out=self.encoder_out, incremental_state=self.state)
+        return output[0][:, -1].float()
+
+    def keep(self, unfinished: Tensor) -> bool:
+        """Go on with the rows that the mask holds; whether there are any."""
+        if unfinished.all():
+            return True
+        order = unfinished.nonzero().squeeze(1)
+        self.rows = self.rows[order]
+        if len(order) == 0:
+            return False
+        self.encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, order)
+        self.model.decoder.reorder_incremental_state_scripting(self.state, order)
+        return True
+
+
+def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:
+    """``count`` numbers in [0, 1) for each sentence, shape (sentences, count); a sentence's depend on no other's."""
+    streams = (np.random.Generator(np.random.Philox(key=[seed[0] << 32 | seed[1], one])) for one in sentences)
+    return torch.from_numpy(np.stack([stream.random(count, dtype=np.float32) for stream in streams]))
+
+
+def _cut(logits: Tensor, sampling: Sampling, pad: int) -> Tensor:
+    """Probabilities of what may be drawn, not yet summing to 1; padding never is."""
+    logits[:, pad] = float("-inf")
+    if sampling.temperature != 1.0:
+        logits /= sampling.temperature
+    if sampling.top_k:
+        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits.masked_fill_(logits < least, float("-inf"))
+    probabilities = logits.softmax(dim=-1)
+    if sampling.top_p < 1:
+        best, order = probabilities.sort(dim=-1, descending=True)
+        # A symbol goes where those before it are enough already.
+        enough = best.cumsum(dim=-1) - best >= sampling.top_p
+        probabilities.scatter_(1, order, best.masked_fill_(enough, 0.0))
+    return probabilities
+
+
+def _choose(probabilities: Tensor, chances: Tensor) -> Tensor:
+    """The symbol at which the cumulated probability first exceeds the chance, shape (rows,)."""
+    cumulated = probabilities.cumsum(dim=-1)
+    wanted = chances[:, None] * cumulated[:, -1:]
+    chosen = torch.searchsorted(cumulated, wanted, right=True).squeeze(1)
+    # Rounding can put a chance close to 1 beyond the last symbol: then the likeliest stands in.
+    return torch.where(chosen < probabilities.size(1), chosen, probabilities.argmax(dim=-1))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

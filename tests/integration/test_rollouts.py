@@ -1,0 +1,120 @@
+"""Sequences drawn from real models."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.rollouts import Sampling, draw_rollouts
+from tests.conftest import ARCHITECTURES, batch, build
+
+SEED = (1, 7)
+
+
+def setup(data: Path, architecture: str = "transformer") -> tuple[Any, Any]:
+    task, model, _ = build(data, architecture=architecture)
+    return task, model.train()
+
+
+def draw(task: Any, model: Any, sample: dict[str, Any], seed: tuple[int, int] = SEED, **options: Any) -> torch.Tensor:
+    return draw_rollouts(model, sample, Sampling(**options), seed, task.target_dictionary)
+
+
+def rows_of(drawn: torch.Tensor, pad: int) -> list[list[int]]:
+    return [[symbol for symbol in row if symbol != pad] for row in drawn.tolist()]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_is_ended_and_padded(tiny_corpus: Path, architecture: str) -> None:
+    task, model = setup(tiny_corpus, architecture)
+    sample = batch(task, "valid", list(range(12)))
+    eos, pad = task.target_dictionary.eos(), task.target_dictionary.pad()
+    longest = int(0.5 * sample["net_input"]["src_tokens"].size(1) + 4)
+    drawn = draw(task, model, sample, max_len_a=0.5, max_len_b=4)
+    for row, words in zip(drawn.tolist(), rows_of(drawn, pad), strict=True):
+        assert words[-1] == eos and eos not in words[:-1] and len(words) <= longest + 1
+        assert row == words + [pad] * (len(row) - len(words))
+
+
+def test_a_sentence_draws_the_same_in_whatever_batch(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    pad, found = task.target_dictionary.pad(), {}
+    for rows in ([0, 1, 2, 3, 4, 5], [5, 3], [2, 0, 4]):
+        sample = batch(task, "valid", rows)
+        options = {"max_len_a": 0.0, "max_len_b": 12}  # not by the batch's longest source
+        for row, words in zip(sample["id"].tolist(), rows_of(draw(task, model, sample, **options), pad), strict=True):
+            assert found.setdefault(row, words) == words
+    assert len({tuple(words) for words in found.values()}) > 1
+
+
+def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    model.decoder.layers[0].eval()
+    modes = [module.training for module in model.modules()]
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    before = torch.get_rng_state()
+    first = draw(task, model, sample)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(draw(task, model, sample), first)
+    assert rows_of(draw(task, model, sample, seed=(1, 8)), 1) != rows_of(first, 1)
+
+
+def exact(task: Any, model: Any, sample: dict[str, Any], sampling: Sampling) -> torch.Tensor:
+    """The first step's distribution, without padding, by its definition."""
+    model.eval()
+    start = {**sample["net_input"], "prev_output_tokens": sample["net_input"]["prev_output_tokens"][:, :1]}
+    with torch.no_grad():
+        logits = model(**start)[0][0, 0].double()
+    logits[task.target_dictionary.pad()] = float("-inf")
+    p = (logits / sampling.temperature).softmax(-1)
+    order = p.argsort(descending=True).tolist()
+    kept, mass = [], 0.0
+    for rank, symbol in enumerate(order):
+        if (sampling.top_k and rank >= sampling.top_k) or (mass >= sampling.top_p):
+            break
+        kept.append(symbol)
+        mass += p[symbol].item()
+    cut = torch.zeros_like(p)
+    cut[kept] = p[kept]
+    return cut / cut.sum()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.5}, {"top_k": 6}, {"top_p": 0.4}, {"top_k": 9, "top_p": 0.5}]
+)
+def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) -> None:
+    """Chi-squared of 20,000 first symbols; the seed is fixed, so that it fails for good or not at all."""
+    task, model = setup(tiny_corpus)
+    sample = batch(task, "valid", [3])
+    count = 20000
+    many = {
+        "id": torch.arange(count),
+        "net_input": {name: value.expand(count, *value.shape[1:]) for name, value in sample["net_input"].items()},
+    }
+    first = draw(task, model, many, max_len_a=0.0, max_len_b=1, **options)[:, 0]
+    p = exact(task, model, sample, Sampling(**options))
+    found = torch.bincount(first, minlength=len(p)).double()
+    assert (found[p == 0] == 0).all()
+    possible = p > 0
+    statistic = ((found - count * p)[possible] ** 2 / (count * p)[possible]).sum().item()
+    degrees = int(possible.sum()) - 1
+    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
+    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"top_k": -1}, "--rollout-top-k"), ({"top_p": 0.0}, "--rollout-top-p"), ({"temperature": 0.0}, "temperature")],
+)
+def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=f"{named} .*: give"):
+        Sampling(**options)
+
+
+def test_more_symbols_than_the_vocabulary_has(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    with pytest.raises(UserError, match="the vocabulary has"):
+        draw(task, model, batch(task, "valid", [0]), top_k=10**6)
