@@ -27,7 +27,7 @@ class Sampling:
     top_k: int = 0
     """Draw from the k likeliest symbols only; 0: from all."""
     top_p: float = 1.0
-    """Draw from the fewest likeliest symbols whose probabilities sum to at least this."""
+    """Draw from the fewest likeliest symbols, of those that top_k leaves, whose probabilities sum to at least this."""
     temperature: float = 1.0
     max_len_a: float = 1.2
     max_len_b: int = 10

@@ -165,30 +165,32 @@ class FDistillCriterion(FusedCriterion):
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Part]
     ) -> list[tuple[Part, int, Losses]]:
         """Each part with its number of tokens and its losses; the student's forward is one for all of them."""
-        target, batch = self._stack(sample, [part.sequences for part in parts])
+        target, batch = self._interleave(sample, [part.sequences for part in parts])
         real = real_tokens(target, self.padding_idx)
         student = next_tokens(model, batch, real)
         answers = teacher.next_tokens(batch, real) if teacher else []
-        counts = [int(rows.sum()) for rows in real.chunk(len(parts))]
-        gold, result, start = target[real], [], 0
-        for part, tokens in zip(parts, counts, strict=True):
-            span = slice(start, start + tokens)
-            asked = None if part.objective.soft_weight == 0 else [_part(answer, span) for answer in answers]
-            losses = fused_loss(_part(student, span), gold[span], part.objective, asked, self.chunk_memory)
-            result.append((part, tokens, losses))
-            start += tokens
+        part_of_token = (
+            torch.arange(len(target), device=target.device).remainder(len(parts))[:, None].expand_as(real)[real]
+        )
+        gold, result = target[real], []
+        for number, part in enumerate(parts):
+            own = part_of_token.eq(number).nonzero().squeeze(1)
+            asked = None if part.objective.soft_weight == 0 else [_select(answer, own) for answer in answers]
+            losses = fused_loss(_select(student, own), gold[own], part.objective, asked, self.chunk_memory)
+            result.append((part, len(own), losses))
         return result
 
-    def _stack(self, sample: dict[str, Any], sequences: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
-        """All sequences below each other, with the batch's sources as often: targets, and what a model is asked."""
-        rows = [row for part in sequences for row in part]
+    def _interleave(self, sample: dict[str, Any], sequences: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
+        """Each sentence's sequences below each other, its source as often: targets, and what a model is asked.
+
+        The order keeps the sources sorted by length, as fairseq's LSTM wants them.
+        """
+        rows = [row for sentence in zip(*sequences, strict=True) for row in sentence]
         target = data_utils.collate_tokens(rows, self.padding_idx)
-        previous = torch.cat(
-            [target.new_full((len(target), 1), self.task.target_dictionary.eos()), target[:, :-1]], dim=1
-        )
-        previous = previous.masked_fill(target.eq(self.padding_idx), self.padding_idx)
+        start = target.new_full((len(target), 1), self.task.target_dictionary.eos())
+        previous = torch.cat([start, target[:, :-1]], dim=1).masked_fill(target.eq(self.padding_idx), self.padding_idx)
         source = {
-            name: torch.cat([value] * len(sequences))
+            name: value.repeat_interleave(len(sequences), dim=0)
             for name, value in sample["net_input"].items()
             if name != "prev_output_tokens"
         }
@@ -219,5 +221,5 @@ class FDistillCriterion(FusedCriterion):
             metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
 
 
-def _part(answer: NextTokens, span: slice) -> NextTokens:
-    return NextTokens(answer.features[span], answer.weight, answer.bias)
+def _select(answer: NextTokens, tokens: Tensor) -> NextTokens:
+    return NextTokens(answer.features.index_select(0, tokens), answer.weight, answer.bias)

@@ -94,7 +94,9 @@ class TranslationKDTask(TranslationTask):
             if cfg.teacher_fp16 and cfg.teacher_bf16:
                 raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")
             dtype = torch.float16 if cfg.teacher_fp16 else torch.bfloat16 if cfg.teacher_bf16 else None
-            self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
+            # Building a model draws its initial weights: the student's dropout must not depend on when that was.
+            with torch.random.fork_rng(devices=[]):
+                self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
         self._teacher.follow(student)
         return self._teacher
 
