@@ -39,16 +39,29 @@ class NextTokens:
         """Number of symbols."""
         return (self.features if self.weight is None else self.weight).size(-1 if self.weight is None else 0)
 
-    def logits(self, rows: slice) -> Tensor:
-        """Logits of these tokens, float32 or wider, shape (rows, vocabulary); the caller's to overwrite."""
+    def logits(self, rows: slice, room: Tensor | None = None) -> Tensor:
+        """Logits of these tokens, float32 or wider, shape (rows, vocabulary); the caller's to overwrite.
+
+        Args:
+            rows: which tokens.
+            room: memory for them where they are not narrower than float32, as :meth:`room` gives it.
+        """
         features = self.features[rows]
         wide = torch.promote_types(features.dtype, torch.float32)
         if self.weight is None:
             return features.to(wide, copy=True)
         weight = self.weight.to(features.dtype)
+        out = None if room is None or wide != features.dtype else room[: len(features)]
         if self.bias is None:
-            return torch.mm(features, weight.t()).to(wide)
-        return torch.addmm(self.bias.to(features.dtype), features, weight.t()).to(wide)
+            return torch.mm(features, weight.t(), out=out).to(wide)
+        return torch.addmm(self.bias.to(features.dtype), features, weight.t(), out=out).to(wide)
+
+    def room(self, chunk: int) -> Tensor | None:
+        """Memory for the logits of a chunk. Reused, it is not faulted in page by page for every chunk."""
+        if self.weight is None:
+            return None
+        size = (min(chunk, len(self.features)), self.vocabulary)
+        return self.features.new_empty(size, dtype=torch.promote_types(self.features.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,7 @@ def fused_loss(
         objective: the loss.
         teacher: the same tokens' answer; None where the soft part is not wanted.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
-            default, and at least 64 tokens.
+            default, and at least 128 tokens.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
@@ -130,8 +143,8 @@ def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0)
     """How many tokens a chunk has whose float32 logits fit ``chunk_memory`` MiB."""
     if chunk_memory:
         return max(1, int(chunk_memory * 2**20 / (4 * vocabulary)))
-    # Below 64 tokens reading and writing the weight's gradient, once a chunk, costs more than the cache saves.
-    return max(64, int(CHUNK_MEMORY.get(device.type, 256) * 2**20 / (4 * vocabulary)))
+    # Below 128 tokens reading and writing the weight's gradient, once a chunk, costs more than the cache saves.
+    return max(128, int(CHUNK_MEMORY.get(device.type, 256) * 2**20 / (4 * vocabulary)))
 
 
 class _Fused(torch.autograd.Function):
@@ -150,9 +163,12 @@ class _Fused(torch.autograd.Function):
         student = NextTokens(features, weight, bias)
         gradients = _Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3)
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
+        own, theirs = student.room(chunk), None
+        if isinstance(teacher, Sequence) and len(teacher) == 1:
+            theirs = teacher[0].room(chunk)
         for rows in _chunks(len(target), chunk):
-            answer = _teacher_chunk(teacher, rows, objective)
-            values, slope = _chunk_loss(student.logits(rows), target[rows], answer, objective)
+            answer = _teacher_chunk(teacher, rows, objective, theirs)
+            values, slope = _chunk_loss(student.logits(rows, own), target[rows], answer, objective)
             sums += torch.stack([value.sum(dtype=torch.float64) for value in values])
             gradients.add(rows, slope)
         ctx.gradients = gradients.result()
@@ -219,15 +235,20 @@ def _chunks(tokens: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
 
 
-def _teacher_chunk(teacher: TeacherAnswer | None, rows: slice, objective: Objective) -> Tensor | TopK | None:
-    """A chunk of the answer at the objective's temperature: buckets, or log-probabilities (rows, vocabulary)."""
+def _teacher_chunk(
+    teacher: TeacherAnswer | None, rows: slice, objective: Objective, room: Tensor | None
+) -> Tensor | TopK | None:
+    """A chunk of the answer at the objective's temperature: the likeliest symbols, or logits (rows, vocabulary)."""
     if teacher is None:
         return None
     if isinstance(teacher, TopK):
         return TopK(teacher.ids[rows], teacher.log_probs[rows])
-    answer = temper(mean_log_probs(teacher, rows), objective.temperature)
+    # Log-probabilities are logits too.
+    answer = teacher[0].logits(rows, room) if len(teacher) == 1 else mean_log_probs(teacher, rows)
+    if objective.temperature != 1.0:
+        answer /= objective.temperature
     if 0 < objective.top_k < answer.size(-1) - 1:
-        return TopK(*top_k_and_tail(answer, objective.top_k))
+        return TopK(*top_k_and_tail(torch.log_softmax(answer, dim=-1), objective.top_k))
     return answer
 
 
@@ -277,8 +298,11 @@ def _chunk_loss(
 def _agreement(logits: Tensor, teacher: Tensor | TopK | None) -> Tensor:
     if teacher is None:
         return torch.zeros_like(logits[:, 0])
-    best = teacher.ids[:, :1] if isinstance(teacher, TopK) else teacher.argmax(dim=-1, keepdim=True)
-    return logits.gather(1, best).squeeze(1) >= logits.amax(dim=-1)
+    best = logits.amax(dim=-1, keepdim=True)
+    if isinstance(teacher, TopK):
+        return logits.gather(1, teacher.ids[:, :1]).eq(best).squeeze(1)
+    # Two comparisons cost a fraction of an argmax on a CPU.
+    return logits.eq(best).logical_and_(teacher.eq(teacher.amax(dim=-1, keepdim=True))).any(dim=-1)
 
 
 def _parts(logits: Tensor, teacher: Tensor | TopK | None, objective: Objective) -> Part:
@@ -311,7 +335,7 @@ def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float,
         return _cross_entropy(logits, hard, teacher, soft)
     with torch.enable_grad():
         leaf = logits.clone().requires_grad_()
-        values = divergence(teacher, torch.log_softmax(leaf, dim=-1))
+        values = divergence(torch.log_softmax(teacher, dim=-1), torch.log_softmax(leaf, dim=-1))
         (soft_slope,) = torch.autograd.grad(values.sum(), leaf)
     log_sum, _, slope = _plain(logits, hard)
     return log_sum, values.detach(), slope.add_(soft_slope, alpha=soft)
@@ -319,11 +343,18 @@ def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float,
 
 def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> Part:
     """−Σ p·log q = log-sum-exp − Σ p·logit, its gradient q − p: one softmax serves both parts of the loss."""
-    p = teacher.exp_()
-    # A symbol that p rules out counts nothing, also where its logit is −inf.
-    expected = torch.linalg.vecdot(p, logits.clamp_(min=torch.finfo(logits.dtype).min))
+    p = torch.softmax(teacher, dim=-1)
+    expected = _dot(p, logits)
+    if not expected.isfinite().all():
+        # A symbol that p rules out counts nothing, also where its logit is −∞.
+        expected = _dot(p, logits.clamp_(min=torch.finfo(logits.dtype).min))
     log_sum, _, slope = _plain(logits, hard + soft)
     return log_sum, log_sum - expected, slope.sub_(p, alpha=soft)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Row by row, shape (rows,), in one pass and without a product's memory."""
+    return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).flatten()
 
 
 def _buckets(logits: Tensor, hard: float, teacher: TopK, soft: float, divergence: Divergence) -> Part:

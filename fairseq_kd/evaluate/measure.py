@@ -79,10 +79,11 @@ def _dense_kd(student: list[Tensor], teacher: tuple[Tensor, Tensor], target: Ten
     log_q = functional.log_softmax(functional.linear(*student), dim=-1)
     with torch.no_grad():
         log_p = functional.log_softmax(functional.linear(*teacher), dim=-1)
-    divergence = functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
-    nll = functional.nll_loss(log_q, target, reduction="none")
-    real = target.ge(0)
-    return ((1 - ALPHA) * nll + ALPHA * divergence).masked_fill(~real, 0.0).sum()
+    padding = target.lt(0)  # there is none here
+    divergence = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
+    divergence = divergence.masked_fill(padding.unsqueeze(-1), 0.0).sum()
+    nll = functional.nll_loss(log_q, target, reduction="none").masked_fill(padding, 0.0).sum()
+    return (1 - ALPHA) * nll + ALPHA * divergence
 
 
 def _stock_ce(student: list[Tensor], _: tuple[Tensor, Tensor], target: Tensor) -> Tensor:

@@ -245,7 +245,7 @@ def test_frozen_parts_get_no_gradient() -> None:
 def test_chunks_follow_the_memory() -> None:
     cpu = torch.device("cpu")
     assert chunk_tokens(8000, cpu) == 131
-    assert chunk_tokens(10**6, cpu) == 64
+    assert chunk_tokens(10**6, cpu) == 128
     assert chunk_tokens(8000, cpu, 1.0) == 32
     assert chunk_tokens(10**9, cpu, 1.0) == 1
     assert chunk_tokens(8000, torch.device("cuda")) == 8388
