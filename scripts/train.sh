@@ -18,22 +18,24 @@ exec 8>"$save_dir/lock"
 flock -w 10 8 || die "another training is at work in $save_dir; wait for it or end it"
 
 # Checksums of what the arguments name: made anew from other text or by another teacher, it is another training.
+databin_checksum() {
+  [[ -d $1 ]] || die "data-bin $1: no such folder"
+  { cat "$1"/dict.*.txt "$1"/train*.idx 2>/dev/null || true; } | cksum
+}
 checksums() {
   local data=$1 previous= word path
-  for path in ${data//:/ }; do
-    [[ -d $path ]] || die "data-bin $path: no such folder"
-    { cat "$path"/dict.*.txt "$path"/train*.idx 2>/dev/null || true; } | cksum
-  done
+  for path in ${data//:/ }; do databin_checksum "$path"; done
   for word in "$@"; do
-    if [[ $previous == --teacher-path ]]; then
-      for path in ${word//:/ }; do
-        [[ -f $path ]] || die "teacher $path: no such file"
-        cksum <"$path"
-      done
-    fi
-    if [[ $previous == --teacher-cache ]]; then
-      cat "$word"/*/manifest.json 2>/dev/null | cksum
-    fi
+    case $previous in
+      --teacher-path)
+        for path in ${word//:/ }; do
+          [[ -f $path ]] || die "teacher $path: no such file"
+          cksum <"$path"
+        done
+        ;;
+      --teacher-cache) { cat "$word"/*/manifest.json 2>/dev/null || true; } | cksum ;;
+      --distilled-data) databin_checksum "$word" ;;
+    esac
     previous=$word
   done
 }
