@@ -8,8 +8,8 @@ from fairseq.models.transformer import TransformerDecoderBase, TransformerModelB
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fairseq_kd.chunk_loss import NextTokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import NextTokens
 
 STOCK_SOFTMAX = (BaseFairseqModel.get_normalized_probs, TransformerModelBase.get_normalized_probs)
 

@@ -10,10 +10,10 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
 from fairseq_kd.checkpoints import build_models, read_checkpoint
+from fairseq_kd.chunk_loss import NextTokens
 from fairseq_kd.data.databin import translation_task
 from fairseq_kd.distributions import next_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import NextTokens
 from fairseq_kd.vocabulary import check_languages, check_vocabulary, recorded_languages
 
 logger = logging.getLogger(__name__)

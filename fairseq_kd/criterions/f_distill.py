@@ -15,11 +15,12 @@ from fairseq.models import BaseFairseqModel
 from omegaconf import II
 from torch import Tensor
 
+from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
 from fairseq_kd.divergences import DIVERGENCES, Divergence
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, NextTokens, Objective, fused_loss
+from fairseq_kd.fused import Losses, fused_loss
 from fairseq_kd.rollouts import Sampling, draw_rollouts
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher

@@ -24,10 +24,11 @@ from sacrebleu.metrics import BLEU
 from torch import Tensor
 from torch.nn import functional
 
+from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.files import whole_file
-from fairseq_kd.fused import NextTokens, Objective, fused_loss
+from fairseq_kd.fused import fused_loss
 
 ALPHA, SMOOTHING = 0.5, 0.1
 

@@ -16,10 +16,10 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.checkpoints import read_checkpoint
+from fairseq_kd.chunk_loss import mean_log_probs
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.soft_targets import normalised, read_manifest
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import mean_log_probs
 from fairseq_kd.teacher import load_teacher
 from tests.conftest import PLUGIN, ROOT, batch, binarise, build, run_command, train_command, train_model, write_text
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_kd.chunk_loss import mean_log_probs
 from fairseq_kd.distributions import next_tokens, real_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import mean_log_probs
 from fairseq_kd.teacher import Teacher
 from tests.conftest import ARCHITECTURES, batch, build
 

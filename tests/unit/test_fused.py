@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairseq_kd.chunk_loss import NextTokens, Objective, TopK
 from fairseq_kd.divergences import DIVERGENCES, Divergence, cross_entropy
-from fairseq_kd.fused import Losses, NextTokens, Objective, TopK, chunk_tokens, fused_loss
+from fairseq_kd.fused import Losses, chunk_tokens, fused_loss
 
 
 def random_model(draw: torch.Generator, tokens: int, vocabulary: int, projection: str, scale: float) -> NextTokens:
