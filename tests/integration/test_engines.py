@@ -62,6 +62,20 @@ def engines(sure_teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, C
     return FairseqEngine([str(sure_teacher)], task), fast
 
 
+def test_torch_keeps_its_threads(
+    sure_teacher: Path, task: TranslationTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converting and loading must not leave the decode, and all that follows it, with a single thread."""
+    monkeypatch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path))  # so that it converts
+    torch.set_num_threads(2)
+    try:
+        engine = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
+        assert torch.get_num_threads() == 2
+        assert isinstance(engine, CTranslate2Engine) and engine.translator.num_translators == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize(
     "options",
     [

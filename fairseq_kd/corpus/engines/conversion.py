@@ -55,6 +55,15 @@ def import_ctranslate2() -> ModuleType:
         raise CannotConvert(f"ctranslate2 cannot be imported ({error}); pip install ctranslate2") from None
 
 
+def load_translator(folder: Path, **options: Any) -> Any:
+    """``ctranslate2.Translator(folder, …)``, but torch keeps its threads: making one sets OpenMP's for the process."""
+    threads = torch.get_num_threads()
+    try:
+        return import_ctranslate2().Translator(str(folder), **options)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def inputs(path: str, task: TranslationTask, precision: str) -> dict[str, Any]:
     """All that a converted model depends on, as hashes."""
     names = [f"dict.{language}.txt" for language in (task.cfg.source_lang, task.cfg.target_lang)]
@@ -162,7 +171,7 @@ def _compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> No
         given = torch.tensor([[*source, task.source_dictionary.eos()]]), torch.tensor([len(source) + 1])
         output = model(*given, torch.tensor([[eos, *target]]))
         expected = model.get_normalized_probs(output, log_probs=True)[0, range(len(target) + 1), [*target, eos]]
-    translator = import_ctranslate2().Translator(str(folder), device="cpu", compute_type="float32", intra_threads=1)
+    translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
     (found,) = translator.score_batch([words[0]], [words[1]])
     # Not (… < …), which NaN on both sides would fail: that is a model's fault, not the conversion's.
     if (torch.tensor(found.log_probs) - expected).abs().max() > 0.01:

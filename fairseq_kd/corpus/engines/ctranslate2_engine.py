@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.corpus.engines.conversion import CannotConvert, import_ctranslate2, read_made
+from fairseq_kd.corpus.engines.conversion import CannotConvert, import_ctranslate2, load_translator, read_made
 from fairseq_kd.corpus.engines.interface import (
     NOT_TRANSLATED,
     DecodingOptions,
@@ -92,8 +92,8 @@ class CTranslate2Engine:
         if place == "cuda":
             where, self.batch_size = {"device_index": list(range(torch.cuda.device_count()))}, None
         try:
-            self.translator = import_ctranslate2().Translator(
-                str(folder), device=place, compute_type=precision, max_queued_batches=-1, **where
+            self.translator = load_translator(
+                folder, device=place, compute_type=precision, max_queued_batches=-1, **where
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{folder}: ctranslate2 cannot load it ({error}); delete the folder") from None
