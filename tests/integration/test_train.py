@@ -63,9 +63,20 @@ def test_every_architecture_teaches(tiny_corpus: Path, tmp_path: Path, teacher: 
     assert train_model(data, tmp_path / "student", *kd(path, "--teacher-data", data, "--max-update", "2")).exists()
 
 
-def test_update_freq_and_two_processes_give_one_gradient(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        ("--kd-top-k", "6"),
+        ("--kd-top-k", "0", "--share-all-embeddings"),
+        ("--criterion", "f_distill", "--divergence", "tvd", "--online-teacher-samples"),
+    ],
+    ids=["top-k", "tied", "f_distill"],
+)
+def test_update_freq_and_two_processes_give_one_gradient(
+    tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, criterion: tuple[str, ...]
+) -> None:
     """One SGD step over the same two batches, accumulated or shared out."""
-    options = [*kd(tiny_teacher, "--kd-top-k", "6"), "--optimizer", "sgd", "--max-update", "1", "--disable-validation"]
+    options = [*kd(tiny_teacher, *criterion), "--optimizer", "sgd", "--max-update", "1", "--disable-validation"]
     options += ["--dropout", "0", "--lr", "1.0", "--clip-norm", "0"]
     accumulated = train_model(tiny_corpus, tmp_path / "accumulated", *options, "--update-freq", "2")
     single = train_model(tiny_corpus, tmp_path / "single", *options)
