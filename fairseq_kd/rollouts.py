@@ -34,11 +34,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.top_k < 0:
-            raise UserError(f"--rollout-top-k {self.top_k}: give a number of symbols, or 0 for all")
+            raise UserError(f"top-k {self.top_k}: give a number of symbols, or 0 for all")
         if not 0 < self.top_p <= 1:
-            raise UserError(f"--rollout-top-p {self.top_p}: give a share above 0 and of at most 1")
+            raise UserError(f"top-p {self.top_p}: give a share above 0 and of at most 1")
         if not self.temperature > 0:
-            raise UserError(f"--rollout-temperature {self.temperature}: give a temperature above 0")
+            raise UserError(f"temperature {self.temperature}: give a temperature above 0")
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def draw_rollouts(
         UserError: top_k is larger than the vocabulary.
     """
     if sampling.top_k > len(symbols):
-        raise UserError(f"--rollout-top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
+        raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
     source = sample["net_input"]["src_tokens"]
     longest = int(sampling.max_len_a * source.size(1) + sampling.max_len_b)
     longest = max(1, min(longest, model.max_decoder_positions() - 1))

@@ -3,7 +3,8 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from tqdm import tqdm
 
 from fairseq_kd.checkpoints import check_checkpoint, split_paths
 from fairseq_kd.corpus.engines import ENGINES, PRECISIONS, Choice, DecodingOptions, choose_engine
+from fairseq_kd.corpus.engines.sampler import Sampler
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash
+from fairseq_kd.rollouts import Sampling
 from fairseq_kd.shards import check_shares
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", choices=ENGINES, help="what searches; auto: ctranslate2 if it can (%(default)s)")
     add("--precision", default="float32", choices=PRECISIONS, help="what ctranslate2 computes in (%(default)s)")
     add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
+    add("--sampling", action="store_true", help="draw translations from the model; --beam then counts nothing")
+    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
+    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
+    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
+    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
     add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
     add("--max-len-a", type=float, default=default.max_len_a, metavar="A", help="longest translation: (%(default)s)")
     add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="A x source length + B (%(default)s)")
@@ -44,11 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Decode this shard's blocks that are not there yet; with one shard, merge them."""
-    decoding = DecodingOptions(options.beam, options.nbest, options.max_len_a, options.max_len_b, options.max_tokens)
+    beam = max(options.beam, options.nbest) if options.sampling else options.beam
+    decoding = DecodingOptions(beam, options.nbest, options.max_len_a, options.max_len_b, options.max_tokens)
     models = split_paths(options.model)
     _check(options, models)
     task = open_databin(options.data, options.subset)
-    chosen = choose_engine(options.engine, options.precision, models, task)
+    engine = "fairseq" if options.sampling else options.engine
+    chosen = choose_engine(engine, options.precision, models, task)
+    if options.sampling:
+        chosen = replace(chosen, build=partial(Sampler, models, task))
     settings = _settings(options, decoding, models, task, chosen)
     claim(options.output, settings)
     if is_merged(options.output, settings):
@@ -61,6 +73,12 @@ def run(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
     check_shares(options)
+    unused = {"--top-k": options.top_k, "--top-p": options.top_p != 1.0, "--temperature": options.temperature != 1.0}
+    given = [name for name, value in unused.items() if value]
+    if given and not options.sampling:
+        raise UserError(f"{given[0]} goes with --sampling; a beam search draws nothing")
+    if options.sampling and options.engine == "ctranslate2":
+        raise UserError("--sampling draws with fairseq, so that a row's samples can be repeated; leave out --engine")
     if not models:
         raise UserError(f"--model {options.model!r}: give the path of a checkpoint")
     for path in models:
@@ -88,6 +106,7 @@ def _settings(
         "engine": chosen.engine,
         "precision": chosen.precision,
         "options": asdict(decoding),
+        "sampling": {**asdict(_sampling(options)), "seed": options.seed} if options.sampling else None,
         "block_rows": options.block_rows,
     }
 
@@ -112,5 +131,13 @@ def _decode(
     with tqdm(total=total, initial=total - left, unit="row", desc="decode", disable=None) as bar:
         for block in to_do:
             sources = [dataset.src[row] for row in block.rows]
-            translations = engine.translate(sources, decoding, bar.update)
+            if isinstance(engine, Sampler):
+                first, sampling = block.rows.start, _sampling(options)
+                translations = engine.draw(sources, first, decoding, sampling, options.seed, bar.update)
+            else:
+                translations = engine.translate(sources, decoding, bar.update)
             block.write([task.source_dictionary.string(source) for source in sources], translations)
+
+
+def _sampling(options: argparse.Namespace) -> Sampling:
+    return Sampling(options.top_k, options.top_p, options.temperature, options.max_len_a, options.max_len_b)

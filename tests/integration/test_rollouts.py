@@ -113,7 +113,7 @@ def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"top_k": -1}, "--rollout-top-k"), ({"top_p": 0.0}, "--rollout-top-p"), ({"temperature": 0.0}, "temperature")],
+    [({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"), ({"temperature": 0.0}, "temperature")],
 )
 def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"{named} .*: give"):
