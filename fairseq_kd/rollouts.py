@@ -86,6 +86,13 @@ def draw_rollouts(
     return drawn[:, 1 : 1 + int(lengths.max())]
 
 
+def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
+    """What a decoder is given to predict ``targets``: each row moved on by one behind ``</s>``; the same shape."""
+    start = targets.new_full((len(targets), 1), symbols.eos())
+    moved = torch.cat([start, targets[:, :-1]], dim=1)
+    return moved.masked_fill(targets.eq(symbols.pad()), symbols.pad())
+
+
 class _Unfinished:
     """The sentences still being drawn, with their encoder output and the decoder's cached states."""
 

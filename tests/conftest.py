@@ -122,6 +122,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(os.environ["FAIRSEQ_KD_CACHE"])
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """The number of threads can change a sum's last bit, which matters where files are compared by their bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Text of a tiny language pair: 300, 40 and 40 rows."""

@@ -74,9 +74,12 @@ def run(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
     check_shares(options)
     unused = {"--top-k": options.top_k, "--top-p": options.top_p != 1.0, "--temperature": options.temperature != 1.0}
+    unused["--seed"] = options.seed != 1
     given = [name for name, value in unused.items() if value]
     if given and not options.sampling:
         raise UserError(f"{given[0]} goes with --sampling; a beam search draws nothing")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: give a number from 0 to {2**32 - 1}")
     if options.sampling and options.engine == "ctranslate2":
         raise UserError("--sampling draws with fairseq, so that a row's samples can be repeated; leave out --engine")
     if not models:

@@ -21,7 +21,7 @@ from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
 from fairseq_kd.divergences import DIVERGENCES, Divergence
 from fairseq_kd.errors import UserError
 from fairseq_kd.fused import Losses, fused_loss
-from fairseq_kd.rollouts import Sampling, draw_rollouts
+from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher
 
@@ -188,8 +188,7 @@ class FDistillCriterion(FusedCriterion):
         """
         rows = [row for sentence in zip(*sequences, strict=True) for row in sentence]
         target = data_utils.collate_tokens(rows, self.padding_idx)
-        start = target.new_full((len(target), 1), self.task.target_dictionary.eos())
-        previous = torch.cat([start, target[:, :-1]], dim=1).masked_fill(target.eq(self.padding_idx), self.padding_idx)
+        previous = previous_tokens(target, self.task.target_dictionary)
         source = {
             name: value.repeat_interleave(len(sequences), dim=0)
             for name, value in sample["net_input"].items()

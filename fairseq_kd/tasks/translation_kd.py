@@ -113,9 +113,11 @@ class TranslationKDTask(TranslationTask):
         """Load a split as stock translation does; with --teacher-cache its batches bring their soft targets along.
 
         Raises:
-            UserError: the cache does not hold the training split, or what it holds of this split is unfinished or of
-                other data.
+            UserError: --distilled-data is given too, or the cache does not hold the training split, or what it holds
+                of this split is unfinished or of other data.
         """
+        if self.cfg.teacher_cache and self.cfg.distilled_data:
+            raise UserError("--teacher-cache answers about the data's own targets alone: leave out --distilled-data")
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
         if self.cfg.teacher_cache:
             self.datasets[split] = add_soft_targets(self, split)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,11 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.teacher import load_teacher
 from tests.conftest import PLUGIN, ROOT, batch, binarise, build, run_command, train_command, train_model, write_text
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 KD = ("--task", "translation_kd", "--criterion", "token_kd")
 IN_BLOCKS = ("--block-rows", 20)
 K = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The number of threads can change a sum's last bit, and files are compared by their bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cache_words(model: Path | str, data: Path, output: Path, *options: object) -> list[str]:

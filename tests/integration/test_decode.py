@@ -10,11 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, choose_engine
@@ -22,22 +20,13 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from tests.conftest import PLUGIN, ROOT, Run, binarise
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SCRIPT = ROOT / "scripts" / "generate_distilled_corpus.sh"
 BOTH = pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The number of threads can change a sum's last bit, and files are compared by their bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def decode_words(model: Path | str, data: Path, output: Path, *options: object) -> list[str]:

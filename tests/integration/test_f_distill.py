@@ -153,6 +153,13 @@ def test_batches_bring_the_teachers_targets_along(tiny_corpus: Path, distilled: 
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_cache_and_distilled_data_exclude_each_other(tiny_corpus: Path) -> None:
+    both = ("--task", "translation_kd", "--teacher-cache", "soft", "--distilled-data", "distilled")
+    task, _, _ = build(tiny_corpus, *both, "--criterion", "token_kd")
+    with pytest.raises(UserError, match="leave out --distilled-data"):
+        task.load_dataset("train")
+
+
 @pytest.mark.parametrize("name", ["js", "tvd", "rkl"])
 def test_fairseq_train_learns(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, name: str

@@ -3,7 +3,6 @@
 import math
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,8 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from tests.conftest import BIN, ROOT, train_command
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SAMPLING = ("--sampling", "--nbest", 2, "--block-rows", 20, "--max-len-b", 20)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The number of threads can change a sum's last bit, and files are compared by their bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def decode(model: Path | str, data: Path, output: Path, *options: object) -> None:
@@ -88,6 +78,8 @@ def test_f_distill_learns_from_them(tiny_corpus: Path, tiny_teacher: Path, tmp_p
 
 MISTAKES = {
     "not sampling": (("--top-k", 5), "--top-k goes with --sampling"),
+    "seed": (("--sampling", "--seed", -1), "--seed -1: give"),
+    "seed of nothing": (("--seed", 2), "--seed goes with --sampling"),
     "engine": (("--sampling", "--engine", "ctranslate2"), "leave out --engine"),
     "vocabulary": (("--sampling", "--top-k", 10**6), "the vocabulary has"),
     "share": (("--sampling", "--top-p", 2), "top-p 2.0: give"),

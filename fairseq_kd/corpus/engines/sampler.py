@@ -19,7 +19,7 @@ from fairseq_kd.corpus.engines.interface import (
 )
 from fairseq_kd.distributions import next_tokens, real_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.rollouts import Sampling, draw_rollouts
+from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
 
 
 class Sampler(FairseqEngine):
@@ -79,9 +79,7 @@ class Sampler(FairseqEngine):
         (model,), dictionary = self.models, self.task.target_dictionary
         targets = draw_rollouts(model, sample, sampling, seed, dictionary)
         real = real_tokens(targets, dictionary.pad())
-        start = targets.new_full((len(targets), 1), dictionary.eos())
-        previous = torch.cat([start, targets[:, :-1]], dim=1).masked_fill(~real, dictionary.pad())
-        asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous}}
+        asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
         answers = next_tokens(model, asked, real)
         hypotheses, end = [], 0
         for row, size in zip(targets, real.sum(dim=1).tolist(), strict=True):
