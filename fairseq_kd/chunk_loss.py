@@ -182,9 +182,11 @@ def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float,
     with torch.enable_grad():
         leaf = logits.clone().requires_grad_()
         values = divergence(torch.log_softmax(teacher, dim=-1), torch.log_softmax(leaf, dim=-1))
-        (soft_slope,) = torch.autograd.grad(values.sum(), leaf)
+        # Not autograd.grad: a divergence may have leaves of its own, as the mixture of sequences.
+        values.sum().backward()
+        assert leaf.grad is not None
     log_sum, _, slope = _plain(logits, hard)
-    return log_sum, values.detach(), slope.add_(soft_slope, alpha=soft)
+    return log_sum, values.detach(), slope.add_(leaf.grad, alpha=soft)
 
 
 def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> Part:

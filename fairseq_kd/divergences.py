@@ -14,9 +14,12 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-Divergence = Callable[[Tensor, Tensor], Tensor]
-"""(teacher's, student's log-probabilities), both (tokens, symbols), to one value per token, shape (tokens,)."""
+Divergence = Callable[..., Tensor]
+"""(teacher's, student's log-probabilities), both (tokens, symbols), to one value per token, shape (tokens,).
+
+One with a mixture of whole sequences takes as third argument the log-odds of :func:`sequence_log_odds`."""
 
 LOWEST = -1e4
 
@@ -65,9 +68,14 @@ def skew_rkl(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float
     return kl(student_log_probs, mixture(student_log_probs, teacher_log_probs, weight))
 
 
-def generalized_js(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float) -> Tensor:
-    """β·KL(p‖m) + (1−β)·KL(q‖m) with m = β·p + (1−β)·q (Agarwal et al. 2024, GKD); JS at β = ½."""
-    middle = mixture(teacher_log_probs, student_log_probs, weight)
+def generalized_js(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float
+) -> Tensor:
+    """β·KL(p‖m) + (1−β)·KL(q‖m) with m = β·p + (1−β)·q (Agarwal et al. 2024, GKD); JS at β = ½.
+
+    With ``log_odds``, shape (tokens,), the middle is that of :func:`sequence_log_odds` instead.
+    """
+    middle = _middle(teacher_log_probs, student_log_probs, log_odds, weight)
     return weight * kl(teacher_log_probs, middle) + (1 - weight) * kl(student_log_probs, middle)
 
 
@@ -82,6 +90,38 @@ def mixture(one_log_probs: Tensor, other_log_probs: Tensor, weight: float) -> Te
     if weight == 0:
         return other_log_probs
     return torch.logaddexp(_finite(one_log_probs) + math.log(weight), _finite(other_log_probs) + math.log1p(-weight))
+
+
+def sequence_log_odds(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, lengths: Tensor, weight: float = 0.5
+) -> Tensor:
+    """What makes the step-wise mixture that of whole sequences (Wen et al. 2023, section 7).
+
+    The mixture m = β·p + (1−β)·q of two distributions over sequences has m(y_t | y_<t) = w·p(y_t | y_<t) +
+    (1−w)·q(y_t | y_<t) with w = β·p(y_<t) / (β·p(y_<t) + (1−β)·q(y_<t)). This gives log w/(1−w), through which
+    gradients flow.
+
+    Args:
+        teacher_log_probs: log p(y_t | y_<t) of the symbols that are there, sequence after sequence, shape (tokens,).
+        student_log_probs: log q(y_t | y_<t), likewise.
+        lengths: of the sequences, shape (sequences,); they sum to the number of tokens.
+        weight: β.
+
+    Returns:
+        Shape (tokens,).
+    """
+    gained = teacher_log_probs - student_log_probs
+    before = gained.double().cumsum(dim=0) - gained.double()
+    first = lengths.cumsum(dim=0) - lengths
+    prefix = before - before[first].repeat_interleave(lengths)
+    return prefix.to(gained.dtype) + math.log(weight) - math.log1p(-weight)
+
+
+def _middle(teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None, weight: float) -> Tensor:
+    if log_odds is None:
+        return mixture(teacher_log_probs, student_log_probs, weight)
+    shares = [logsigmoid(sign * log_odds)[:, None] for sign in (1, -1)]
+    return torch.logaddexp(_finite(teacher_log_probs) + shares[0], _finite(student_log_probs) + shares[1])
 
 
 def _expected_log_ratio(own_log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
@@ -106,6 +146,7 @@ class Family:
             to ``value``; None for half of it on either.
         default: the parameter where the user gives none; None where there is no parameter.
         takes_zero: whether the parameter can be 0.
+        mixes: whether it is taken to the mixture of teacher and student, β the teacher's share in it.
     """
 
     value: Callable[..., Tensor]
@@ -114,6 +155,7 @@ class Family:
     halves: tuple[Callable[..., Tensor], Callable[..., Tensor]] | None = None
     default: float | None = None
     takes_zero: bool = False
+    mixes: bool = False
 
     def at(self, parameter: float | None) -> "Bound":
         """The divergence with its parameter, which is the default where ``parameter`` is None.
@@ -124,12 +166,17 @@ class Family:
         if parameter is not None and self.default is None:
             raise ValueError("it has no parameter")
         parameter = self.default if parameter is None else parameter
-        if parameter is None:
-            return Bound(self.value, *(self.halves or (_half(self.value),) * 2))
-        if not (0 < parameter < 1 or (parameter == 0 and self.takes_zero)):
+        fixed = parameter is None
+        if parameter is not None and not (0 < parameter < 1 or (parameter == 0 and self.takes_zero)):
             raise ValueError(f"give a parameter {'of at least' if self.takes_zero else 'above'} 0 and below 1")
-        whole, *halves = (partial(one, weight=parameter) for one in (self.value, *(self.halves or ())))
-        return Bound(whole, *(halves or (_half(whole),) * 2))
+
+        def settled(one: Divergence) -> Divergence:
+            return one if fixed else partial(one, weight=parameter)
+
+        half = _half(settled(self.value))
+        on_teacher, on_student = map(settled, self.halves) if self.halves else (half, half)
+        share = (0.5 if fixed else parameter) if self.mixes else None
+        return Bound(settled(self.value), on_teacher, on_student, share)
 
 
 @dataclass(frozen=True)
@@ -139,6 +186,8 @@ class Bound:
     value: Divergence
     on_teacher_prefixes: Divergence
     on_student_prefixes: Divergence
+    teacher_share: float | None
+    """β of the mixture it is taken to; None where there is none."""
 
 
 def _half(value: Divergence) -> Divergence:
@@ -148,12 +197,16 @@ def _half(value: Divergence) -> Divergence:
     return half
 
 
-def _teacher_to_middle(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float = 0.5) -> Tensor:
-    return weight * kl(teacher_log_probs, mixture(teacher_log_probs, student_log_probs, weight))
+def _teacher_to_middle(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float = 0.5
+) -> Tensor:
+    return weight * kl(teacher_log_probs, _middle(teacher_log_probs, student_log_probs, log_odds, weight))
 
 
-def _student_to_middle(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float = 0.5) -> Tensor:
-    return (1 - weight) * kl(student_log_probs, mixture(teacher_log_probs, student_log_probs, weight))
+def _student_to_middle(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float = 0.5
+) -> Tensor:
+    return (1 - weight) * kl(student_log_probs, _middle(teacher_log_probs, student_log_probs, log_odds, weight))
 
 
 def _u_log(u: float, ratio: float) -> float:
@@ -170,10 +223,10 @@ DIVERGENCES: dict[str, Family] = {
     "cross_entropy": Family(cross_entropy, None, "teacher"),
     "kl": Family(kl, lambda u: _u_log(u, u), "teacher"),
     "rkl": Family(rkl, lambda u: -math.log(u), "student"),
-    "js": Family(partial(generalized_js, weight=0.5), _js_generator, "both", halves=_TO_MIDDLE),
+    "js": Family(partial(generalized_js, weight=0.5), _js_generator, "both", halves=_TO_MIDDLE, mixes=True),
     "tvd": Family(tvd, lambda u: abs(u - 1) / 2, "both"),
     "engine": Family(engine, None, "student"),
-    "generalized_js": Family(generalized_js, _js_generator, "both", halves=_TO_MIDDLE, default=0.5),
+    "generalized_js": Family(generalized_js, _js_generator, "both", halves=_TO_MIDDLE, default=0.5, mixes=True),
     "skew_kl": Family(
         skew_kl, lambda u, weight: _u_log(u, u / (weight * u + 1 - weight)), "teacher", default=0.1, takes_zero=True
     ),

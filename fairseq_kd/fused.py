@@ -6,7 +6,7 @@ cache or bandwidth is the limit.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ def fused_loss(
     objective: Objective,
     teacher: TeacherAnswer | None = None,
     chunk_memory: float = 0,
+    log_odds: Tensor | None = None,
 ) -> Losses:
     """The loss of all tokens and, if anything requires it, the gradient of the student's features and projection.
 
@@ -47,12 +48,14 @@ def fused_loss(
         teacher: the same tokens' answer; None where the soft part is not wanted.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
             default, and at least 128 tokens.
+        log_odds: third argument of the objective's divergence, shape (tokens,); it too gets its gradient.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
         loss, sums = _Fused.apply(  # type: ignore[no-untyped-call]
-            student.features, student.weight, student.bias, target, objective, teacher, chunk, torch.is_grad_enabled()
+            *(student.features, student.weight, student.bias, log_odds),
+            *(target, objective, teacher, chunk, torch.is_grad_enabled()),
         )
     return Losses(loss, *sums)
 
@@ -72,6 +75,7 @@ class _Fused(torch.autograd.Function):
         features: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        log_odds: Tensor | None,
         target: Tensor,
         objective: Objective,
         teacher: TeacherAnswer | None,
@@ -80,16 +84,20 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         student = NextTokens(features, weight, bias)
         gradients = _Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3)
+        odds = None if log_odds is None else log_odds.detach().requires_grad_()
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
         for rows in _chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
-            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, objective)
+            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, _at(objective, odds, rows))
             sums += torch.stack([value.sum(dtype=torch.float64) for value in values])
             gradients.add(rows, slope)
         ctx.gradients = gradients.result()
+        ctx.gradients.append(
+            None if odds is None or odds.grad is None else (odds.grad * objective.soft_weight, odds.dtype)
+        )
         loss = sums[0].to(torch.promote_types(features.dtype, torch.float32))
         rest = sums[1:].to(loss.dtype)
         ctx.mark_non_differentiable(rest)
@@ -98,11 +106,57 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        def scaled(gradient: tuple[Tensor, torch.dtype] | None) -> Tensor | None:
-            # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
-            return None if gradient is None else (gradient[0] * loss_gradient).to(gradient[1])
+        # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
+        scaled = (None if one is None else (one[0] * loss_gradient).to(one[1]) for one in ctx.gradients)
+        return (*scaled, None, None, None, None, None)
 
-        return (*map(scaled, ctx.gradients), None, None, None, None, None)
+
+def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
+    """The objective of these rows. Their log-odds are cut out where the divergence is taken, under autograd."""
+    if odds is None:
+        return objective
+    return replace(objective, divergence=lambda teacher, student: objective.divergence(teacher, student, odds[rows]))
+
+
+def token_nll(student: NextTokens, target: Tensor, chunk_memory: float = 0) -> Tensor:
+    """−log q of each target symbol, shape (tokens,), in nats and with a gradient; chunk by chunk, made twice for it.
+
+    Args:
+        student: the tokens' distributions, (tokens, …).
+        target: symbols, shape (tokens,).
+        chunk_memory: as for :func:`fused_loss`.
+    """
+    chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
+    with torch.autocast(student.features.device.type, enabled=False):
+        return _TokenNLL.apply(student.features, student.weight, student.bias, target, chunk)  # type: ignore
+
+
+class _TokenNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor | None, bias: Tensor | None, target: Tensor, chunk: int
+    ) -> Tensor:
+        ctx.save_for_backward(features, weight, bias, target)
+        ctx.chunk = chunk
+        student, parts = NextTokens(features, weight, bias), []
+        room = student.room(chunk)
+        for rows in _chunks(len(target), chunk):
+            logits = student.logits(rows, room)
+            parts.append(logits.logsumexp(dim=-1) - logits.gather(1, target[rows, None]).squeeze(1))
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, nll_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, bias, target = ctx.saved_tensors
+        student = NextTokens(features, weight, bias)
+        gradients, room = _Gradients(student, ctx.needs_input_grad), student.room(ctx.chunk)
+        for rows in _chunks(len(target), ctx.chunk):
+            slope = student.logits(rows, room).softmax(dim=-1)
+            slope.scatter_add_(1, target[rows, None], slope.new_full((len(slope), 1), -1.0))
+            gradients.add(rows, slope.mul_(nll_gradient[rows, None]))
+        narrowed = (None if one is None else one[0].to(one[1]) for one in gradients.result())
+        return (*narrowed, None, None)
 
 
 class _Gradients:

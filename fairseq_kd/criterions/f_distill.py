@@ -18,14 +18,17 @@ from torch import Tensor
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
-from fairseq_kd.divergences import DIVERGENCES, Divergence
+from fairseq_kd.divergences import DIVERGENCES, Divergence, sequence_log_odds
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, fused_loss
-from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
+from fairseq_kd.fused import Losses, fused_loss, token_nll
+from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens, uniform_numbers
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
+MIXTURES = ("step", "sequence")
+TURN = 2**62
+"""In the place of a sentence's number where the kind of an update's prefixes is drawn."""
 EVALUATION = 2**32 - 1
 """In the place of the update's number where nothing is trained: validation draws the same sequences every time."""
 
@@ -42,6 +45,12 @@ class FDistillConfig(FusedConfig):
     )
     prefixes: ChoiceEnum(PREFIXES) = field(  # type: ignore[valid-type]
         default="paper", metadata={"help": "on whose sequences (paper: as its authors take the divergence)"}
+    )
+    js_mixture: ChoiceEnum(MIXTURES) = field(  # type: ignore[valid-type]
+        default="step", metadata={"help": "js and generalized_js: to the mixture of each step, or of whole sequences"}
+    )
+    student_fraction: float = field(
+        default=0.0, metadata={"help": "share of updates on the student's own sequences, not on the gold or teacher's"}
     )
     kd_alpha: float = field(
         default=1.0, metadata={"help": "weight of the divergence; 1 - alpha is the gold target's cross-entropy"}
@@ -72,7 +81,8 @@ class FDistillCriterion(FusedCriterion):
     """L = (1−α)·NLL(gold) + α·D, D the step-wise form of a sequence-level divergence.
 
     D sums over the steps of teacher samples, of student samples, or halves over both (Wen et al. 2023, eqs. 6, 7, 8 and
-    10; JS with the step-wise mixture that their code has). No gradient flows through the drawing of a sequence.
+    10; JS with the step-wise mixture that their code has, or with that of their section 7). No gradient flows through
+    the drawing of a sequence.
 
     Raises:
         UserError: an option out of its range, or a task without a teacher.
@@ -98,6 +108,19 @@ class FDistillCriterion(FusedCriterion):
                 f"--divergence {cfg.divergence} on teacher prefixes: give the teacher's samples with "
                 "--distilled-data DATABIN, or draw them with --online-teacher-samples"
             )
+        if str(cfg.js_mixture) == "sequence" and self.divergence.teacher_share is None:
+            raise UserError(
+                f"--js-mixture sequence: {cfg.divergence} is taken to no mixture; js and generalized_js are"
+            )
+        if not 0 <= cfg.student_fraction <= 1:
+            raise UserError(f"--student-fraction {cfg.student_fraction}: give a share between 0 and 1")
+        if cfg.student_fraction > 0 and self.prefixes in ("student", "both"):
+            raise UserError(
+                f"--student-fraction is the student's share among fixed prefixes, and these are of {self.prefixes!r}: "
+                "give --prefixes gold or teacher, or leave it out"
+            )
+        self.of_sequences = str(cfg.js_mixture) == "sequence"
+        self.student_fraction = cfg.student_fraction
         self.alpha = cfg.kd_alpha
         self.sampling = Sampling(
             cfg.rollout_top_k,
@@ -140,17 +163,27 @@ class FDistillCriterion(FusedCriterion):
             self.divergence.on_student_prefixes,
         )
         parts = []
-        if self.prefixes in ("teacher", "both"):
+        prefixes = "student" if self._students_turn() else self.prefixes
+        if prefixes in ("teacher", "both"):
             drawn = self._teacher_sequences(teacher, sample)
-            parts.append(Part("teacher", drawn, soft(on_teacher if self.prefixes == "both" else whole)))
-        if self.prefixes in ("student", "both"):
+            parts.append(Part("teacher", drawn, soft(on_teacher if prefixes == "both" else whole)))
+        if prefixes in ("student", "both"):
             drawn = self._draw(unwrap(model), sample)
-            parts.append(Part("student", drawn, soft(on_student if self.prefixes == "both" else whole)))
-        if self.prefixes == "gold":
+            parts.append(Part("student", drawn, soft(on_student if prefixes == "both" else whole)))
+        if prefixes == "gold":
             parts.append(Part("gold", sample["target"], soft(whole, 1 - self.alpha)))
         elif self.alpha < 1:
             parts.append(self._gold(sample, 1 - self.alpha))
         return parts
+
+    def _students_turn(self) -> bool:
+        """Whether this update is one of the student's (Agarwal et al. 2024, algorithm 1); the same in every process.
+
+        Validation is on the fixed prefixes alone.
+        """
+        if not self.training or self.student_fraction == 0:
+            return False
+        return float(uniform_numbers((self.seed, self.task.update), [TURN], 1)) < self.student_fraction
 
     def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any]) -> Tensor:
         if self.online:
@@ -177,9 +210,24 @@ class FDistillCriterion(FusedCriterion):
         for number, part in enumerate(parts):
             own = part_of_token.eq(number).nonzero().squeeze(1)
             asked = None if part.objective.soft_weight == 0 else [_select(answer, own) for answer in answers]
-            losses = fused_loss(_select(student, own), gold[own], part.objective, asked, self.chunk_memory)
+            mine, odds = _select(student, own), None
+            if self.of_sequences and asked is not None:
+                odds = self._log_odds(mine, asked, part.sequences, gold[own])
+            losses = fused_loss(mine, gold[own], part.objective, asked, self.chunk_memory, odds)
             result.append((part, len(own), losses))
         return result
+
+    def _log_odds(
+        self, student: NextTokens, teacher: Sequence[NextTokens], sequences: Tensor, tokens: Tensor
+    ) -> Tensor:
+        """How much likelier each prefix is to the teacher, for the mixture of sequences, shape (tokens,)."""
+        each = torch.stack([-token_nll(one, tokens, self.chunk_memory) for one in teacher])
+        return sequence_log_odds(
+            each.logsumexp(dim=0) - math.log(len(each)),
+            -token_nll(student, tokens, self.chunk_memory),
+            real_tokens(sequences, self.padding_idx).sum(dim=1),
+            self.divergence.teacher_share or 0.0,
+        )
 
     def _interleave(self, sample: dict[str, Any], sequences: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
         """Each sentence's sequences below each other, its source as often: targets, and what a model is asked.

@@ -70,6 +70,62 @@ def test_the_loss_is_the_sum_over_the_steps(tiny_corpus: Path, name: str) -> Non
     assert sample_size == sample["ntokens"]
 
 
+def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
+    """Against a loop that mixes, at every step, by the running products of the prefix's probabilities."""
+
+    def by_prefixes(p: torch.Tensor, q: torch.Tensor, sequence: list[int], own: int) -> float:
+        before, total = [1.0, 1.0], 0.0
+        for step, symbol in enumerate(sequence):
+            sides = [p[step].exp().tolist(), q[step].exp().tolist()]
+            share = 0.3 * before[0] / (0.3 * before[0] + 0.7 * before[1])
+            total += math.fsum(
+                one * math.log(one / (share * a + (1 - share) * b))
+                for one, a, b in zip(sides[own], *sides, strict=True)
+                if one > 1e-30
+            )
+            before = [chance * side[symbol] for chance, side in zip(before, sides, strict=True)]
+        return total
+
+    js = ("--divergence", "generalized_js", "--divergence-parameter", "0.3", "--js-mixture", "sequence")
+    task, model, criterion = setup(tiny_corpus, *js, *ONLINE)
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    loss, _, _ = criterion(model, sample)
+    loss.backward()
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    expected = 0.0
+    for own, (drawer, weight) in enumerate(((task._teacher.models[0], 0.3), (model, 0.7))):
+        for row, padded in enumerate(drawn(task, drawer, criterion, sample).tolist()):
+            sequence = [symbol for symbol in padded if symbol != pad]
+            p, q = (step_log_probs(one, sample, row, sequence, eos) for one in (task._teacher.models[0], model))
+            expected += weight * by_prefixes(p, q, sequence, own)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    per_step = setup(tiny_corpus, *js[:-2], *ONLINE)[2]
+    per_step.task._teacher = task._teacher
+    assert per_step(model, sample)[0].item() != pytest.approx(expected, rel=1e-4)
+
+
+def test_a_fraction_of_updates_is_on_the_students_sequences(tiny_corpus: Path) -> None:
+    """Each update all on one kind of prefixes: the loss is that of a criterion which knows only this kind."""
+    alone = {}
+    for prefixes in ("gold", "student"):
+        alone[prefixes] = setup(tiny_corpus, "--divergence", "kl", "--prefixes", prefixes)
+    mixed = setup(tiny_corpus, "--divergence", "kl", "--prefixes", "gold", "--student-fraction", "0.3")
+    sample = batch(mixed[0], "valid", [0, 1])
+    kinds = []
+    for update in range(200):
+        for task, *_ in (*alone.values(), mixed):
+            task.update = update
+        kinds.append("student" if mixed[2]._students_turn() else "gold")
+        if update < 12:
+            task, model, criterion = alone[kinds[-1]]
+            assert mixed[2](mixed[1], sample)[0].item() == pytest.approx(criterion(model, sample)[0].item(), rel=1e-5)
+    assert set(kinds[:12]) == {"gold", "student"}
+    assert 40 <= kinds.count("student") <= 80  # 60 of 200 expected, a standard deviation of 6.5
+    mixed[2].eval()
+    assert not any(mixed[2]._students_turn() for mixed[0].update in range(50))
+
+
 def test_gold_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
     task, model, criterion = setup(tiny_corpus, "--divergence", "tvd", "--prefixes", "gold", "--kd-alpha", "0.3")
     sample = batch(task, "valid", [0, 1, 2, 3])
@@ -190,6 +246,9 @@ MISTAKES = {
     "weight": (("--kd-alpha", "2", *ONLINE), "--kd-alpha 2.0: give"),
     "parameter": (("--divergence", "skew_kl", "--divergence-parameter", "1", *ONLINE), "of at least 0 and below 1"),
     "no parameter": (("--divergence-parameter", "0.5", *ONLINE), "has no parameter"),
+    "mixture": (("--divergence", "tvd", "--js-mixture", "sequence", *ONLINE), "tvd is taken to no mixture"),
+    "fraction": (("--student-fraction", "1.5", *ONLINE), "--student-fraction 1.5: give a share"),
+    "fraction of nothing": (("--divergence", "js", "--student-fraction", "0.5", *ONLINE), "these are of 'both'"),
     "cache": (("--teacher-cache", "x", *ONLINE), "give --teacher-path"),
 }
 
