@@ -51,7 +51,7 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
             "train the student without --adaptive-softmax-cutoff (a teacher may have one)"
         )
     net_output = model(**sample["net_input"])
-    if _plain_softmax(bare):
+    if plain_softmax(bare):
         return NextTokens(select(net_output[0]))
     # Log-probabilities are logits too: the softmax gives the probabilities back. (With the sample at hand, an adaptive
     # softmax would fill in the clusters of the targets alone.)
@@ -76,10 +76,11 @@ def output_projection(model: BaseFairseqModel) -> nn.Linear | None:
         and type(decoder).output_layer is TransformerDecoderBase.output_layer
         and type(decoder.output_projection) is nn.Linear
     )
-    return decoder.output_projection if stock and _plain_softmax(model) else None
+    return decoder.output_projection if stock and plain_softmax(model) else None
 
 
-def _plain_softmax(model: BaseFairseqModel) -> bool:
+def plain_softmax(model: BaseFairseqModel) -> bool:
+    """Whether the first of what the model's forward returns is logits."""
     decoder = model.decoder
     return (
         getattr(decoder, "adaptive_softmax", None) is None

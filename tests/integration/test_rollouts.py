@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.rollouts import Sampling, draw_rollouts
+from fairseq_kd.rollouts import Sampling, draw_rollouts, draw_symbols, previous_tokens
 from tests.conftest import ARCHITECTURES, batch, build
 
 SEED = (1, 7)
@@ -67,18 +67,33 @@ def exact(task: Any, model: Any, sample: dict[str, Any], sampling: Sampling) -> 
     model.eval()
     start = {**sample["net_input"], "prev_output_tokens": sample["net_input"]["prev_output_tokens"][:, :1]}
     with torch.no_grad():
-        logits = model(**start)[0][0, 0].double()
+        logits = model.get_normalized_probs(model(**start), log_probs=True)[0, 0].double()
     logits[task.target_dictionary.pad()] = float("-inf")
+    return cut(logits, sampling)
+
+
+def cut(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     p = (logits / sampling.temperature).softmax(-1)
     if sampling.top_k:
         p[p.argsort(descending=True)[sampling.top_k :]] = 0
         p /= p.sum()
-    mass, cut = 0.0, torch.zeros_like(p)
+    mass, kept = 0.0, torch.zeros_like(p)
     for symbol in p.argsort(descending=True).tolist():
         if mass < sampling.top_p:
-            cut[symbol] = p[symbol]
+            kept[symbol] = p[symbol]
         mass += p[symbol].item()
-    return cut / cut.sum()
+    return kept / kept.sum()
+
+
+def assert_drawn_from(symbols: torch.Tensor, p: torch.Tensor) -> None:
+    """Chi-squared; the seeds are fixed, so that it fails for good or not at all."""
+    found = torch.bincount(symbols, minlength=len(p)).double()
+    assert (found[p == 0] == 0).all()
+    expected = len(symbols) * p[p > 0]
+    statistic = ((found[p > 0] - expected) ** 2 / expected).sum().item()
+    degrees = len(expected) - 1
+    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
+    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
 
 
 SAMPLINGS: list[dict[str, Any]] = [
@@ -92,8 +107,18 @@ SAMPLINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", SAMPLINGS)
 def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) -> None:
-    """Chi-squared of 20,000 first symbols; the seed is fixed, so that it fails for good or not at all."""
+    """Of 20,000 first symbols."""
     task, model = setup(tiny_corpus)
+    check_frequencies(task, model, options)
+
+
+def test_frequencies_are_an_adaptive_softmaxs(tiny_corpus: Path) -> None:
+    """What its decoder returns is no logits."""
+    task, model, _ = build(tiny_corpus, "--adaptive-softmax-cutoff", "10,18")
+    check_frequencies(task, model, {})
+
+
+def check_frequencies(task: Any, model: Any, options: dict[str, Any]) -> None:
     sample = batch(task, "valid", [3])
     count = 20000
     many = {
@@ -101,14 +126,46 @@ def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) 
         "net_input": {name: value.expand(count, *value.shape[1:]) for name, value in sample["net_input"].items()},
     }
     first = draw(task, model, many, max_len_a=0.0, max_len_b=1, **options)[:, 0]
-    p = exact(task, model, sample, Sampling(**options))
-    found = torch.bincount(first, minlength=len(p)).double()
-    assert (found[p == 0] == 0).all()
-    possible = p > 0
-    statistic = ((found - count * p)[possible] ** 2 / (count * p)[possible]).sum().item()
-    degrees = int(possible.sum()) - 1
-    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
-    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
+    assert_drawn_from(first, exact(task, model, sample, Sampling(**options)))
+
+
+@pytest.mark.parametrize("options", [*SAMPLINGS, {"top_p": 0.97}, {"top_k": 200}, {"top_k": 200, "top_p": 0.9}])
+def test_frequencies_in_a_vocabulary_of_several_blocks(options: dict[str, Any]) -> None:
+    """Its size is no multiple of a block's, and more symbols than the first candidates are needed for 0.97 of it."""
+    draw_number = torch.Generator().manual_seed(1)
+    logits = torch.randn(700, generator=draw_number)
+    logits[5] = float("-inf")
+    chances = torch.rand(50000, generator=draw_number)
+    sampling = Sampling(**options)
+    symbols = draw_symbols(logits.expand(len(chances), -1).clone(), sampling, chances)
+    assert_drawn_from(symbols, cut(logits.double(), sampling))
+
+
+def test_a_chance_chooses_what_a_loop_over_the_symbols_does() -> None:
+    """The last symbol has no probability: a chance next to 1 must not reach it."""
+    logits = torch.randn(3, 300, generator=torch.Generator().manual_seed(2))
+    logits[:, 290:] = float("-inf")
+    for chance in (0.0, 0.3, 0.77, 1 - 2**-24):
+        chosen = draw_symbols(logits.clone(), Sampling(), torch.full((3,), chance)).tolist()
+        for row, symbol in zip(logits.double().softmax(-1).tolist(), chosen, strict=True):
+            before = sum(row[:symbol])
+            assert row[symbol] > 0 and before - 1e-6 <= chance <= before + row[symbol] + 1e-6
+
+
+@pytest.mark.parametrize("options", [(), ("--encoder-normalize-before", "--decoder-normalize-before")])
+def test_every_step_has_the_probabilities_of_the_whole_forward(tiny_corpus: Path, options: tuple[str, ...]) -> None:
+    """Greedy rollouts (the likeliest symbol alone) are the argmax of one forward over them, pre-norm and post-norm."""
+    task, model, _ = build(tiny_corpus, *options)
+    sample = batch(task, "valid", list(range(12)))
+    drawn = draw(task, model, sample, top_k=1, max_len_a=0.0, max_len_b=8)
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    asked = {**sample["net_input"], "prev_output_tokens": previous_tokens(drawn, task.target_dictionary)}
+    logits = model.eval()(**asked)[0]
+    logits[:, :, pad] = float("-inf")
+    own = drawn.ne(pad)
+    own[:, 8:] = False  # where </s> is put without being drawn
+    assert own.sum() > len(drawn) and drawn[own].ne(eos).any()
+    assert torch.equal(logits.argmax(-1)[own], drawn[own])
 
 
 @pytest.mark.parametrize(
