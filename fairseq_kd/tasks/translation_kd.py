@@ -67,6 +67,8 @@ class TranslationKDTask(TranslationTask):
     _missed = False
     update = 0
     """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
+    train_iterator: EpochBatchIterator
+    """The training set's; it knows the batches to come in this epoch."""
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
@@ -144,4 +146,6 @@ class TranslationKDTask(TranslationTask):
         if iterator is not kept:
             iterator.epoch = epoch
             dataset.set_epoch(epoch)
+        if dataset is self.datasets.get(self.cfg.train_subset):
+            self.train_iterator = iterator
         return iterator
