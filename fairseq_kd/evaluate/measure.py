@@ -27,6 +27,7 @@ from torch.nn import functional
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.evaluate.selection_speed import measure_selection
 from fairseq_kd.files import whole_file
 from fairseq_kd.fused import fused_loss
 
@@ -168,6 +169,7 @@ KINDS: dict[str, Callable[..., dict[str, float]]] = {
     "loss": measure_loss,
     "training": measure_training,
     "decoding": measure_decoding,
+    "selection": measure_selection,
 }
 
 if __name__ == "__main__":
