@@ -69,16 +69,17 @@ def _databin(path: Path, subset: str, symbol: str) -> Gold:
         raise UserError(f"data-bin {path}: subset {subset!r} has no {target} side; give --reference FILE")
 
     def lines() -> Iterator[str]:
-        unknown = 0
+        told = False
         for row in range(len(dataset)):
             ids = dataset.tgt[row]
-            unknown += int((ids == dictionary.unk()).any())
+            if not told and (ids == dictionary.unk()).any():
+                told = True
+                logger.warning(
+                    "%s: gold targets hold %s (the first is row %d, from 0), so what is said of them is off: "
+                    "give the text with --reference FILE",
+                    path, dictionary.unk_word, row,
+                )  # fmt: skip
             yield post_process(dictionary.string(ids), symbol)
-        if unknown:
-            logger.warning(
-                "%d of %d gold targets hold %s, so what is said of them is off: give the text with --reference FILE",
-                unknown, len(dataset), dictionary.unk_word,
-            )  # fmt: skip
 
     stem = f"{subset}.{task.cfg.source_lang}-{target}.{target}"
     names = (f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")

@@ -72,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
     similarity = _similarity(options)
     if not options.nbest.is_file():
         raise UserError(f"--nbest {options.nbest}: no such file; give the SUBSET.nbest.tsv of fairseq-kd decode")
+    if options.output.resolve() == options.nbest.parent.resolve():
+        raise UserError(f"--output {options.output}: the lists are there; give another folder")
     origin = _origin(options.nbest)
     gold = open_gold(options.reference, origin.subset, options.post_process)
     nbest = check_nbest(options.nbest, gold.rows, options.block_rows)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import sacrebleu
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from tests.conftest import BIN, ROOT
+from tests.conftest import BIN, ROOT, binarise
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SIZE = 6
@@ -65,6 +66,20 @@ def test_a_list_that_is_not_the_decodes_is_refused(tiny_corpus: Path, tiny_teach
     with pytest.raises(UserError, match=r"test\.nbest\.tsv: not what signature.json beside it says"):
         call("select", "--nbest", nbest, "--reference", tiny_corpus, *PLAIN, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_unknown_symbols_in_the_gold_target_are_told(
+    tiny_text: Path, tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(tiny_text, tmp_path / "text")
+    gold = (tiny_text / "test.tgt").read_text().splitlines()
+    (tmp_path / "text" / "test.tgt").write_text("".join(f"{line}\n" for line in [*gold[:3], "new word", *gold[4:]]))
+    known = str(tiny_teacher.parent / "dict.src.txt")
+    data = binarise(tmp_path / "text", tmp_path / "data-bin", "--srcdict", known, "--tgtdict", known)
+    (tmp_path / "test.nbest.tsv").write_text("".join(f"{row}\t1\t-1\tt1 t2\n" for row in range(40)))
+    call("select", "--nbest", tmp_path / "test.nbest.tsv", "--reference", data, *PLAIN, "--output", tmp_path / "out")
+    assert "gold targets hold <unk> (the first is row 3, from 0)" in caplog.text
+    assert (tmp_path / "out" / "selected.txt").read_text() == "t1 t2\n" * 40
 
 
 def script(*words: object) -> subprocess.CompletedProcess:

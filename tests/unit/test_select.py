@@ -175,14 +175,18 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
         ("gold.txt", b"a\n" * 4, [], "line 13: row 4 .* the reference has 4 rows"),
         ("gold.txt", b"a\n" * 6, [], "ends after line 15, before rank 1 of row 5 .* the reference has 6 rows"),
         ("gold.txt", b"a\n\xff\na\na\na\n", [], "gold.txt: line 2: not UTF-8"),
+        ("other", b"", ["--output", "."], "--output .: the lists are there; give another folder"),
         ("other", b"", ["--workers", "0"], "--workers 0: give 1 or more"),
         ("other", b"", ["--block-rows", "0"], "--block-rows 0: give 1 or more"),
         ("other", b"", ["--metric", "chrf", "--tokenize", "zh"], "--tokenize goes with --metric sentence-bleu"),
         ("other", b"", ["--metric", "chrf", "--smooth-method", "exp"], "--smooth-method goes with"),
     ],
 )
-def test_a_mistake_is_one_line(name: str, content: bytes | None, options: list[str], told: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line(
+    name: str, content: bytes | None, options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_lists(tmp_path, 5, 3)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / name).unlink(missing_ok=True)
     if content is not None:
         (tmp_path / name).write_bytes(content)
