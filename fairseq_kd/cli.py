@@ -11,6 +11,7 @@ VERBS = {
     "synthetic": ("fairseq_kd.corpus.synthetic", "make a small language pair with several right translations"),
     "prepare": ("fairseq_kd.corpus.prepare", "check raw text and cut it into sentencepiece subwords"),
     "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
+    "select": ("fairseq_kd.corpus.select", "of n-best lists, take what is closest to the gold target"),
     "cache": ("fairseq_kd.corpus.cache", "write a teacher's distributions on a data-bin's split"),
     "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),

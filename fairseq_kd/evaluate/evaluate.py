@@ -22,9 +22,9 @@ from fairseq_kd.corpus.engines import (
     FairseqEngine,
     choose_engine,
 )
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import POST_PROCESSES, open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import POST_PROCESSES, databin_references, read_references, score_text
+from fairseq_kd.evaluate.scores import databin_references, read_references, score_text
 from fairseq_kd.files import file_hash, write_json
 from fairseq_kd.signature import commit, machine, versions
 

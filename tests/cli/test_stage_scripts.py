@@ -78,6 +78,13 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--shards 0: give a whole number",
         ),
         ("generate_distilled_corpus.sh", "--data", "--data needs a value"),
+        ("generate_distilled_corpus.sh", "--metric", "--metric needs a value"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --metric chrf",
+            "--metric goes with --seq-inter",
+        ),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --reference=f", "--reference goes with"),
         ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
         ("get_multi30k.sh", "out --target-lang xx", "no language 'xx'"),
         ("get_multi30k.sh", "out --wrong", "unknown option --wrong"),
