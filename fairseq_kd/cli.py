@@ -16,7 +16,8 @@ VERBS = {
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
-    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2"),
+    "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
+    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),
     "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),
 }
