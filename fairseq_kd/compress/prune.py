@@ -109,13 +109,15 @@ def prune_model(model: dict[str, torch.Tensor], sparsity: float, scheme: str) ->
         "threshold", the largest magnitude that was set to zero.
 
     Raises:
-        UserError: the weights are normalised, or as :func:`choose`.
+        UserError: there are no weights, or normalised ones, or as :func:`choose`.
     """
     if any(name.endswith(("weight_g", "original0")) for name in model):
         raise UserError(
             "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights: not pruned"
         )
     found = classes(model)
+    if not found:
+        raise UserError("the model has no weights to prune; give a fairseq encoder-decoder")
     firsts = {group: [names[0] for names in found[group]] for group in found}
     weights = {group: torch.cat([model[name].flatten() for name in firsts[group]]) for group in found}
     padding = {group: sum(padding_zeros(name, model[name]) for name in firsts[group]) for group in found}

@@ -159,7 +159,9 @@ def test_the_classes_of_a_transformer_and_of_an_lstm(tiny_corpus: Any) -> None:
     assert "source embeddings = target embeddings = softmax" in classes(model.state_dict())
 
 
-def test_normalised_weights_are_refused(tiny_corpus: Any) -> None:
+def test_normalised_weights_and_none_are_refused(tiny_corpus: Any) -> None:
     _, model, _ = build(tiny_corpus, architecture="fconv")
     with pytest.raises(UserError, match="weights are normalised"):
         prune_model(model.state_dict(), 0.5, "class-blind")
+    with pytest.raises(UserError, match="no weights to prune"):
+        prune_model({"encoder.layers.0.fc1.bias": torch.ones(3)}, 0.5, "class-blind")
