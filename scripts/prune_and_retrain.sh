@@ -40,13 +40,8 @@ for step in "${steps[@]}"; do
   pruned=$output/$step/pruned.pt retrained=$output/$step/retrained
   report=$(fairseq-kd prune --model "$model" --sparsity "$step" --scheme "$scheme" --output "$pruned")
   say "$pruned: $(grep ' prunable, ' <<<"$report")"
-  # The pruned checkpoint is one at the beginning of a training: train.sh goes on from it as from any other.
-  if ! compgen -G "$retrained/checkpoint*.pt" >/dev/null; then
-    mkdir -p "$retrained"
-    cp "$pruned" "$retrained/pruned.tmp"
-    mv "$retrained/pruned.tmp" "$retrained/checkpoint_last.pt"
-  fi
-  bash "$(dirname "$0")/train.sh" "$retrained" "$data" --task translation_kd --keep-zeros "$@"
+  bash "$(dirname "$0")/train.sh" "$retrained" "$data" --task translation_kd --keep-zeros \
+    --finetune-from-model "$pruned" "$@"
   model=$retrained/checkpoint_best.pt
   [[ -f $model ]] || model=$retrained/checkpoint_last.pt
 done
