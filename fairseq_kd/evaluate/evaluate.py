@@ -14,6 +14,8 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.compress.packing import read_state
+from fairseq_kd.compress.weights import count_nonzero
 from fairseq_kd.corpus.engines import (
     ENGINES,
     PRECISIONS,
@@ -100,6 +102,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
         "parameters": engine.parameters,
+        "nonzero_parameters": sum(count_nonzero(read_state(path)["model"])[1] for path in paths),
         "languages": [task.cfg.source_lang, task.cfg.target_lang],
         **{key: getattr(options, key) for key in ("data", "subset", "post_process", "reference")},
         "engine": chosen.engine,
