@@ -22,13 +22,18 @@ CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums over tokens, scalars in nats; only ``loss`` carries a gradient."""
+    """Sums over tokens, scalars in nats, and what each token has to them; only ``loss`` carries a gradient."""
 
     loss: Tensor
+    """The tokens' losses, each by its weight; the other sums know no weights."""
     nll_loss: Tensor
     soft_loss: Tensor
     agreed: Tensor
     """Tokens whose likeliest symbol is the same for teacher and student."""
+    by_token: Tensor
+    """Each token's loss before its weight, shape (tokens,)."""
+    slopes: Tensor | None
+    """Each token's own gradient, before its weight, of its features; shape (tokens, width). None where not needed."""
 
 
 def fused_loss(
@@ -37,6 +42,7 @@ def fused_loss(
     objective: Objective,
     teacher: TeacherAnswer | None = None,
     chunk_memory: float = 0,
+    weights: Tensor | None = None,
 ) -> Losses:
     """The loss of all tokens and, if anything requires it, the gradient of the student's features and projection.
 
@@ -47,14 +53,24 @@ def fused_loss(
         teacher: the same tokens' answer; None where the soft part is not wanted.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
             default, and at least 128 tokens.
+        weights: the tokens' shares in the loss, shape (tokens,), in which no gradient flows; None: 1 each.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
-        loss, sums = _Fused.apply(  # type: ignore[no-untyped-call]
-            student.features, student.weight, student.bias, target, objective, teacher, chunk, torch.is_grad_enabled()
+        loss, sums, by_token, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
+            student.features,
+            student.weight,
+            student.bias,
+            target,
+            objective,
+            teacher,
+            chunk,
+            torch.is_grad_enabled(),
+            None if weights is None else weights.detach(),
         )
-    return Losses(loss, *sums)
+    nll_loss, soft_loss, agreed = sums
+    return Losses(loss, nll_loss, soft_loss, agreed, by_token, slopes)
 
 
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
@@ -77,39 +93,48 @@ class _Fused(torch.autograd.Function):
         teacher: TeacherAnswer | None,
         chunk: int,
         with_gradient: bool,
-    ) -> tuple[Tensor, Tensor]:
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         student = NextTokens(features, weight, bias)
-        gradients = _Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3)
+        gradients = _Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3, weights)
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
+        by_token = features.new_empty(len(target), dtype=torch.promote_types(features.dtype, torch.float32))
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
         for rows in _chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
             values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, objective)
-            sums += torch.stack([value.sum(dtype=torch.float64) for value in values])
+            by_token[rows] = values[0]
+            weighted = values[0] if weights is None else values[0] * weights[rows]
+            sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, *values[1:])])
             gradients.add(rows, slope)
-        ctx.gradients = gradients.result()
-        loss = sums[0].to(torch.promote_types(features.dtype, torch.float32))
-        rest = sums[1:].to(loss.dtype)
-        ctx.mark_non_differentiable(rest)
-        return loss, rest
+        ctx.gradients, ctx.weights = gradients.result(), weights
+        loss, rest = sums[0].to(by_token.dtype), sums[1:].to(by_token.dtype)
+        results = (rest, by_token) if gradients.features is None else (rest, by_token, gradients.features)
+        ctx.mark_non_differentiable(*results)
+        return loss, rest, by_token, gradients.features
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        def scaled(gradient: tuple[Tensor, torch.dtype] | None) -> Tensor | None:
+    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        def scaled(gradient: tuple[Tensor, torch.dtype] | None, factor: Tensor) -> Tensor | None:
             # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
-            return None if gradient is None else (gradient[0] * loss_gradient).to(gradient[1])
+            return None if gradient is None else (gradient[0] * factor).to(gradient[1])
 
-        return (*map(scaled, ctx.gradients), None, None, None, None, None)
+        features, *projection = ctx.gradients
+        per_token = loss_gradient if ctx.weights is None else loss_gradient * ctx.weights[:, None]
+        return (scaled(features, per_token), *(scaled(one, loss_gradient) for one in projection), *[None] * 6)
 
 
 class _Gradients:
-    """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider."""
+    """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider.
 
-    def __init__(self, student: NextTokens, needed: Sequence[bool]):
-        self.student = student
+    Those of the features are each token's own, before its weight.
+    """
+
+    def __init__(self, student: NextTokens, needed: Sequence[bool], weights: Tensor | None):
+        self.student, self.weights = student, weights
         self.features, self.weight, self.bias = (
             torch.zeros(tensor.shape, dtype=torch.promote_types(tensor.dtype, torch.float32), device=tensor.device)
             if need and tensor is not None
@@ -118,13 +143,14 @@ class _Gradients:
         )
 
     def add(self, rows: slice, slope: Tensor) -> None:
-        """Take in ``slope``, the loss's gradient with respect to these rows' logits."""
+        """Take in ``slope``, the gradient of these rows' losses with respect to their logits."""
         if self.student.weight is None:
             if self.features is not None:
                 self.features[rows] = slope
             return
+        shares = None if self.weights is None else self.weights[rows].to(slope.dtype)
         if self.bias is not None:
-            self.bias += slope.sum(dim=0)
+            self.bias += slope.sum(dim=0) if shares is None else torch.mv(slope.t(), shares)
         # bfloat16 has float32's range, so the products may be as narrow as the features; float16 would lose the
         # gradients of unlikely symbols, which no loss scale has lifted yet.
         narrow = self.student.features.dtype
@@ -133,7 +159,8 @@ class _Gradients:
         if self.features is not None:
             self.features[rows] = torch.mm(slope, self.student.weight.to(narrow))
         if self.weight is not None:
-            features = self.student.features[rows].to(narrow)
+            features = self.student.features[rows]
+            features = (features if shares is None else features * shares[:, None]).to(narrow)
             if narrow == self.weight.dtype:
                 self.weight.addmm_(slope.t(), features)
             else:
@@ -162,3 +189,20 @@ def top_k(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory
         for rows in _chunks(len(first.features), chunk)
     ]
     return TopK(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def entropies(answer: TeacherAnswer, chunk_memory: float = 0) -> Tensor:
+    """Entropy of each token's distribution in nats, shape (tokens,), chunk by chunk.
+
+    Several models count as the mean of their probabilities. Of an answer in short it is that over its buckets, which is
+    at most the whole one.
+    """
+    if isinstance(answer, TopK):
+        return _entropy(answer.log_probs)
+    first = answer[0]
+    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
+    return torch.cat([_entropy(mean_log_probs(answer, rows)) for rows in _chunks(len(first.features), chunk)])
+
+
+def _entropy(log_probs: Tensor) -> Tensor:
+    return torch.special.entr(log_probs.exp()).sum(dim=-1)
