@@ -8,20 +8,20 @@ from typing import Any, Optional
 import torch
 from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.data import data_utils
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from omegaconf import II
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import NextTokens, Objective
+from fairseq_kd.chunk_loss import Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.criterions.interleave import interleave, select, tokens_of
 from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
 from fairseq_kd.divergences import DIVERGENCES, Divergence
 from fairseq_kd.errors import UserError
 from fairseq_kd.fused import Losses, fused_loss
-from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
+from fairseq_kd.rollouts import Sampling, draw_rollouts
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher
 
@@ -166,35 +166,17 @@ class FDistillCriterion(FusedCriterion):
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Part]
     ) -> list[tuple[Part, int, Losses]]:
         """Each part with its number of tokens and its losses; the student's forward is one for all of them."""
-        target, batch = self._interleave(sample, [part.sequences for part in parts])
+        target, batch = interleave(sample, [part.sequences for part in parts], self.task.target_dictionary)
         real = real_tokens(target, self.padding_idx)
         student = next_tokens(model, batch, real)
         answers = teacher.next_tokens(batch, real) if teacher else []
-        part_of_token = (
-            torch.arange(len(target), device=target.device).remainder(len(parts))[:, None].expand_as(real)[real]
-        )
         gold, result = target[real], []
         for number, part in enumerate(parts):
-            own = part_of_token.eq(number).nonzero().squeeze(1)
-            asked = None if part.objective.soft_weight == 0 else [_select(answer, own) for answer in answers]
-            losses = fused_loss(_select(student, own), gold[own], part.objective, asked, self.chunk_memory)
+            own = tokens_of(number, len(parts), real)
+            asked = None if part.objective.soft_weight == 0 else [select(answer, own) for answer in answers]
+            losses = fused_loss(select(student, own), gold[own], part.objective, asked, self.chunk_memory)
             result.append((part, len(own), losses))
         return result
-
-    def _interleave(self, sample: dict[str, Any], sequences: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
-        """Each sentence's sequences below each other, its source as often: targets, and what a model is asked.
-
-        The order keeps the sources sorted by length, as fairseq's LSTM wants them.
-        """
-        rows = [row for sentence in zip(*sequences, strict=True) for row in sentence]
-        target = data_utils.collate_tokens(rows, self.padding_idx)
-        previous = previous_tokens(target, self.task.target_dictionary)
-        source = {
-            name: value.repeat_interleave(len(sequences), dim=0)
-            for name, value in sample["net_input"].items()
-            if name != "prev_output_tokens"
-        }
-        return target, {"net_input": {**source, "prev_output_tokens": previous}}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -219,7 +201,3 @@ class FDistillCriterion(FusedCriterion):
         logged("nll_loss", "gold_nll", "gold_tokens")
         if summed(logging_outputs, "gold_tokens") > 0:
             metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-
-
-def _select(answer: NextTokens, tokens: Tensor) -> NextTokens:
-    return NextTokens(answer.features.index_select(0, tokens), answer.weight, answer.bias)
