@@ -88,7 +88,7 @@ class HybridKDCriterion(TokenKDCriterion):
         varies = self.gate not in ("fixed", "schedule")
         entropy = entropies(answer, self.chunk_memory) if varies else None
         if self.gate == "learned":
-            logits = self._logits(outputs[0], sample, (distilled, gold))
+            logits = self._logits(outputs[0], (distilled, gold))
             gates = (logits[0].sigmoid().detach(), logits[1].sigmoid().detach())
         else:
             gates = self._heuristic(sample, distilled, gold, entropy)
@@ -124,14 +124,12 @@ class HybridKDCriterion(TokenKDCriterion):
         done = min(1.0, self.task.update / self.cfg.gate_updates)
         return self.cfg.gate_start + done * (self.cfg.gate_end - self.cfg.gate_start)
 
-    def _logits(self, output: Any, sample: dict[str, Any], both: tuple[Places, Places]) -> tuple[Tensor, Tensor]:
+    def _logits(self, output: Any, both: tuple[Places, Places]) -> tuple[Tensor, Tensor]:
         """The learned gate's logits for the distilled and for the gold tokens."""
-        source = sample["net_input"]["src_tokens"]
-        states = encoder_states(output)
+        states, real = encoder_states(output)
         # Each source is encoded twice, with dropout of its own.
-        states = states.view(len(source), 2, *states.shape[1:]).mean(dim=1)
+        states, real = (states[::2] + states[1::2]) / 2, real[::2]
         states = states if self.cfg.gate_trains_encoder else states.detach()
-        real = source.ne(self.task.source_dictionary.pad())
         if self.by_token:
             distilled, gold = (self.network(local_inputs(states, real, places)) for places in both)
             return distilled, gold
@@ -189,7 +187,7 @@ class HybridKDCriterion(TokenKDCriterion):
         raw = self.signal.costs(halves[0], halves[1])
         sentence, token = self.signal.scaled(raw)
         # A sentence counts by its gold tokens, whatever the length of the teacher's output.
-        shares = both[1].lengths / both[0].lengths
+        shares = both[1].lengths.to(token.dtype) / both[0].lengths
         shares = torch.cat([shares[both[0].sentence], torch.ones_like(token)])
         objective = gate_objective(
             torch.cat(logits),
@@ -212,9 +210,10 @@ class HybridKDCriterion(TokenKDCriterion):
         features = student.features.detach().requires_grad_()
         bias = None if student.bias is None else student.bias.detach()
         target = sample["target"][real_tokens(sample["target"], self.padding_idx)]
-        nll = fused_loss(
-            NextTokens(features, student.weight.detach(), bias), target, Objective(), None, self.chunk_memory
-        )
+        with torch.enable_grad():
+            nll = fused_loss(
+                NextTokens(features, student.weight.detach(), bias), target, Objective(), None, self.chunk_memory
+            )
         self.signal.observe(Half(nll.by_token, nll.slopes, features.detach()))
 
     def after_update(self, logging_outputs: list[dict[str, Any]]) -> None:
