@@ -10,7 +10,6 @@ from fairseq.logging import metrics
 
 from fairseq_kd import cli
 from fairseq_kd.criterions.hybrid_kd import HybridKDCriterion
-from fairseq_kd.errors import UserError
 from fairseq_kd.fused import entropies
 from fairseq_kd.teacher import Teacher
 from tests.conftest import ARCHITECTURES, batch, build
@@ -272,31 +271,3 @@ def test_what_is_logged_of_a_gate(tiny_corpus: Path, distilled: Path, gate: str)
         assert values["gate_length_correlation"] == pytest.approx(np.corrcoef(gates, lengths)[0, 1], abs=2e-3)
         assert values["gate_entropy_correlation"] == pytest.approx(np.corrcoef(gates, entropy)[0, 1], abs=2e-3)
     assert not any(name.startswith("_") for name in values)
-
-
-MISTAKES = {
-    "--gate-value 1.5": ("--gate", "fixed", "--gate-value", "1.5"),
-    "--gate-start -0.1": ("--gate", "schedule", "--gate-updates", "3", "--gate-start", "-0.1"),
-    "a learned gate starts above 0": ("--gate-value", "1"),
-    "give the number of updates": ("--gate", "schedule"),
-    "leave out --gate-level token": ("--gate", "agreement", "--gate-level", "token"),
-    "--gate-prior-weight -1.0": ("--gate-prior-weight", "-1"),
-    "--gate-lr-scale 0.0": ("--gate-lr-scale", "0"),
-    "--kd-alpha 2.0": ("--kd-alpha", "2"),
-}
-
-
-@pytest.mark.parametrize("message", MISTAKES)
-def test_a_mistake_is_one_line(tiny_corpus: Path, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        build(tiny_corpus, *TASK, "--criterion", "hybrid_kd", "--distilled-data", "x", *MISTAKES[message])
-
-
-def test_what_is_missing_is_one_line(tiny_corpus: Path, distilled: Path) -> None:
-    with pytest.raises(UserError, match="give it with --distilled-data DATABIN"):
-        build(tiny_corpus, *TASK, "--criterion", "hybrid_kd")
-    with pytest.raises(UserError, match="--task translation_kd"):
-        build(tiny_corpus, "--criterion", "hybrid_kd")
-    task, model, criterion = setup(tiny_corpus, distilled, "held_out", student="lstm")
-    with pytest.raises(UserError, match="give --gate-signal normalised"):
-        criterion(model, batch(task, "train", ROWS))
