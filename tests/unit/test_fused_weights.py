@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_kd.chunk_loss import NextTokens, Objective, TopK
-from fairseq_kd.fused import entropies, fused_loss
+from fairseq_kd.fused import fused_loss
+from fairseq_kd.token_values import entropies
 from tests.unit.test_fused import (
     cast,
     compare,
