@@ -1,18 +1,12 @@
 """`fairseq-kd benchmark`: speed and memory of loss, training step, decoding, … beside fairseq's or sacreBLEU's own."""
 
 import argparse
-import json
 import logging
-import statistics
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 import fairseq_kd
 from fairseq_kd.checkpoints import check_checkpoint
@@ -24,13 +18,13 @@ from fairseq_kd.evaluate.cases import (
     STUDENT,
     STUDENT_UPDATES,
     TOP_K,
-    Case,
     decoding_cases,
     loss_cases,
     rollout_cases,
     training_cases,
 )
 from fairseq_kd.evaluate.plots import COLOURS
+from fairseq_kd.evaluate.rounds import Case, measure_in_turn, rows, run_module
 from fairseq_kd.evaluate.selection_speed import DECODING, selections
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, machine, versions
@@ -64,10 +58,10 @@ def run(options: argparse.Namespace) -> None:
     check_checkpoint(options.teacher, role="teacher")
     cache = options.output / f"cache-{file_hash(options.teacher)[:12]}"
     making = ["--model", options.teacher, "--data", options.data, "--top-k", str(TOP_K), "--output", str(cache)]
-    _child(["fairseq_kd.cli", "cache", *making])
+    run_module(["fairseq_kd.cli", "cache", *making])
     nbest = options.output / f"nbest-{file_hash(options.teacher)[:12]}"
     making = ["--model", options.teacher, "--data", options.data, "--output", str(nbest)]
-    _child(["fairseq_kd.cli", "decode", *making, *DECODING])
+    run_module(["fairseq_kd.cli", "decode", *making, *DECODING])
     cases = [
         *loss_cases(),
         *training_cases(options.teacher, options.data, cache),
@@ -75,14 +69,8 @@ def run(options: argparse.Namespace) -> None:
         *rollout_cases(_train_student(options.data, options.output), options.data),
         *(Case("Selection", name, "selection", given) for name, given in selections(nbest, options.data).items()),
     ]
-    rounds: list[list[dict[str, float]]] = [[] for _ in cases]
-    with tqdm(total=options.rounds * len(cases), unit="measurement", desc="benchmark", disable=None) as bar:
-        for _ in range(options.rounds):
-            for case, figures in zip(cases, rounds, strict=True):
-                figures.append(measure(case))
-                bar.update()
     table = {
-        "rows": list(rows(cases, rounds)),
+        "rows": list(rows(cases, measure_in_turn(cases, options.rounds, "benchmark"))),
         "rounds": options.rounds,
         "teacher": file_hash(options.teacher),
         **{"versions": versions(), "machine": machine(), "commit": commit()},
@@ -99,40 +87,8 @@ def _train_student(data: str, output: Path) -> str:
     folder = output / f"student-{file_hash(Path(data, f'dict.{languages(data)[1]}.txt'))[:12]}"
     options = [*STUDENT.split(), *STUDENT_UPDATES.split(), *([] if torch.cuda.is_available() else ["--cpu"])]
     plugin = str(Path(fairseq_kd.__file__).parent)
-    _child(["fairseq_cli.train", data, "--user-dir", plugin, *options, "--save-dir", str(folder)])
+    run_module(["fairseq_cli.train", data, "--user-dir", plugin, *options, "--save-dir", str(folder)])
     return str(folder / "checkpoint_last.pt")
-
-
-def measure(case: Case) -> dict[str, float]:
-    """One case's figures, from a process of its own.
-
-    Raises:
-        UserError: it failed.
-    """
-    return json.loads(_child(["fairseq_kd.evaluate.measure", case.kind, json.dumps(case.arguments)]).splitlines()[-1])
-
-
-def _child(words: Sequence[str]) -> str:
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"python -m {' '.join(words[:2])} failed: {reason}")
-    return done.stdout
-
-
-def rows(cases: Sequence[Case], rounds: Sequence[Sequence[dict[str, float]]]) -> Any:
-    """A line for each case: medians over the rounds, and ratios within each round to the first case of its section."""
-    first: dict[str, Sequence[dict[str, float]]] = {}
-    for case, figures in zip(cases, rounds, strict=True):
-        base = first.setdefault(case.section, figures)
-        ratios = [one["seconds"] / own["seconds"] for one, own in zip(base, figures, strict=True)]
-        yield {
-            "section": case.section,
-            "name": case.name,
-            **{key: statistics.median(one[key] for one in figures) for key in figures[0]},
-            "speed": statistics.median(ratios),
-            "speed_range": [min(ratios), max(ratios)],
-        }
 
 
 def markdown(table: dict[str, Any]) -> str:

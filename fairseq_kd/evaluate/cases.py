@@ -1,11 +1,11 @@
 """What `fairseq-kd benchmark` measures, line by line."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ctranslate2
 import torch
+
+from fairseq_kd.evaluate.rounds import Case
 
 STUDENT = """
   --arch transformer --share-all-embeddings --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 128
@@ -22,23 +22,6 @@ TOP_K = 8
 PRECISIONS = ("float32", "bfloat16", "int8")
 DECODED_ROWS = 5000
 AHEAD = 8
-
-
-@dataclass(frozen=True)
-class Case:
-    """One line of the table.
-
-    Attributes:
-        section: the lines it is compared with.
-        name: what the line says.
-        kind: what of :mod:`fairseq_kd.evaluate.measure` measures it.
-        arguments: of that.
-    """
-
-    section: str
-    name: str
-    kind: str
-    arguments: dict[str, Any]
 
 
 def loss_cases() -> list[Case]:

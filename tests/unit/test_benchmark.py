@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fairseq_kd.evaluate import measure
-from fairseq_kd.evaluate.benchmark import markdown, rows, write_plot
-from fairseq_kd.evaluate.cases import Case, loss_cases, rollout_cases
+from fairseq_kd.evaluate.benchmark import markdown, write_plot
+from fairseq_kd.evaluate.cases import loss_cases, rollout_cases
+from fairseq_kd.evaluate.rounds import Case, rows
 from fairseq_kd.evaluate.selection_speed import selections
 
 CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
