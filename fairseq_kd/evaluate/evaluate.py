@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,10 +23,12 @@ from fairseq_kd.corpus.engines import (
     DecodingOptions,
     Engine,
     FairseqEngine,
+    Hypothesis,
     choose_engine,
 )
 from fairseq_kd.data.databin import POST_PROCESSES, open_databin
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.cost import add_cost_arguments, measure_costs, plan_costs
 from fairseq_kd.evaluate.scores import databin_references, read_references, score_text
 from fairseq_kd.files import file_hash, write_json
 from fairseq_kd.signature import commit, machine, versions
@@ -35,7 +38,8 @@ logger = logging.getLogger(__name__)
 WARM_UP_ROWS = 8
 NOTE = (
     "target tokens are subwords and </s>; seconds leave out loading and a warm-up batch; skipped rows (empty, or "
-    "longer than the model's positions) are scored as empty lines and count in no rate"
+    "longer than the model's positions) are scored as empty lines and count in no rate and no mode_mass, the mean over "
+    "sentences of the model's probability of its own translation with its </s>"
 )
 
 
@@ -48,8 +52,8 @@ def now() -> float:
 
 def translate_timed(
     engine: Engine, sources: Sequence[torch.Tensor], skipped: Sequence[bool], options: DecodingOptions
-) -> tuple[list[str], dict[str, float]]:
-    """Each row's best hypothesis as subword text, and the speed without loading and first-use costs.
+) -> tuple[list[Hypothesis], dict[str, float]]:
+    """Each row's best hypothesis, and the speed without loading and first-use costs.
 
     A row that is not asked of the model (``skipped``) counts in none of the rates.
     """
@@ -57,16 +61,26 @@ def translate_timed(
     engine.translate(asked[:WARM_UP_ROWS], options)
     start = now()
     with tqdm(total=len(sources), desc=f"beam {options.beam}", unit="sentence", disable=None) as bar:
-        hypotheses = [best[0].tokens for best in engine.translate(sources, options, bar.update)]
+        hypotheses = [best[0] for best in engine.translate(sources, options, bar.update)]
         seconds = now() - start
     # each hypothesis also cost the step that made its </s>
-    tokens = sum(len(text.split()) + 1 for text, skip in zip(hypotheses, skipped, strict=True) if not skip)
+    tokens = sum(best.size for best, skip in zip(hypotheses, skipped, strict=True) if not skip)
     speed = {
         "seconds": seconds,
         "sentences_per_second": len(asked) / seconds,
         "target_tokens_per_second": tokens / seconds,
     }
     return hypotheses, speed
+
+
+def mode_mass(hypotheses: Sequence[Hypothesis], skipped: Sequence[bool]) -> float | None:
+    """The mean of p(ŷ|x), the share of its probability that a model puts on its own translation of a source.
+
+    Kim & Rush 2016, section 5 and Table 1, p(t = ŷ): the more of it, the closer greedy search comes to beam search.
+    Rows that were not asked of the model (``skipped``) do not count; None where none was.
+    """
+    found = [best.probability for best, skip in zip(hypotheses, skipped, strict=True) if not skip]
+    return statistics.fmean(found) if found else None
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
@@ -82,21 +96,23 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     task = open_databin(options.data, options.subset)
     sources, references = read_subset(task, options)
+    plan = plan_costs(options, paths, searches, task)
     chosen = choose_engine(options.engine, options.precision, paths, task)
     engine = chosen.build()
     compared = FairseqEngine(paths, task) if options.compare_fairseq and chosen.engine != "fairseq" else None
     skipped = [not engine.takes(source) for source in sources]
     beams = {}
     for search in searches:
-        subwords, speed = translate_timed(engine, sources, skipped, search)
-        hypotheses = [post_process(text, options.post_process) for text in subwords]
+        found, speed = translate_timed(engine, sources, skipped, search)
+        hypotheses = [post_process(best.tokens, options.post_process) for best in found]
         if compared:
             _, fairseq = translate_timed(compared, sources, skipped, search)
             speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
         scores = score_text(hypotheses, references)
         rate = speed["sentences_per_second"]
         logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
-        beams[str(search.beam)] = {**scores, "sentences": len(sources), **speed, "hypotheses": hypotheses}
+        figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sources), **speed}
+        beams[str(search.beam)] = {**figures, "hypotheses": hypotheses}
     return {
         "name": options.name or Path(paths[0]).resolve().parent.name,
         "seed": options.seed,
@@ -108,6 +124,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "engine": chosen.engine,
         "precision": chosen.precision,
         "decoding": {key: value for key, value in asdict(lengths).items() if key not in ("beam", "nbest")},
+        **({"cost": measure_costs(plan)} if plan else {}),
         "skipped": sum(skipped),
         "note": NOTE,
         "beams": beams,
@@ -169,6 +186,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)"
     )
+    add_cost_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:

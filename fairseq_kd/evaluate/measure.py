@@ -1,4 +1,6 @@
-"""`fairseq-kd benchmark`'s other half: one measurement in a process of its own, so that its memory is its own too.
+"""The other half of `fairseq-kd benchmark` and `evaluate --cost`: one measurement in a process of its own.
+
+So its memory is its own too.
 
 Run as ``python -m fairseq_kd.evaluate.measure KIND JSON``; the last line it prints is a JSON.
 """
@@ -31,6 +33,7 @@ from fairseq_kd.checkpoints import build_models
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.evaluate.decoding_cost import measure_cost
 from fairseq_kd.evaluate.selection_speed import measure_selection
 from fairseq_kd.files import whole_file
 from fairseq_kd.fused import fused_loss
@@ -218,6 +221,7 @@ KINDS: dict[str, Callable[..., dict[str, float]]] = {
     "loss": measure_loss,
     "training": measure_training,
     "decoding": measure_decoding,
+    "cost": measure_cost,
     "rollouts": measure_rollouts,
     "selection": measure_selection,
 }

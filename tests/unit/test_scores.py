@@ -7,9 +7,9 @@ import sacrebleu
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_kd.corpus.engines import DecodingOptions
+from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, Hypothesis
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.evaluate import translate_timed
+from fairseq_kd.evaluate.evaluate import mode_mass, translate_timed
 from fairseq_kd.evaluate.scores import (
     confidence_interval,
     databin_references,
@@ -94,20 +94,19 @@ def test_a_databin_without_targets():
         databin_references(databin(None), "test", "none")
 
 
-def test_skipped_rows_count_in_no_rate():
+def test_skipped_rows_count_in_no_rate_and_no_mode_mass():
     class FakeEngine:
         asked: list[int] = []  # noqa: RUF012
 
         def translate(self, sources, options, progress=None):
             self.asked.append(len(sources))
-            return [
-                [SimpleNamespace(tokens="▁a ▁b")] if len(source) > 1 else [SimpleNamespace(tokens="")]
-                for source in sources
-            ]
+            return [[Hypothesis("▁a ▁b", -0.5)] if len(source) > 1 else [NOT_TRANSLATED] for source in sources]
 
     sources = [torch.tensor([5, 2]), torch.tensor([2]), torch.tensor([5, 2])]
-    lines, speed = translate_timed(FakeEngine(), sources, [False, True, False], DecodingOptions())
-    assert lines == ["▁a ▁b", "", "▁a ▁b"]
+    found, speed = translate_timed(FakeEngine(), sources, [False, True, False], DecodingOptions())
+    assert [best.tokens for best in found] == ["▁a ▁b", "", "▁a ▁b"]
     assert FakeEngine.asked == [2, 3]  # a warm-up of rows that the model sees, then all
     assert speed["sentences_per_second"] == pytest.approx(2 / speed["seconds"])
     assert speed["target_tokens_per_second"] == pytest.approx(6 / speed["seconds"])
+    assert mode_mass(found, [False, True, False]) == pytest.approx(2**-1.5)  # three tokens of half a bit
+    assert mode_mass(found[1:2], [True]) is None

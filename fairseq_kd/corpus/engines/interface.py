@@ -60,6 +60,16 @@ class Hypothesis:
     tokens: str
     score: float
 
+    @property
+    def size(self) -> int:
+        """How many tokens it has, ``</s>`` counted."""
+        return len(self.tokens.split()) + 1
+
+    @property
+    def probability(self) -> float:
+        """The model's probability of the whole translation with its ``</s>``: the score without its division."""
+        return 2 ** (self.score * self.size)
+
 
 NOT_TRANSLATED = Hypothesis("", 0.0)
 """What stands for each translation of an empty source, or of one longer than the model takes."""

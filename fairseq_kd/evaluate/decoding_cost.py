@@ -1,0 +1,52 @@
+"""What decoding with one engine costs: the half of `fairseq-kd evaluate --cost` that has a process to itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fairseq_kd.corpus.engines import DecodingOptions, Engine, Hypothesis, choose_engine
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.evaluate import process_memory
+from fairseq_kd.evaluate.evaluate import translate_timed
+
+
+class OneByOne:
+    """An engine that is given one sentence at a time, as when someone waits for each."""
+
+    def __init__(self, engine: Engine):
+        self.engine, self.parameters, self.takes = engine, engine.parameters, engine.takes
+
+    def translate(
+        self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Any = None
+    ) -> list[list[Hypothesis]]:
+        """As :meth:`Engine.translate`."""
+        return [self.engine.translate([source], options, progress)[0] for source in sources]
+
+
+def measure_cost(
+    models: list[str],
+    data: str,
+    subset: str,
+    rows: int,
+    engine: str,
+    precision: str,
+    batched: bool,
+    search: dict[str, Any],
+) -> dict[str, float]:
+    """Seconds for the first rows of a subset, what that is in sentences and tokens a second, and memory in MiB.
+
+    Memory is what model and search hold at most while they decode, above what the process held before the model was
+    loaded; reading the checkpoint counts in neither.
+    """
+    task = open_databin(data, subset)
+    dataset = task.dataset(subset)
+    sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
+    chosen = choose_engine(engine, precision, models, task)
+    before = process_memory.held()
+    decoder = chosen.build()
+    process_memory.held()
+    process_memory.start_peak()
+    skipped = [not decoder.takes(source) for source in sources]
+    _, speed = translate_timed(decoder if batched else OneByOne(decoder), sources, skipped, DecodingOptions(**search))
+    return {**speed, "memory": process_memory.peak() - before}
