@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fairseq_kd.evaluate.cost_table import cost_cells, cost_header, cost_notes, cost_section
+
 
 def markdown(table: dict[str, Any]) -> str:
     """The heading, the table and its notes, of table.json's content."""
@@ -11,9 +13,10 @@ def markdown(table: dict[str, Any]) -> str:
     for beam in beams:
         header += [f"BLEU, beam {beam}", *([f"Δ BLEU, beam {beam}"] if table["baseline"] else [])]
     header += [f"chrF, beam {largest}", f"TER, beam {largest}", *(f"sentences/s, beam {beam}" for beam in beams)]
+    header += cost_header(table)
     lines = [f"# {table['title']}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-    lines += [_line(_cells(row, table["baseline"])) for row in table["rows"]]
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table))]) + "\n"
+    lines += [_line([*_cells(row, table["baseline"]), *cost_cells(row, table)]) for row in table["rows"]]
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *cost_section(table)]) + "\n"
 
 
 def _line(cells: list[str]) -> str:
@@ -77,6 +80,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
         notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
+    notes += cost_notes(table)
     notes.append("Versions: " + "; ".join(_listed(found) for found in evaluated["versions"]) + ".")
     seeds = (f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in table["rows"] if row["seeds"] != [None])
     notes.append(f"Commit: {signature['commit'] or 'not known'}. Training seeds: {'; '.join(seeds) or 'not recorded'}.")

@@ -11,10 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.cost_table import check_costs, summarise_costs
 from fairseq_kd.evaluate.gates import read_courses, write_gates
 from fairseq_kd.evaluate.markdown import markdown
 from fairseq_kd.evaluate.plots import write_plot
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, confidence_interval, p_value
+from fairseq_kd.evaluate.speed_plot import write_speed
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, machine, versions
 
@@ -144,6 +146,7 @@ def summarise(row: Row, baseline: Row | None) -> dict[str, Any]:
         "parameters": row.runs[0]["parameters"],
         "seeds": [run["seed"] for run in row.runs],
         "beams": beams,
+        **summarise_costs(row.runs),
     }
 
 
@@ -156,7 +159,8 @@ def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, A
     """The content of table.json.
 
     Raises:
-        UserError: no row is named as --baseline or --teacher says, or a --config that cannot be read.
+        UserError: no row is named as --baseline or --teacher says, a --config that cannot be read, or as
+            :func:`check_costs`.
     """
     names = {row.name: row for row in rows}
     for option, name in (("--baseline", options.baseline), ("--teacher", options.teacher)):
@@ -166,6 +170,7 @@ def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, A
         raise UserError(f"--config {options.config}: no such file")
     baseline = names.get(options.baseline)
     runs = [run for row in rows for run in row.runs]
+    check_costs(runs)
     return {
         "title": options.title,
         "baseline": options.baseline,
@@ -196,7 +201,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="JSON of fairseq-kd evaluate; their order is the rows'"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for table.md, table.json and table.png")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for table.md, .json, .png and speed.png")
     parser.add_argument("--baseline", metavar="NAME", help="row that the others are compared with")
     parser.add_argument("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
     parser.add_argument("--title", default="Scores", help="heading (default: %(default)s)")
@@ -220,6 +225,7 @@ def run(options: argparse.Namespace) -> None:
     table = build_table(group_runs(options.files), options)
     text = markdown(table)
     write_plot(table, folder / "table.png")
+    write_speed(table, folder / "speed.png")
     if courses:
         write_gates(courses, folder / "gate.png")
     with whole_file(folder / "table.md") as handle:

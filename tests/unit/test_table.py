@@ -74,7 +74,7 @@ def test_rows_keep_their_order_and_seeds_are_grouped(table):
     assert content["rows"][1]["beams"]["5"]["bleu"]["sd"] is None
     assert (folder / "table.md").read_text() == text
     assert (folder / "table.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in folder.iterdir()) == ["table.json", "table.md", "table.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["speed.png", "table.json", "table.md", "table.png"]
 
 
 def test_differences_from_the_baseline(table):
