@@ -96,7 +96,8 @@ def test_the_verbs_take_their_options(path: Path) -> None:
     for verb, beams in ((decode, "5"), (evaluate, config["beams"])):
         parser = argparse.ArgumentParser()
         verb.add_arguments(parser)
-        options = f"--model m --data d --output o --beam {beams} {config['decoding']}"
+        more = config.get("scoring", "") if verb is evaluate else ""
+        options = f"--model m --data d --output o --beam {beams} {config['decoding']} {more}"
         parser.parse_args(shlex.split(options))
 
 
