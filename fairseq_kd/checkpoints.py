@@ -24,7 +24,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import meters
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
-from omegaconf import DictConfig, ListConfig, base, nodes
+from omegaconf import DictConfig, ListConfig, OmegaConf, base, nodes
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import whole_file
@@ -63,8 +63,12 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any
     return state
 
 
-def check_checkpoint(path: str | Path, role: str = "checkpoint") -> None:
-    """Raise a UserError unless ``path`` is a whole fairseq checkpoint that loads without running code."""
+def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+    """What is in ``path`` as it was saved, its tensors still on disk where the format allows that.
+
+    Raises:
+        UserError: it is no whole fairseq checkpoint that loads without running code.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
@@ -81,6 +85,18 @@ def check_checkpoint(path: str | Path, role: str = "checkpoint") -> None:
     known = isinstance(state, dict) and "model" in state and (state.get("cfg") or state.get("args"))
     if not known:
         raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+    return state
+
+
+def model_config(path: str | Path, role: str = "checkpoint") -> Any:
+    """The configuration of the checkpoint's model, read without its weights: a Namespace, or a DictConfig (Hydra).
+
+    Raises:
+        UserError: as :func:`check_checkpoint`.
+    """
+    state = check_checkpoint(path, role)
+    cfg = state.get("cfg") or convert_namespace_to_omegaconf(state["args"])
+    return OmegaConf.create(cfg["model"]) if isinstance(cfg["model"], dict) else cfg["model"]
 
 
 def _explain(path: Path, role: str, zipped: bool, error: Exception) -> UserError:

@@ -17,6 +17,7 @@ VERBS = {
     "risks": ("fairseq_kd.evaluate.risks", "measure how likely teacher and student find each other's samples"),
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
+    "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
     "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2"),
     "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),

@@ -45,6 +45,10 @@ class Sampling:
         if not self.temperature > 0:
             raise UserError(f"temperature {self.temperature}: give a temperature above 0")
 
+    def longest(self, source: int, positions: int) -> int:
+        """Tokens before the ``</s>`` for a batch whose longest source has ``source``, by a decoder of ``positions``."""
+        return max(1, min(int(self.max_len_a * source + self.max_len_b), positions - 1))
+
 
 @torch.no_grad()
 def draw_rollouts(
@@ -72,8 +76,7 @@ def draw_rollouts(
     if sampling.top_k > len(symbols):
         raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
     source = sample["net_input"]["src_tokens"]
-    longest = int(sampling.max_len_a * source.size(1) + sampling.max_len_b)
-    longest = max(1, min(longest, model.max_decoder_positions() - 1))
+    longest = sampling.longest(source.size(1), model.max_decoder_positions())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
     drawn = source.new_full((len(source), longest + 2), symbols.pad())
     drawn[:, 0] = symbols.eos()  # fairseq's decoders start from it

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Speed and memory of the fused loss, the training step and the decoding engines beside fairseq's own, in one
+# Speed and memory of the fused loss, the training step, the decoding engines and sampling beside fairseq's own, in one
 # run.
 #
 #   bash scripts/benchmark.sh [TEACHER DATABIN]

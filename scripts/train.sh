@@ -3,8 +3,8 @@
 #
 #   bash scripts/train.sh SAVE_DIR DATABIN [fairseq-train options, without --save-dir and --user-dir…]
 #
-# SAVE_DIR gets the checkpoints, train.log, `arguments` (what it was started with, and checksums of data and teacher;
-# others are refused) and, at the end, `done`. Without a GPU it adds --cpu.
+# SAVE_DIR gets the checkpoints, train.log, `arguments` (what it was started with, and checksums of data, teacher and
+# the model it starts from; others are refused) and, at the end, `done`. Without a GPU it adds --cpu.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -33,6 +33,10 @@ checksums() {
           cksum <"$path"
         done
         ;;
+      --finetune-from-model)
+        [[ -f $word ]] || die "--finetune-from-model $word: no such file"
+        cksum <"$word"
+        ;;
       --teacher-cache) { cat "$word"/*/manifest.json 2>/dev/null || true; } | cksum ;;
       --distilled-data) databin_checksum "$word" ;;
     esac
@@ -52,12 +56,22 @@ if [[ -f $save_dir/done ]]; then
 fi
 echo "$arguments" >"$save_dir/arguments"
 
-restore=()
+restore=() given=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   newest=$(fairseq-kd last-checkpoint "$save_dir")
   if [[ -n $newest ]]; then
     say "$save_dir: going on from $(basename "$newest")"
     restore=(--restore-file "$newest")
+    # fairseq refuses to be given both. The checkpoint holds what the start was.
+    while [[ $# -gt 0 ]]; do
+      case $1 in
+        --finetune-from-model) shift ;;
+        --finetune-from-model=*) ;;
+        *) given+=("$1") ;;
+      esac
+      shift
+    done
+    set -- "${given[@]}"
   else
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
   fi

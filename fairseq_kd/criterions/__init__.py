@@ -1,3 +1,3 @@
 """Criterions: they compose a divergence and a teacher."""
 
-from fairseq_kd.criterions import f_distill, fused_cross_entropy, token_kd  # noqa: F401
+from fairseq_kd.criterions import f_distill, fused_cross_entropy, pre_distill, token_kd  # noqa: F401

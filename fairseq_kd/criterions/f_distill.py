@@ -22,6 +22,7 @@ from fairseq_kd.divergences import DIVERGENCES, Divergence, sequence_log_odds
 from fairseq_kd.errors import UserError
 from fairseq_kd.fused import Losses, fused_loss, token_nll
 from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens, uniform_numbers
+from fairseq_kd.rollouts_ahead import RolloutsAhead
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher
 
@@ -63,6 +64,11 @@ class FDistillConfig(FusedConfig):
     rollout_temperature: float = field(default=1.0, metadata={"help": "temperature of what is drawn from"})
     rollout_max_len_a: float = field(default=1.2, metadata={"help": "longest sequence drawn: a x source length + b"})
     rollout_max_len_b: int = field(default=10, metadata={"help": "see --rollout-max-len-a"})
+    rollout_refresh: int = field(
+        default=0,
+        metadata={"help": "decode the student's for so many updates ahead with CTranslate2 (0: from current weights)"},
+    )
+    update_freq: list[int] = field(default=II("optimization.update_freq"))
     sentence_avg: bool = II("optimization.sentence_avg")
     seed: int = II("common.seed")
 
@@ -130,6 +136,11 @@ class FDistillCriterion(FusedCriterion):
             cfg.rollout_max_len_b,
         )
         self.seed = cfg.seed
+        self.ahead: RolloutsAhead | None = None
+        if cfg.rollout_refresh:
+            if self.prefixes not in ("student", "both") and not self.student_fraction:
+                raise UserError(f"--rollout-refresh: --divergence {cfg.divergence} draws nothing from the student here")
+            self.ahead = RolloutsAhead(task, self.sampling, cfg.rollout_refresh, cfg.update_freq, cfg.seed)
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the steps of all sequences (a scalar, in nats), the sample size, and what to log.
@@ -168,7 +179,9 @@ class FDistillCriterion(FusedCriterion):
             drawn = self._teacher_sequences(teacher, sample)
             parts.append(Part("teacher", drawn, soft(on_teacher if prefixes == "both" else whole)))
         if prefixes in ("student", "both"):
-            drawn = self._draw(unwrap(model), sample)
+            bare = unwrap(model)
+            ahead = self.ahead if self.training else None
+            drawn = ahead.draw(bare, sample) if ahead else self._draw(bare, sample)
             parts.append(Part("student", drawn, soft(on_student if prefixes == "both" else whole)))
         if prefixes == "gold":
             parts.append(Part("gold", sample["target"], soft(whole, 1 - self.alpha)))

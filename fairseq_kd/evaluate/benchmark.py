@@ -1,4 +1,4 @@
-"""`fairseq-kd benchmark`: speed and memory of loss, training step and decoding beside fairseq's own."""
+"""`fairseq-kd benchmark`: speed and memory of loss, training step, decoding and sampling beside fairseq's own."""
 
 import argparse
 import json
@@ -7,106 +7,34 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ctranslate2
 import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+import fairseq_kd
 from fairseq_kd.checkpoints import check_checkpoint
+from fairseq_kd.data.databin import languages
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.cases import (
+    AHEAD,
+    DECODED_ROWS,
+    STUDENT,
+    STUDENT_UPDATES,
+    TOP_K,
+    Case,
+    decoding_cases,
+    loss_cases,
+    rollout_cases,
+    training_cases,
+)
 from fairseq_kd.evaluate.plots import COLOURS
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, machine, versions
 
 logger = logging.getLogger(__name__)
-
-STUDENT = """
-  --arch transformer --share-all-embeddings --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 128
-  --decoder-embed-dim 128 --encoder-ffn-embed-dim 256 --decoder-ffn-embed-dim 256 --encoder-attention-heads 4
-  --decoder-attention-heads 4 --dropout 0.1 --optimizer adam --lr 1e-4 --clip-norm 1.0 --max-tokens 2048
-  --num-workers 0 --data-buffer-size 0 --seed 1
-"""
-SMOOTHED = ["--label-smoothing", "0.1"]
-TOP_K = 8
-PRECISIONS = ("float32", "bfloat16", "int8")
-DECODED_ROWS = 5000
-
-
-@dataclass(frozen=True)
-class Case:
-    """One line of the table.
-
-    Attributes:
-        section: the lines it is compared with.
-        name: what the line says.
-        kind: what of :mod:`fairseq_kd.evaluate.measure` measures it.
-        arguments: of that.
-    """
-
-    section: str
-    name: str
-    kind: str
-    arguments: dict[str, Any]
-
-
-def loss_cases() -> list[Case]:
-    """Losses from features on; the first of a section is what the others are compared with."""
-    names = {
-        "dense_kd": "dense textbook KD loss",
-        "fused_kd": "fused KD loss",
-        "stock_ce": "fairseq's label-smoothed cross-entropy",
-        "fused_ce": "fused label-smoothed cross-entropy",
-    }
-    sizes = {"tokens": 2560, "width": 128, "teacher_width": 256}
-    return [
-        Case(
-            f"{title}, vocabulary {vocabulary:,}",
-            names[loss],
-            "loss",
-            {"loss": loss, "vocabulary": vocabulary, **sizes},
-        )
-        for vocabulary in (8000, 32000)
-        for title, losses in (("KD loss", ("dense_kd", "fused_kd")), ("Cross-entropy", ("stock_ce", "fused_ce")))
-        for loss in losses
-    ]
-
-
-def training_cases(teacher: str, data: str, cache: Path) -> list[Case]:
-    """Whole updates of the same student."""
-    task = ["--task", "translation_kd"]
-    live = [*task, "--teacher-path", teacher, "--teacher-data", data, "--criterion", "token_kd", *SMOOTHED]
-    cached = [*task, "--teacher-cache", str(cache), "--criterion", "token_kd", *SMOOTHED]
-    options = {
-        "label_smoothed_cross_entropy (fairseq)": ["--criterion", "label_smoothed_cross_entropy", *SMOOTHED],
-        "fused_cross_entropy": ["--criterion", "fused_cross_entropy", *SMOOTHED],
-        "token_kd, live teacher": live,
-        "token_kd, live teacher, --teacher-bf16": [*live, "--teacher-bf16"],
-        f"token_kd, cache of top {TOP_K}": cached,
-    }
-    return [
-        Case("Training step", name, "training", {"data": data, "options": [*STUDENT.split(), *chosen], "steps": 20})
-        for name, chosen in options.items()
-    ]
-
-
-def decoding_cases(teacher: str, data: str, folder: Path) -> list[Case]:
-    """Beam search with either engine."""
-    supported = ctranslate2.get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")
-    searches = [("fairseq", "float32"), *(("ctranslate2", one) for one in PRECISIONS if one in supported)]
-    shared = {"model": teacher, "data": data, "rows": DECODED_ROWS, "reference": str(folder / "fairseq-float32.txt")}
-    return [
-        Case(
-            "Decoding",
-            f"{engine}, {precision}",
-            "decoding",
-            {**shared, "engine": engine, "precision": precision, "output": str(folder / f"{engine}-{precision}.txt")},
-        )
-        for engine, precision in searches
-    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         *loss_cases(),
         *training_cases(options.teacher, options.data, cache),
         *decoding_cases(options.teacher, options.data, options.output),
+        *rollout_cases(_train_student(options.data, options.output), options.data),
     ]
     rounds: list[list[dict[str, float]]] = [[] for _ in cases]
     with tqdm(total=options.rounds * len(cases), unit="measurement", desc="benchmark", disable=None) as bar:
@@ -152,6 +81,15 @@ def run(options: argparse.Namespace) -> None:
         handle.write(markdown(table))
     write_plot(table, options.output / "table.png")
     print(markdown(table))
+
+
+def _train_student(data: str, output: Path) -> str:
+    """One that has learnt enough for its sequences to end; it is trained once for an output folder."""
+    folder = output / f"student-{file_hash(Path(data, f'dict.{languages(data)[1]}.txt'))[:12]}"
+    options = [*STUDENT.split(), *STUDENT_UPDATES.split(), *([] if torch.cuda.is_available() else ["--cpu"])]
+    plugin = str(Path(fairseq_kd.__file__).parent)
+    _child(["fairseq_cli.train", data, "--user-dir", plugin, *options, "--save-dir", str(folder)])
+    return str(folder / "checkpoint_last.pt")
 
 
 def measure(case: Case) -> dict[str, float]:
@@ -204,6 +142,8 @@ def markdown(table: dict[str, Any]) -> str:
         if "bleu" in row:
             more = f"{row['sentences_per_second']:.0f} sentences/s, BLEU {row['bleu']:.2f}"
             more += f", {row['identical']:.2%} of lines as the first"
+        if "tokens_per_second" in row:
+            more = f"{row['tokens_per_second']:,.0f} tokens/s"
         time = f"{row['seconds'] * 1000:,.0f} ms" if row["seconds"] < 10 else f"{row['seconds']:.1f} s"
         lines.append(f"| {row['name']} | {time} | {row['speed']:.2f} ({low:.2f} to {high:.2f}) | {memory} | {more} |")
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
@@ -215,6 +155,7 @@ def markdown(table: dict[str, Any]) -> str:
         "Training step: fairseq's trainer, student 2+2 layers of 128, `--max-tokens 2048`; memory is what model, "
         "teacher, optimiser and steps took together.",
         f"Decoding: the first {DECODED_ROWS:,} training sentences, beam 5; BLEU against their references.",
+        f"Rollouts: {AHEAD} batches of `--max-tokens 2048`, that student after 400 updates; the time of 10,000 tokens.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
         f"Commit: {table['commit'] or 'not known'}. Teacher: SHA-256 {table['teacher'][:12]}….",
     ]

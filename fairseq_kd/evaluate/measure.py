@@ -10,25 +10,31 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import options as fairseq_options
-from fairseq import tasks
+from fairseq import search, tasks, utils
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from fairseq.data.data_utils import post_process
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
+from fairseq.sequence_generator import SequenceGenerator
 from fairseq.trainer import Trainer
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 from torch.nn import functional
 
+from fairseq_kd.checkpoints import build_models
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.files import whole_file
 from fairseq_kd.fused import fused_loss
+from fairseq_kd.rollouts import Sampling, draw_rollouts
+from fairseq_kd.rollouts_ahead import RolloutsAhead
 
 ALPHA, SMOOTHING = 0.5, 0.1
 
@@ -164,10 +170,54 @@ def measure_decoding(
     }
 
 
+def measure_rollouts(
+    way: str, student: str, data: str, options: list[str], batches: int, steps: int
+) -> dict[str, float]:
+    """Seconds for 10,000 tokens drawn from a student, over the same batches again and again."""
+    words = [data, "--task", "translation_kd", *options]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    task = tasks.setup_task(convert_namespace_to_omegaconf(arguments).task)
+    model = build_models([student], task, role="student")[0].to(device())
+    task.load_dataset("train")
+    iterator = task.get_batch_iterator(
+        task.dataset("train"),
+        max_tokens=arguments.max_tokens,
+        max_positions=model.max_positions(),
+        ignore_invalid_inputs=True,
+        seed=1,
+    ).next_epoch_itr(shuffle=True)
+    samples = [utils.move_to_cuda(one) if torch.cuda.is_available() else one for one in islice(iterator, batches)]
+    torch.manual_seed(1)
+    draw, seconds = _draw(way, task, model, batches), []
+    for number in range(steps + 1):
+        task.update, tokens, start = number * batches, 0, time.perf_counter()
+        for sample in samples:
+            tokens += draw(sample)  # counting them waits for a GPU
+        seconds.append((time.perf_counter() - start) / tokens)
+    each = statistics.median(seconds[1:])  # the first is to warm up
+    return {"seconds": 10000 * each, "tokens_per_second": 1 / each}
+
+
+def _draw(way: str, task: Any, model: Any, updates: int) -> Callable[[dict[str, Any]], int]:
+    """What draws a sequence for each source of a batch and tells how many tokens that was."""
+    sampling, dictionary = Sampling(), task.target_dictionary
+    if way == "generator":
+        limits = {"max_len_a": sampling.max_len_a, "max_len_b": sampling.max_len_b}
+        generator = SequenceGenerator([model], dictionary, 1, **limits, search_strategy=search.Sampling(dictionary))
+        return lambda sample: sum(len(one["tokens"]) for one, *_ in generator.generate([model], sample))
+    if way == "ahead":
+        ahead = RolloutsAhead(task, sampling, updates, [1], seed=1)
+        return lambda sample: int(ahead.draw(model, sample).ne(dictionary.pad()).sum())
+    return lambda sample: int(
+        draw_rollouts(model, sample, sampling, (1, task.update), dictionary).ne(dictionary.pad()).sum()
+    )
+
+
 KINDS: dict[str, Callable[..., dict[str, float]]] = {
     "loss": measure_loss,
     "training": measure_training,
     "decoding": measure_decoding,
+    "rollouts": measure_rollouts,
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from typing import Any, Optional
 import torch
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.models import BaseFairseqModel
+from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
@@ -63,10 +65,20 @@ class TranslationKDTask(TranslationTask):
     """
 
     cfg: TranslationKDConfig
+    student_config: TransformerConfig | None = None
+    """Of the model built last, where it is a Transformer: a criterion is built after it and without it."""
     _teacher: Teacher | None = None
     _missed = False
     update = 0
     """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
+    train_iterator: EpochBatchIterator
+    """The training set's; it knows the batches to come in this epoch."""
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """As stock translation."""
+        model = super().build_model(cfg, from_checkpoint)
+        self.student_config = model.cfg if isinstance(model, TransformerModelBase) else None
+        return model
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
@@ -144,4 +156,6 @@ class TranslationKDTask(TranslationTask):
         if iterator is not kept:
             iterator.epoch = epoch
             dataset.set_epoch(epoch)
+        if dataset is self.datasets.get(self.cfg.train_subset):
+            self.train_iterator = iterator
         return iterator

@@ -27,13 +27,19 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.integration
 
+NARROW = ("--encoder-embed-dim", "12", "--decoder-embed-dim", "8")
+"""Than the teacher: pre_distill then has parameters of its own."""
+
 
 def kd(teacher: Path, *options: str) -> tuple[str, ...]:
     return ("--task", "translation_kd", "--criterion", "token_kd", "--teacher-path", str(teacher), *options)
 
 
 def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
-    one, other = (read_checkpoint(path)["model"] for path in (first, second))
+    """The model's and, where both criterions have some, the criterion's."""
+    states = [read_checkpoint(path) for path in (first, second)]
+    learnt = [state["criterion"] for state in states]
+    one, other = ({**state["model"], **(state["criterion"] if all(learnt) else {})} for state in states)
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
@@ -69,8 +75,9 @@ def test_every_architecture_teaches(tiny_corpus: Path, tmp_path: Path, teacher: 
         ("--kd-top-k", "6"),
         ("--kd-top-k", "0", "--share-all-embeddings"),
         ("--criterion", "f_distill", "--divergence", "tvd", "--online-teacher-samples"),
+        ("--criterion", "pre_distill", *NARROW),
     ],
-    ids=["top-k", "tied", "f_distill"],
+    ids=["top-k", "tied", "f_distill", "pre_distill"],
 )
 def test_update_freq_and_two_processes_give_one_gradient(
     tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, criterion: tuple[str, ...]
@@ -106,8 +113,11 @@ def test_update_freq_and_two_processes_give_one_gradient(
         assert_same_weights(accumulated, single, rtol=1e-4, atol=1e-6)
 
 
-def test_resume_gives_the_parameters_of_an_unbroken_run(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
-    options = kd(tiny_teacher, "--dropout", "0.2")
+@pytest.mark.parametrize("criterion", [(), ("--criterion", "pre_distill", *NARROW)], ids=["token_kd", "pre_distill"])
+def test_resume_gives_the_parameters_of_an_unbroken_run(
+    tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, criterion: tuple[str, ...]
+) -> None:
+    options = kd(tiny_teacher, "--dropout", "0.2", *criterion)
     unbroken = train_model(tiny_corpus, tmp_path / "unbroken", *options, "--max-update", "17")
     for updates in ("4", "14"):  # in the first epoch and, where stock fairseq draws other batches, in the third
         train_model(tiny_corpus, tmp_path / "broken", *options, "--max-update", updates)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fairseq_kd.evaluate import measure
-from fairseq_kd.evaluate.benchmark import Case, loss_cases, markdown, rows, write_plot
+from fairseq_kd.evaluate.benchmark import markdown, rows, write_plot
+from fairseq_kd.evaluate.cases import Case, loss_cases, rollout_cases
 
 CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
 ROUNDS = [
@@ -65,3 +66,11 @@ def test_a_loss_is_measured() -> None:
         small = {**case.arguments, "vocabulary": 20, "tokens": 10, "width": 4, "teacher_width": 4}
         figures = measure.KINDS[case.kind](**small)
         assert figures["seconds"] > 0 and math.isfinite(figures["memory"])
+
+
+def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) -> None:
+    for case in rollout_cases(str(tiny_teacher), str(tiny_corpus)):
+        options = ["--arch", "transformer", "--optimizer", "adam", "--max-tokens", "100"]
+        small = {**case.arguments, "options": options, "batches": 2, "steps": 1}
+        figures = measure.KINDS[case.kind](**small)
+        assert figures["seconds"] == pytest.approx(10000 / figures["tokens_per_second"]) and figures["seconds"] > 0

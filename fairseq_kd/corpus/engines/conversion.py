@@ -117,7 +117,7 @@ def write_model(path: str, task: TranslationTask, folder: Path, precision: str, 
     torch.save({"args": _arguments(path), "model": model.state_dict()}, checked)
     _convert(checked, task, folder, precision)
     if precision == "float32":
-        _compare(model, task, folder)
+        compare(model, task, folder)
     write_json(folder / SIGNATURE, {**inputs(path, task, precision), **more, **_figures(model), "versions": versions()})
 
 
@@ -156,12 +156,21 @@ def _convert(checked: Path, task: TranslationTask, folder: Path, precision: str)
     except OSError:
         raise
     except Exception as error:  # whatever the converter meets in a model that it does not know
-        reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
-        raise CannotConvert("; ".join(reasons) or f"its converter fails ({error!r})") from None
+        raise reasons_of(error) from None
 
 
-def _compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> None:
-    """Score one pair of random sentences with both models."""
+def reasons_of(error: Exception) -> CannotConvert:
+    """What the converter's error says, in one line."""
+    reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
+    return CannotConvert("; ".join(reasons) or f"its converter fails ({error!r})")
+
+
+def compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> None:
+    """Score one pair of random sentences with the model and with its conversion in ``folder``.
+
+    Raises:
+        CannotConvert: they give other probabilities.
+    """
     draw = torch.Generator().manual_seed(1)
     dictionaries = task.source_dictionary, task.target_dictionary
     source, target = (torch.randint(d.nspecial, len(d), (12,), generator=draw).tolist() for d in dictionaries)

@@ -1,0 +1,156 @@
+"""`fairseq-kd init-student`: a student that starts from layers of its teacher (Shleifer & Rush 2020)."""
+
+import argparse
+import logging
+import shlex
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.checkpoint_utils import prune_state_dict
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.models.transformer import TransformerConfig
+from omegaconf import OmegaConf, open_dict
+from torch import Tensor
+
+from fairseq_kd.checkpoints import read_checkpoint
+from fairseq_kd.errors import UserError
+from fairseq_kd.files import whole_file
+from fairseq_kd.hidden_states import SIDES, copied_layers, transformer_config
+
+logger = logging.getLogger(__name__)
+
+WIDTHS = ("encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_embed_dim", "decoder_ffn_embed_dim")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `fairseq-kd init-student`."""
+    add = parser.add_argument
+    add("--teacher", required=True, metavar="CKPT", help="the teacher's checkpoint, a Transformer")
+    add("--encoder-layers", type=int, metavar="N", help="how many encoder layers to copy (default: all)")
+    add("--decoder-layers", type=int, metavar="N", help="how many decoder layers to copy (default: all)")
+    add("--output", required=True, metavar="CKPT", type=Path, help="the student's checkpoint to write")
+    for width in WIDTHS:
+        add(f"--{width.replace('_', '-')}", type=int, metavar="N", help="only the teacher's own width can be copied")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the student's checkpoint, whole or not at all, and print the options that tell fairseq-train its shape.
+
+    The same teacher and options give the same bytes. Embeddings, positions, final layer norms and the output projection
+    are copied as they are; of the recorded configuration the numbers of layers alone change.
+
+    Raises:
+        UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint.
+    """
+    state = read_checkpoint(options.teacher, role="teacher")
+    model = state["cfg"].model
+    config = transformer_config(model)
+    if config is None:
+        name = getattr(model, "arch", None) or getattr(model, "_name", "?")
+        raise UserError(f"teacher {options.teacher}: {name!r} is no Transformer, whose layers alone are copied")
+    _check_widths(options, config)
+    if options.output.exists() and options.output.samefile(options.teacher):
+        raise UserError(f"--output {options.output}: is the teacher itself; give another file")
+    chosen = {side: _choose(side, getattr(options, f"{side}_layers"), config) for side in SIDES}
+    keep = {f"{side}_layers_to_keep": ",".join(map(str, layers)) for side, layers in chosen.items()}
+    # What fairseq does for LayerDrop. Any architecture would do: it reads the layers alone.
+    weights = prune_state_dict(state["model"], argparse.Namespace(arch="transformer", **keep))
+    before = _parameters(state["model"], config)
+    for side, layers in chosen.items():
+        logger.info("%s: layers %s of the teacher's 0 to %d", side, layers, getattr(config, side).layers - 1)
+        _set_layers(model, side, len(layers))
+    with whole_file(options.output, "wb") as handle:
+        torch.save(_checkpoint(state["cfg"], weights), handle)
+    after = _parameters(weights, config)
+    logger.info("%s: %s parameters of the teacher's %s", options.output, f"{after:,}", f"{before:,}")
+    print(shlex.join(architecture_options(model)))
+
+
+def _check_widths(options: argparse.Namespace, config: TransformerConfig) -> None:
+    for name in WIDTHS:
+        side, _, field = name.partition("_")
+        wanted, own = getattr(options, name), getattr(getattr(config, side), field)
+        if wanted not in (None, own):
+            raise UserError(
+                f"--{name.replace('_', '-')} {wanted}: the teacher's is {own}, and a layer cannot be copied into "
+                "another width; leave the option out, or train a student of that width from random weights "
+                "(--criterion pre_distill matches its hidden states through a linear map)"
+            )
+
+
+def _choose(side: str, wanted: int | None, config: TransformerConfig) -> list[int]:
+    most = getattr(config, side).layers
+    if wanted is not None and not 1 <= wanted <= most:
+        raise UserError(f"--{side}-layers {wanted}: the teacher has {most} {side} layers; give 1 to {most}")
+    return copied_layers(wanted or most, most)
+
+
+def _set_layers(model: Any, side: str, layers: int) -> None:
+    """Record the number; fairseq-hydra-train nests it, and records a stale flat one beside it."""
+    if OmegaConf.is_config(model):
+        with open_dict(model):
+            model[f"{side}_layers"] = layers
+            if side in model:
+                model[side].layers = layers
+    else:
+        setattr(model, f"{side}_layers", layers)
+
+
+def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
+    """A checkpoint as fairseq-train writes it, before the first update."""
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+    iterator = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
+    return {
+        "args": None,
+        "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+        "model": weights,
+        "criterion": None,
+        "optimizer_history": [history],
+        "task_state": {},
+        "extra_state": {"train_iterator": iterator},
+    }
+
+
+def _parameters(weights: dict[str, Tensor], config: TransformerConfig) -> int:
+    """How many parameters: a tied matrix counts once, buffers not at all."""
+    left_out = {"encoder.version", "decoder.version"}
+    left_out |= {f"{side}.embed_positions._float_tensor" for side in SIDES}
+    one_table = config.share_all_embeddings or config.merge_src_tgt_embed
+    if one_table:
+        left_out.add("decoder.embed_tokens.weight")
+    if one_table or config.share_decoder_input_output_embed:
+        left_out.add("decoder.output_projection.weight")
+    return sum(weight.numel() for name, weight in weights.items() if name not in left_out)
+
+
+def architecture_options(model: Any) -> list[str]:
+    """The options of fairseq-train that give a recorded Transformer's configuration: what differs from its --arch."""
+    name = getattr(model, "arch", None) or model._name
+    given = argparse.Namespace()
+
+    def with_defaults() -> dict[str, Any]:
+        complete = argparse.Namespace(**vars(given))
+        ARCH_CONFIG_REGISTRY.get(name, ARCH_CONFIG_REGISTRY["transformer"])(complete)
+        return _flat(TransformerConfig.from_namespace(complete))
+
+    words = ["--arch", name]
+    for key, value in _flat(TransformerConfig.from_namespace(model)).items():
+        # Defaults depend on each other: the decoder's width, for instance, on the encoder's.
+        if with_defaults().get(key) != value and value is not None:
+            setattr(given, key, value)
+            option = f"--{key.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return words
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            values |= _flat(value, f"{field.name}_")
+        elif not field.name.startswith("_"):
+            values[prefix + field.name] = value
+    return values

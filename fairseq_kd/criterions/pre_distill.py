@@ -1,0 +1,141 @@
+"""Criterion ``pre_distill``: gold targets, the teacher's distributions and its hidden states (Shleifer & Rush 2020)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fairseq.criterions import register_criterion
+from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel
+from torch import Tensor, nn
+
+from fairseq_kd.checkpoints import model_config, split_paths
+from fairseq_kd.chunk_loss import Objective
+from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.distributions import real_tokens
+from fairseq_kd.divergences import kl
+from fairseq_kd.errors import UserError
+from fairseq_kd.hidden_states import SIDES, HiddenStates, hidden_states, squared_error, stacks, transformer_config
+from fairseq_kd.tasks.translation_kd import TranslationKDTask
+
+
+@dataclass
+class PreDistillConfig(FusedConfig):
+    """Options of ``pre_distill``."""
+
+    kd_alpha: float = field(
+        default=0.8, metadata={"help": "weight of the teacher's distributions; 1 - alpha is the gold target's"}
+    )
+    hidden_weight: float = field(default=3.0, metadata={"help": "weight of the hidden states' mean squared error"})
+
+
+@register_criterion("pre_distill", dataclass=PreDistillConfig)
+class PreDistillCriterion(FusedCriterion):
+    """L = (1−α)·NLL(gold) + α·Σ_t KL(p‖q)(t) + γ·T·(MSE_encoder + MSE_decoder), on gold prefixes, T target tokens.
+
+    The direct knowledge distillation of Shleifer & Rush 2020 (arXiv 2010.13002), with the weights of their code: α 0.8,
+    γ 3. Their temperature, 2, is 1 here. A mean squared error is over a sentence's real positions and the width,
+    and a sum over the student's layers, each beside the teacher layer of ``matched_layers``. Where the widths differ, a
+    linear map without bias, one for each side, brings the student's states to the teacher's width (Jiao et al. 2020,
+    TinyBERT's hidden-state loss). It is trained and saved with the criterion and has no part in the student.
+
+    Raises:
+        UserError: an option out of its range, a task without a teacher, several teachers or soft targets alone, a model
+            that is no Transformer, or a student of more layers than its teacher.
+    """
+
+    def __init__(self, cfg: PreDistillConfig, task: TranslationKDTask):
+        super().__init__(task, cfg.label_smoothing, cfg.chunk_memory, cfg.sentence_avg)
+        if not isinstance(task, TranslationKDTask):
+            raise UserError("--criterion pre_distill needs a task with a teacher: --task translation_kd")
+        if task.cfg.teacher_cache:
+            raise UserError("--criterion pre_distill needs hidden states, which no cache holds: give --teacher-path")
+        if not 0 <= cfg.kd_alpha <= 1:
+            raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
+        if not 0 <= cfg.hidden_weight < math.inf:
+            raise UserError(f"--hidden-weight {cfg.hidden_weight}: give a weight of at least 0")
+        self.hidden_weight = cfg.hidden_weight
+        self.gold_alone = Objective(label_smoothing=cfg.label_smoothing)
+        self.objective = Objective(1 - cfg.kd_alpha, cfg.label_smoothing, cfg.kd_alpha, kl)
+        self.to_teacher = nn.ModuleDict(_linear_maps(task))
+
+    def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+        """The loss summed over the batch's real target tokens (a scalar, in nats), the sample size, and what to log."""
+        teacher = self.task.teacher(model)
+        if teacher is None:
+            losses, sample_size, log = self.losses(model, sample, self.gold_alone)
+            return losses.loss, sample_size, log
+        with hidden_states(teacher.models[0]) as wanted:
+            answer = teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
+        with hidden_states(model) as own:
+            losses, sample_size, log = self.losses(model, sample, self.objective, answer)
+        encoder, decoder = self._squared_errors(own, wanted, sample)
+        loss = losses.loss + self.hidden_weight * (encoder + decoder)
+        log |= {
+            "loss": loss.data,
+            "kl": losses.soft_loss,
+            "encoder_mse": encoder.data,
+            "decoder_mse": decoder.data,
+            "kd_ntokens": sample["ntokens"],
+        }
+        return loss, sample_size, log
+
+    def _squared_errors(self, own: HiddenStates, wanted: HiddenStates, sample: dict[str, Any]) -> list[Tensor]:
+        """Of encoder and decoder, a sum over target tokens: of a sentence's source positions each gets the mean.
+
+        So a batch's sum is that of its sentences, however they are cut into batches, and long sources weigh no more.
+        """
+        source = real_tokens(sample["net_input"]["src_tokens"], self.task.source_dictionary.pad()).float()
+        target = real_tokens(sample["target"], self.padding_idx).float()
+        tokens = target.sum(dim=1, keepdim=True)
+        weights = {"encoder": source * tokens / source.sum(dim=1, keepdim=True), "decoder": target}
+        return [
+            squared_error(getattr(own, side), getattr(wanted, side), weights[side], self.to_teacher[side])
+            for side in SIDES
+        ]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
+        """As torch's. fairseq hands over the None of a training without maps with --finetune-from-model."""
+        return super().load_state_dict(self.state_dict() if state_dict is None else state_dict, *args, **options)
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log also the kl, per token in bits, and the two mean squared errors, each summed over its layers."""
+        super().reduce_metrics(logging_outputs)
+        tokens = summed(logging_outputs, "kd_ntokens")
+        if tokens > 0:
+            metrics.log_scalar("kl", summed(logging_outputs, "kl") / tokens / math.log(2), tokens, round=3)
+            for name in ("encoder_mse", "decoder_mse"):
+                metrics.log_scalar(name, summed(logging_outputs, name) / tokens, tokens, round=4)
+
+
+def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
+    """For each side a map from the student's width to the teacher's: linear where they differ.
+
+    fairseq builds the optimiser before the teacher is loaded: the widths come from what its checkpoint recorded. Where
+    there is no teacher a student can still be validated, on the gold targets alone.
+    """
+    if task.student_config is None:
+        raise UserError("--arch is no Transformer: --criterion pre_distill matches the hidden states of Transformers")
+    paths = split_paths(task.cfg.teacher_path or "")
+    if len(paths) > 1:
+        raise UserError(f"--teacher-path has {len(paths)} checkpoints: pre_distill learns from one's hidden states")
+    if not paths or not Path(paths[0]).exists():
+        return {side: nn.Identity() for side in SIDES}
+    teacher_config = transformer_config(model_config(paths[0], "teacher"))
+    if teacher_config is None:
+        raise UserError(f"teacher {paths[0]}: no Transformer, whose hidden states --criterion pre_distill needs")
+    students, teachers = stacks(task.student_config), stacks(teacher_config)
+    maps: dict[str, nn.Module] = {}
+    for side in SIDES:
+        student, teacher = students[side], teachers[side]
+        if student.layers > teacher.layers:
+            raise UserError(
+                f"--{side}-layers {student.layers}: --criterion pre_distill matches each layer with one of the "
+                f"teacher's, which has {teacher.layers}"
+            )
+        same = student.width == teacher.width
+        maps[side] = nn.Identity() if same else nn.Linear(student.width, teacher.width, bias=False)
+    return maps
