@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import meters
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
@@ -42,6 +43,8 @@ def allow_fairseq_classes() -> None:
     number_types = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
     plain: list[Any] = [argparse.Namespace, dict, list, int, defaultdict, typing.Any]
     plain += [DictConfig, ListConfig, base.ContainerMetadata, base.Metadata, nodes.AnyNode]
+    # With several processes the first one reads a checkpoint and sends it to the others, its tensors apart.
+    plain.append(distributed_utils._TensorPlaceholder)
     plain += [np.dtype, np.ndarray, *builders, *number_types, *meter_classes]
     torch.serialization.add_safe_globals(plain)
 

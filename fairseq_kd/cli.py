@@ -11,6 +11,7 @@ VERBS = {
     "synthetic": ("fairseq_kd.corpus.synthetic", "make a small language pair with several right translations"),
     "prepare": ("fairseq_kd.corpus.prepare", "check raw text and cut it into sentencepiece subwords"),
     "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
+    "select": ("fairseq_kd.corpus.select", "of n-best lists, take what is closest to the gold target"),
     "cache": ("fairseq_kd.corpus.cache", "write a teacher's distributions on a data-bin's split"),
     "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
@@ -18,7 +19,8 @@ VERBS = {
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
     "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
-    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2"),
+    "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
+    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),
     "last-checkpoint": ("fairseq_kd.checkpoints", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),
 }

@@ -8,19 +8,33 @@
 # --max-len-a, --max-len-b, --max-tokens, ...). DIR gets train.SRC, train.TGT, their signature.json and data-bin/,
 # which appears only when it is whole: train is the distilled text, the other splits are DATABIN's own, and so are the
 # dictionaries.
+#
+# --seq-inter (Kim & Rush 2016) takes of the teacher's 35-best lists (--beam K, --nbest K) what is closest to the gold
+# target. The decode is in DIR/nbest then. --reference FILE, the gold target's text (default: DATABIN's target side),
+# --metric, --post-process, --tokenize and --smooth-method go to `fairseq-kd select`.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-model='' data='' output='' shards=1 options=()
+model='' data='' output='' shards=1 options=() seq_inter='' beam='' nbest='' reference='' selection=()
+threads=${OMP_NUM_THREADS:-$(nproc)}
 while (($#)); do
   case $1 in
     -h | --help) usage ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --shard | --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
-    --model | --data | --output | --shards)
+    --model | --data | --output | --shards | --beam | --nbest | --reference)
       (($# > 1)) || die "$1 needs a value"
       declare "${1#--}=$2"
+      shift 2
+      ;;
+    --seq-inter)
+      seq_inter=1
+      shift
+      ;;
+    --metric | --post-process | --tokenize | --smooth-method)
+      (($# > 1)) || die "$1 needs a value"
+      selection+=("$1" "$2")
       shift 2
       ;;
     *)
@@ -31,14 +45,22 @@ while (($#)); do
 done
 [[ -n $model && -n $data && -n $output ]] || die "give --model, --data and --output; see --help"
 [[ $shards =~ ^[1-9][0-9]*$ ]] || die "--shards $shards: give a whole number from 1"
+decoded=$output
+if [[ -n $seq_inter ]]; then
+  beam=${beam:-${nbest:-35}} nbest=${nbest:-$beam} decoded=$output/nbest
+  [[ -d $decoded || ! -e $output/parts ]] || die "$output holds another corpus; give another --output"
+elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then
+  die "${selection[0]:---reference} goes with --seq-inter"
+fi
 
-decode=(fairseq-kd decode --model "$model" --data "$data" --subset train --output "$output" "${options[@]}")
+decode=(fairseq-kd decode --model "$model" --data "$data" --subset train --output "$decoded"
+  ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
 
 # The first shard shows its progress, each of the others writes to a log of its own.
 decode_in_shards() {
-  local shard pids=() threads=$((${OMP_NUM_THREADS:-$(nproc)} / shards))
+  local shard pids=()
   # Two processes that each spin on both cores are four times slower than on one each.
-  export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+  export OMP_NUM_THREADS=$((threads > shards ? threads / shards : 1))
   export MKL_NUM_THREADS=$OMP_NUM_THREADS
   mkdir -p "$output/logs"
   trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -51,7 +73,7 @@ decode_in_shards() {
     wait "${pids[shard]}" || die "shard $shard failed: $(tail -n 1 "$output/logs/shard-$shard.log")"
   done
   trap - EXIT
-  fairseq-kd merge "$output"
+  fairseq-kd merge "$decoded"
 }
 
 # Rows of one side of the split train of a data-bin: fairseq's .idx starts with 9 bytes of name, 8 of version and 1 of
@@ -84,6 +106,10 @@ if ((shards == 1)); then
   "${decode[@]}"
 else
   decode_in_shards
+fi
+if [[ -n $seq_inter ]]; then
+  fairseq-kd select --nbest "$decoded/train.nbest.tsv" --reference "${reference:-$data}" --output "$output" \
+    --workers "$threads" "${selection[@]}"
 fi
 
 read -r source target < <(python -c 'import json, sys

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -84,6 +85,25 @@ def train_command(
     shared += " --data-buffer-size 0"  # as scripts/train.sh does, which says why
     words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *ARCHITECTURES[architecture].split()]
     return run_command(*words, "--save-dir", save_dir, *options, check=check)
+
+
+def train_in_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
+    """fairseq-train of a Transformer in two processes on the CPU; the path of its last checkpoint."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = "--ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
+    words = [str(BIN / "fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--cpu", "--max-tokens", "400"]
+    words += ["--num-workers", "0", "--seed", "3", "--no-epoch-checkpoints", *ARCHITECTURES["transformer"].split()]
+    words += [*options, *shared.split(), "--distributed-init-method", f"tcp://127.0.0.1:{port}"]
+    words += ["--save-dir", str(save_dir)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ranks = [
+        subprocess.Popen([*words, "--distributed-rank", str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    assert [rank.communicate()[1][-2000:] if rank.wait() else "" for rank in ranks] == ["", ""]
+    return save_dir / "checkpoint_last.pt"
 
 
 def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:

@@ -3,7 +3,7 @@
 Each block is decoded by one call, so what its files hold does not depend on which shard made them, or when.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,16 +91,16 @@ def read_signature(path: Path) -> dict[str, Any] | None:
     return read_settings(path, "decode")
 
 
-def claim(directory: Path, settings: dict[str, Any]) -> None:
-    """Make ``directory`` the place of a decode with ``settings``, unless it is that already.
+def claim(directory: Path, settings: dict[str, Any], work: str = "decode") -> None:
+    """Make ``directory`` the place of a decode, or other ``work``, with ``settings``, unless it is that already.
 
     Raises:
-        UserError: it holds a decode with other settings, or cannot be written.
+        UserError: it holds work with other settings, or cannot be written.
     """
     for path in (directory / SIGNATURE, directory / "parts" / SIGNATURE):
-        found = read_signature(path)
+        found = read_settings(path, work)
         if found is not None:
-            _compare(directory, found, settings)
+            _compare(directory, found, settings, work)
     try:
         if read_signature(directory / "parts" / SIGNATURE) is None:
             write_json(directory / "parts" / SIGNATURE, settings)
@@ -108,19 +108,23 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
         raise UserError(f"--output {directory}: cannot be written: {error.strerror}") from None
 
 
-def _compare(directory: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
+def _compare(directory: Path, found: dict[str, Any], settings: dict[str, Any], work: str) -> None:
     # A merged signature says more than the settings.
     details = differences(found, settings)
     if details:
         raise UserError(
-            f"{directory} holds a decode with other settings: {details}; give another --output or delete it"
+            f"{directory} holds a {work} with other settings: {details}; give another --output or delete it"
         )
 
 
 def is_merged(directory: Path, settings: dict[str, Any]) -> bool:
     """Whether a merge's outputs are all there and are what its signature says."""
+    return is_whole(directory, output_paths(directory, settings).values())
+
+
+def is_whole(directory: Path, paths: Iterable[Path]) -> bool:
+    """Whether files of ``directory`` are all there and are what its signature says."""
     signature = read_signature(directory / SIGNATURE)
     if signature is None:
         return False
-    paths = output_paths(directory, settings).values()
     return all(path.is_file() and file_hash(path) == signature.get("sha256", {}).get(path.name) for path in paths)

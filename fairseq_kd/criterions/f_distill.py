@@ -96,10 +96,7 @@ class FDistillCriterion(FusedCriterion):
 
     def __init__(self, cfg: FDistillConfig, task: TranslationKDTask):
         super().__init__(task, cfg.label_smoothing, cfg.chunk_memory, cfg.sentence_avg)
-        if not isinstance(task, TranslationKDTask):
-            raise UserError("--criterion f_distill needs a task with a teacher: --task translation_kd")
-        if task.cfg.teacher_cache:
-            raise UserError("--criterion f_distill asks about sequences that no cache holds: give --teacher-path")
+        _check_task(task)
         if not 0 <= cfg.kd_alpha <= 1:
             raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
         family = DIVERGENCES[str(cfg.divergence)]
@@ -107,25 +104,14 @@ class FDistillCriterion(FusedCriterion):
             self.divergence = family.at(cfg.divergence_parameter)
         except ValueError as error:
             raise UserError(f"--divergence-parameter {cfg.divergence_parameter}, {cfg.divergence}: {error}") from None
-        self.prefixes = family.prefixes if str(cfg.prefixes) == "paper" else str(cfg.prefixes)
-        self.online = cfg.online_teacher_samples
-        if self.prefixes in ("teacher", "both") and not (self.online or task.cfg.distilled_data):
-            raise UserError(
-                f"--divergence {cfg.divergence} on teacher prefixes: give the teacher's samples with "
-                "--distilled-data DATABIN, or draw them with --online-teacher-samples"
-            )
-        if str(cfg.js_mixture) == "sequence" and self.divergence.teacher_share is None:
+        self.of_sequences = str(cfg.js_mixture) == "sequence"
+        if self.of_sequences and self.divergence.teacher_share is None:
             raise UserError(
                 f"--js-mixture sequence: {cfg.divergence} is taken to no mixture; js and generalized_js are"
             )
-        if not 0 <= cfg.student_fraction <= 1:
-            raise UserError(f"--student-fraction {cfg.student_fraction}: give a share between 0 and 1")
-        if cfg.student_fraction > 0 and self.prefixes in ("student", "both"):
-            raise UserError(
-                f"--student-fraction is the student's share among fixed prefixes, and these are of {self.prefixes!r}: "
-                "give --prefixes gold or teacher, or leave it out"
-            )
-        self.of_sequences = str(cfg.js_mixture) == "sequence"
+        self.prefixes = family.prefixes if str(cfg.prefixes) == "paper" else str(cfg.prefixes)
+        _check_prefixes(cfg, self.prefixes, task)
+        self.online = cfg.online_teacher_samples
         self.student_fraction = cfg.student_fraction
         self.alpha = cfg.kd_alpha
         self.sampling = Sampling(
@@ -138,8 +124,6 @@ class FDistillCriterion(FusedCriterion):
         self.seed = cfg.seed
         self.ahead: RolloutsAhead | None = None
         if cfg.rollout_refresh:
-            if self.prefixes not in ("student", "both") and not self.student_fraction:
-                raise UserError(f"--rollout-refresh: --divergence {cfg.divergence} draws nothing from the student here")
             self.ahead = RolloutsAhead(task, self.sampling, cfg.rollout_refresh, cfg.update_freq, cfg.seed)
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
@@ -284,3 +268,28 @@ class FDistillCriterion(FusedCriterion):
 
 def _select(answer: NextTokens, tokens: Tensor) -> NextTokens:
     return NextTokens(answer.features.index_select(0, tokens), answer.weight, answer.bias)
+
+
+def _check_task(task: TranslationKDTask) -> None:
+    if not isinstance(task, TranslationKDTask):
+        raise UserError("--criterion f_distill needs a task with a teacher: --task translation_kd")
+    if task.cfg.teacher_cache:
+        raise UserError("--criterion f_distill asks about sequences that no cache holds: give --teacher-path")
+
+
+def _check_prefixes(cfg: FDistillConfig, prefixes: str, task: TranslationKDTask) -> None:
+    """Raise a UserError where the options cannot give sequences for these prefixes, or would for others."""
+    if prefixes in ("teacher", "both") and not (cfg.online_teacher_samples or task.cfg.distilled_data):
+        raise UserError(
+            f"--divergence {cfg.divergence} on teacher prefixes: give the teacher's samples with "
+            "--distilled-data DATABIN, or draw them with --online-teacher-samples"
+        )
+    if not 0 <= cfg.student_fraction <= 1:
+        raise UserError(f"--student-fraction {cfg.student_fraction}: give a share between 0 and 1")
+    if prefixes in ("student", "both") and cfg.student_fraction > 0:
+        raise UserError(
+            f"--student-fraction is the student's share among fixed prefixes, and these are of {prefixes!r}: "
+            "give --prefixes gold or teacher, or leave it out"
+        )
+    if prefixes in ("gold", "teacher") and cfg.rollout_refresh and not cfg.student_fraction:
+        raise UserError(f"--rollout-refresh: --divergence {cfg.divergence} draws nothing from the student here")

@@ -1,4 +1,4 @@
-"""`fairseq-kd benchmark`: speed and memory of loss, training step, decoding and sampling beside fairseq's own."""
+"""`fairseq-kd benchmark`: speed and memory of loss, training step, decoding, … beside fairseq's or sacreBLEU's own."""
 
 import argparse
 import json
@@ -31,6 +31,7 @@ from fairseq_kd.evaluate.cases import (
     training_cases,
 )
 from fairseq_kd.evaluate.plots import COLOURS
+from fairseq_kd.evaluate.selection_speed import DECODING, selections
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, machine, versions
 
@@ -42,7 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--teacher", required=True, metavar="CKPT", help="a Transformer, to learn from and to decode with")
     add("--data", required=True, metavar="DATABIN", help="the data-bin it was trained on")
-    add("--output", required=True, metavar="DIR", type=Path, help="gets table.md, table.json, table.png, and the cache")
+    add(
+        "--output",
+        required=True,
+        metavar="DIR",
+        type=Path,
+        help="gets table.md, table.json, table.png, cache and lists",
+    )
     add("--rounds", type=int, default=3, help="how often all is measured in turn; medians count (%(default)s)")
 
 
@@ -58,11 +65,15 @@ def run(options: argparse.Namespace) -> None:
     cache = options.output / f"cache-{file_hash(options.teacher)[:12]}"
     making = ["--model", options.teacher, "--data", options.data, "--top-k", str(TOP_K), "--output", str(cache)]
     _child(["fairseq_kd.cli", "cache", *making])
+    nbest = options.output / f"nbest-{file_hash(options.teacher)[:12]}"
+    making = ["--model", options.teacher, "--data", options.data, "--output", str(nbest)]
+    _child(["fairseq_kd.cli", "decode", *making, *DECODING])
     cases = [
         *loss_cases(),
         *training_cases(options.teacher, options.data, cache),
         *decoding_cases(options.teacher, options.data, options.output),
         *rollout_cases(_train_student(options.data, options.output), options.data),
+        *(Case("Selection", name, "selection", given) for name, given in selections(nbest, options.data).items()),
     ]
     rounds: list[list[dict[str, float]]] = [[] for _ in cases]
     with tqdm(total=options.rounds * len(cases), unit="measurement", desc="benchmark", disable=None) as bar:
@@ -144,6 +155,8 @@ def markdown(table: dict[str, Any]) -> str:
             more += f", {row['identical']:.2%} of lines as the first"
         if "tokens_per_second" in row:
             more = f"{row['tokens_per_second']:,.0f} tokens/s"
+        if "candidates_per_second" in row:
+            more = f"{row['candidates_per_second']:,.0f} candidates/s"
         time = f"{row['seconds'] * 1000:,.0f} ms" if row["seconds"] < 10 else f"{row['seconds']:.1f} s"
         lines.append(f"| {row['name']} | {time} | {row['speed']:.2f} ({low:.2f} to {high:.2f}) | {memory} | {more} |")
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
@@ -156,6 +169,7 @@ def markdown(table: dict[str, Any]) -> str:
         "teacher, optimiser and steps took together.",
         f"Decoding: the first {DECODED_ROWS:,} training sentences, beam 5; BLEU against their references.",
         f"Rollouts: {AHEAD} batches of `--max-tokens 2048`, that student after 400 updates; the time of 10,000 tokens.",
+        "Selection: `fairseq-kd select` by sentence BLEU from the validation set's 35-best lists, from file to file.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
         f"Commit: {table['commit'] or 'not known'}. Teacher: SHA-256 {table['teacher'][:12]}….",
     ]

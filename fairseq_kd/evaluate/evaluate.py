@@ -14,6 +14,8 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.compress.packing import read_state
+from fairseq_kd.compress.weights import count_nonzero
 from fairseq_kd.corpus.engines import (
     ENGINES,
     PRECISIONS,
@@ -22,9 +24,9 @@ from fairseq_kd.corpus.engines import (
     FairseqEngine,
     choose_engine,
 )
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import POST_PROCESSES, open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import POST_PROCESSES, databin_references, read_references, score_text
+from fairseq_kd.evaluate.scores import databin_references, read_references, score_text
 from fairseq_kd.files import file_hash, write_json
 from fairseq_kd.signature import commit, machine, versions
 
@@ -100,6 +102,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
         "parameters": engine.parameters,
+        "nonzero_parameters": sum(count_nonzero(read_state(path)["model"])[1] for path in paths),
         "languages": [task.cfg.source_lang, task.cfg.target_lang],
         **{key: getattr(options, key) for key in ("data", "subset", "post_process", "reference")},
         "engine": chosen.engine,

@@ -31,6 +31,7 @@ from fairseq_kd.checkpoints import build_models
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.evaluate.selection_speed import measure_selection
 from fairseq_kd.files import whole_file
 from fairseq_kd.fused import fused_loss
 from fairseq_kd.rollouts import Sampling, draw_rollouts
@@ -218,6 +219,7 @@ KINDS: dict[str, Callable[..., dict[str, float]]] = {
     "training": measure_training,
     "decoding": measure_decoding,
     "rollouts": measure_rollouts,
+    "selection": measure_selection,
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-POST_PROCESSES = ("sentencepiece", "subword_nmt", "none")
 BOOTSTRAP_SAMPLES = 1000
 
 

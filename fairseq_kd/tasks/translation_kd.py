@@ -15,6 +15,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
 
 from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.compress.keep_zeros import PrunedWeights
 from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.distilled import add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
@@ -55,6 +56,9 @@ class TranslationKDConfig(TranslationConfig):
         default=None,
         metadata={"help": "data-bin with a teacher's targets for the same sources, row by row"},
     )
+    keep_zeros: bool = field(
+        default=False, metadata={"help": "weights that are zero at the start, as in a pruned checkpoint, stay zero"}
+    )
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -69,6 +73,7 @@ class TranslationKDTask(TranslationTask):
     """Of the model built last, where it is a Transformer: a criterion is built after it and without it."""
     _teacher: Teacher | None = None
     _missed = False
+    _pruned: PrunedWeights | None = None
     update = 0
     """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
     train_iterator: EpochBatchIterator
@@ -142,6 +147,22 @@ class TranslationKDTask(TranslationTask):
         """As stock translation; criterions can read the number of the update."""
         self.update = update_num
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        """As stock translation; --keep-zeros looks at the model once it is loaded.
+
+        Raises:
+            UserError: --keep-zeros, and nothing is pruned.
+        """
+        super().begin_epoch(epoch, model)
+        if self.cfg.keep_zeros and self._pruned is None:
+            self._pruned = PrunedWeights(model)
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """As stock translation; then pruned weights are zero, with --keep-zeros."""
+        super().optimizer_step(optimizer, model, update_num)
+        if self._pruned is not None:
+            self._pruned.reset(optimizer)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any

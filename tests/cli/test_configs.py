@@ -19,7 +19,9 @@ from tests.conftest import ROOT, run_command
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
-DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin"}
+DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin", "samples": "samples/data-bin"}
+LIVE = ("token_kd", "f_distill", "pre_distill")
+OPTIONAL = {"cache", "init", "start"}
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
@@ -54,14 +56,15 @@ def test_there_are_configs() -> None:
 @every_config
 def test_the_keys_are_those_that_are_read(path: Path) -> None:
     config = read(path)
-    read_by_workflow = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
+    required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
+    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
     # scripts/quickstart.sh reads the name
-    assert set(config) == read_by_workflow | {"name"}
+    assert set(config) - optional == required | {"name"}
     assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
     assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
     for key, row in config["rows"].items():
-        assert re.fullmatch(r"[a-z]\w*", key) and set(row) - {"cache"} == {"name", "data", "options"}
-        assert row["data"] in DATA
+        assert re.fullmatch(r"[a-z]\w*", key) and set(row) - OPTIONAL == {"name", "data", "options"}
+        assert row["data"] in DATA and row.get("start", "teacher") in {"teacher", *config["rows"]} - {key}
     names = [row["name"] for row in config["rows"].values()]
     assert len({*names, "Teacher"}) == len(names) + 1
     assert config["baseline"] in names
@@ -82,7 +85,7 @@ def test_fairseq_takes_the_options(path: Path) -> None:
     for key, row in config["rows"].items():
         student = parse_training(f"{config['training']} {config['student']} {row['options']}")
         assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
-        live = student.criterion == "token_kd" and "cache" not in row
+        live = student.criterion in LIVE and "cache" not in row
         expected = (TEACHER, DATA["gold"], None) if live else (None, None, f"caches/{key}" if "cache" in row else None)
         assert (student.teacher_path, student.teacher_data, student.teacher_cache) == expected, key
 
@@ -112,12 +115,13 @@ def test_a_dry_run_plans_every_student(path: Path, tmp_path: Path) -> None:
     jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
     students = len(config["rows"]) * len(config["seeds"])
     once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
-    if any(row["data"] == "distilled" for row in config["rows"].values()):
-        once["distilled"] = 1
-    once["cache"] = sum("cache" in row for row in config["rows"].values())
-    once = {job: count for job, count in once.items() if count}
-    many = {"student": students, "score_student": students}
-    assert jobs == {**once, **many, "total": sum(once.values()) + 2 * students}
+    rows = config["rows"].values()
+    for made in ("distilled", "samples"):
+        once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
+    once |= {key: sum(key in row for row in rows) for key in ("cache", "init")}
+    many = {"student": students, "score_student": students, "risks": students if config.get("risks") else 0}
+    expected = {job: count for job, count in (once | many).items() if count}
+    assert jobs == {**expected, "total": sum(expected.values())}
     for key, row in config["rows"].items():
         for seed in config["seeds"]:
             training = rf"train\.sh students/{key}\.{seed} {DATA[row['data']]} --seed {seed} "

@@ -12,7 +12,13 @@ from tests.conftest import BIN, ROOT
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
-NEED_ARGUMENTS = ["generate_distilled_corpus.sh", "get_multi30k.sh", "prepare_data.sh", "train.sh"]
+NEED_ARGUMENTS = [
+    "generate_distilled_corpus.sh",
+    "get_multi30k.sh",
+    "prepare_data.sh",
+    "prune_and_retrain.sh",
+    "train.sh",
+]
 
 
 def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -50,7 +56,8 @@ def test_no_argument_gives_the_manual(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["generate_distilled_corpus.sh", "get_multi30k.sh", "prepare_data.sh", "quickstart.sh"]
+    "name",
+    ["generate_distilled_corpus.sh", "get_multi30k.sh", "prepare_data.sh", "prune_and_retrain.sh", "quickstart.sh"],
 )
 def test_help_gives_the_manual(name: str, tmp_path: Path) -> None:
     done = shell(name, "--help", folder=tmp_path)
@@ -78,7 +85,17 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--shards 0: give a whole number",
         ),
         ("generate_distilled_corpus.sh", "--data", "--data needs a value"),
+        ("generate_distilled_corpus.sh", "--metric", "--metric needs a value"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --metric chrf",
+            "--metric goes with --seq-inter",
+        ),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --reference=f", "--reference goes with"),
         ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
+        ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
+        ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
+        ("prune_and_retrain.sh", "--model m --max-epoch 3", "fairseq-train's options come after --"),
         ("get_multi30k.sh", "out --target-lang xx", "no language 'xx'"),
         ("get_multi30k.sh", "out --wrong", "unknown option --wrong"),
         ("get_multi30k.sh", "out --source-lang", "an option lacks its value"),
@@ -95,6 +112,10 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     line = refused("prepare_data.sh", "--source-lang=a", "--target-lang=b", *splits, "--output=out", folder=tmp_path)
     assert line.startswith("fairseq_kd: error: raw/train.a: no such file")
     words = ["--model", "m.pt", "--data", "data-bin", "--output", "out"]
+    line = refused("prune_and_retrain.sh", *words, "--sparsities", "0.4 0.2", folder=tmp_path)
+    assert "each has to be higher than the one before" in line
+    line = refused("prune_and_retrain.sh", *words, "--sparsities", "0.2 0.4", folder=tmp_path)
+    assert line.startswith("fairseq_kd: error: model m.pt: no such file")
     line = refused("generate_distilled_corpus.sh", *words, folder=tmp_path)
     assert line.startswith("fairseq_kd: error: model m.pt: no such file")
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,5 @@
 """`fairseq-kd init-student`: what it writes is an ordinary checkpoint, decoded and trained on by fairseq itself."""
 
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,7 @@ from fairseq_kd import cli
 from fairseq_kd.checkpoints import build_models, count_parameters, read_checkpoint
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
-from tests.conftest import BIN, PLUGIN, ROOT, run_command, train_model
+from tests.conftest import PLUGIN, run_command, train_model
 
 pytestmark = pytest.mark.integration
 
@@ -123,39 +119,6 @@ def test_a_teacher_trained_with_hydra(tiny_corpus: Path, tmp_path: Path, capsys:
     (model,) = build_models([student], open_dictionaries(tiny_corpus))
     assert (model.encoder.num_layers, model.decoder.num_layers) == (1, 2)
     assert train_from(student, tiny_corpus, tmp_path / "save", shape).exists()
-
-
-def test_training_from_it_killed_and_run_again(
-    tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """scripts/train.sh ends where an unbroken run ends; another start is another training."""
-    start = tmp_path / "start.pt"
-    shape = init_student(capsys, tiny_teacher, start)
-    options = "--task translation_kd --criterion fused_cross_entropy --optimizer adam --lr 0.001 --max-tokens 400"
-    options += f" --max-epoch 10 --num-workers 0 --no-epoch-checkpoints --finetune-from-model {start}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-
-    def words(save_dir: str) -> list[str]:
-        script = ["bash", str(ROOT / "scripts" / "train.sh"), str(tmp_path / save_dir), str(tiny_corpus)]
-        return [*script, *options.split(), *shape]
-
-    subprocess.run(words("unbroken"), env=environment, check=True)
-    running = subprocess.Popen(words("killed"), env=environment, start_new_session=True)
-    while running.poll() is None and not (tmp_path / "killed" / "checkpoint_last.pt").exists():
-        time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    assert not (tmp_path / "killed" / "done").exists()
-    subprocess.run(words("killed"), env=environment, check=True)
-    log = (tmp_path / "killed" / "train.log").read_text()
-    assert "Loaded checkpoint" in log and log.count("loading pretrained model from") == 1
-    models = [read_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("unbroken", "killed")]
-    for name, weight in models[0].items():
-        torch.testing.assert_close(models[1][name], weight, rtol=0, atol=0)
-
-    start.write_bytes(tiny_teacher.read_bytes())
-    refused = subprocess.run(words("killed"), env=environment, capture_output=True, text=True)
-    assert refused.returncode == 1 and "other arguments, data or teacher" in refused.stderr
 
 
 REFUSED = [

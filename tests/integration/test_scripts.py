@@ -1,4 +1,4 @@
-"""scripts/train.sh: killed at any point and run again, it ends where an unbroken run ends."""
+"""Scripts that train: killed at any point and run again, they end where an unbroken run ends."""
 
 import os
 import random
@@ -54,6 +54,40 @@ def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path, environment: di
     other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
     refused = subprocess.run(other, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_prune_and_retrain_killed_and_run_again(
+    tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    def command(folder: str) -> list[str]:
+        words = ["bash", str(ROOT / "scripts" / "prune_and_retrain.sh"), "--model", str(tiny_teacher)]
+        words += ["--data", str(tiny_corpus), "--output", str(tmp_path / folder), "--sparsities=0.3 0.6"]
+        return [*words, "--", *train_sh(tmp_path, tiny_corpus, "--max-epoch", "4", "--weight-decay", "0.01")[6:]]
+
+    unbroken = subprocess.run(command("unbroken"), env=environment, check=True, capture_output=True, text=True)
+    log = tmp_path / "killed" / "0.6" / "retrained" / "train.log"
+    running = subprocess.Popen(command("killed"), env=environment, start_new_session=True)
+    while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= 3):
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (log.parent / "done").exists()
+    again = subprocess.run(command("killed"), env=environment, check=True, capture_output=True, text=True)
+    assert "0.3/retrained: done before" in again.stderr and "0.6/retrained: going on from" in again.stderr
+    rows = [line.split(" | ") for line in again.stdout.splitlines() if line.startswith("| 0.")]
+    assert [row[:3] for row in rows] == [row.split(" | ")[:3] for row in unbroken.stdout.splitlines()[2:]]
+    assert len(rows) == 2
+
+    models = [
+        read_checkpoint(tmp_path / name / "0.6/retrained/checkpoint_last.pt")["model"]
+        for name in ("unbroken", "killed")
+    ]
+    pruned = read_checkpoint(tmp_path / "killed" / "0.6" / "pruned.pt")["model"]
+    for name, weights in models[0].items():
+        torch.testing.assert_close(models[1][name], weights, rtol=0, atol=0)
+        if weights.dim() > 1:
+            assert torch.equal(weights == 0, pruned[name] == 0)
+            assert not torch.equal(weights, pruned[name])
 
 
 def test_training_may_end_within_an_epoch(tmp_path: Path, environment: dict[str, str]) -> None:

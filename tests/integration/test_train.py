@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.conftest import (
     binarise,
     run_command,
     train_command,
+    train_in_two_processes,
     train_model,
     write_text,
 )
@@ -87,28 +87,8 @@ def test_update_freq_and_two_processes_give_one_gradient(
     options += ["--dropout", "0", "--lr", "1.0", "--clip-norm", "0"]
     accumulated = train_model(tiny_corpus, tmp_path / "accumulated", *options, "--update-freq", "2")
     single = train_model(tiny_corpus, tmp_path / "single", *options)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = "--ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
-    save_dir = tmp_path / "two"
-    words = [str(BIN / "fairseq-train"), str(tiny_corpus), "--user-dir", str(PLUGIN), "--cpu", "--max-tokens", "400"]
-    words += ["--num-workers", "0", "--seed", "3", "--no-epoch-checkpoints", *ARCHITECTURES["transformer"].split()]
-    words += [
-        *options,
-        *shared.split(),
-        "--distributed-init-method",
-        f"tcp://127.0.0.1:{port}",
-        "--save-dir",
-        str(save_dir),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ranks = [
-        subprocess.Popen([*words, "--distributed-rank", str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    assert [rank.communicate()[1][-2000:] if rank.wait() else "" for rank in ranks] == ["", ""]
-    assert_same_weights(accumulated, save_dir / "checkpoint_last.pt", rtol=1e-4, atol=1e-6)
+    shared = train_in_two_processes(tiny_corpus, tmp_path / "two", *options)
+    assert_same_weights(accumulated, shared, rtol=1e-4, atol=1e-6)
     with pytest.raises(AssertionError):
         assert_same_weights(accumulated, single, rtol=1e-4, atol=1e-6)
 

@@ -9,12 +9,15 @@ import torch
 from fairseq_kd.evaluate import measure
 from fairseq_kd.evaluate.benchmark import markdown, rows, write_plot
 from fairseq_kd.evaluate.cases import Case, loss_cases, rollout_cases
+from fairseq_kd.evaluate.selection_speed import selections
 
 CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
+CASES += [Case("C", "lists", "selection", {})]
 ROUNDS = [
     [{"seconds": 2.0, "memory": 100.0}, {"seconds": 3.0, "memory": 100.0}, {"seconds": 8.0, "memory": 90.0}],
     [{"seconds": 1.0, "memory": 10.0}, {"seconds": 1.0, "memory": 10.0}, {"seconds": 2.0, "memory": 10.0}],
     [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0, "identical": 0.995}] * 3,
+    [{"seconds": 2.0, "candidates_per_second": 40000.0}] * 3,
 ]
 
 
@@ -24,7 +27,7 @@ def table() -> dict:
 
 
 def test_a_speed_is_the_median_ratio_within_a_round() -> None:
-    first, second, alone = table()["rows"]
+    first, second, alone, _ = table()["rows"]
     assert (first["speed"], alone["speed"]) == (1.0, 1.0)
     assert second["speed"] == 3.0 and second["speed_range"] == [2.0, 4.0]  # not the ratio of the medians, 3.0 / 1.0
     assert second["seconds"] == 1.0 and first["memory"] == 100.0
@@ -34,6 +37,7 @@ def test_the_table_shows_what_was_measured(tmp_path: Path) -> None:
     text = markdown(table())
     assert "| second | 1,000 ms | 3.00 (2.00 to 4.00) | 10 MiB |" in text
     assert "7 sentences/s, BLEU 30.00, 99.50% of lines as the first" in text and "3 rounds" in text
+    assert "| lists | 2,000 ms | 1.00 (1.00 to 1.00) |  | 40,000 candidates/s |" in text
     write_plot(table(), tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 1000
 
@@ -59,6 +63,15 @@ def test_every_loss_that_is_compared_is_the_same_loss() -> None:
     for one, other in (("fused_kd", "dense_kd"), ("fused_ce", "stock_ce")):
         for mine, theirs in zip(figures[one][1], figures[other][1], strict=True):
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_selection_is_measured(tiny_corpus: Path, tmp_path: Path) -> None:
+    """Each of what is compared reads all of the lists."""
+    lines = [f"{row}\t{rank}\t-0.1\tt{row % 20} t{rank}\n" for row in range(40) for rank in (1, 2)]
+    (tmp_path / "valid.nbest.tsv").write_text("".join(lines))
+    for arguments in selections(tmp_path, str(tiny_corpus)).values():
+        figures = measure.KINDS["selection"](**arguments)
+        assert figures["seconds"] * figures["candidates_per_second"] == pytest.approx(80)
 
 
 def test_a_loss_is_measured() -> None:

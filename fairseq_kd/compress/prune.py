@@ -1,0 +1,183 @@
+"""`fairseq-kd prune`: set a model's smallest weights to zero (See, Luong & Manning 2016, arXiv 1606.09274)."""
+
+import argparse
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_kd.compress.packing import pack, read_state, to_bytes, untrained, write_once
+from fairseq_kd.compress.weights import classes, count_nonzero, padding_zeros
+from fairseq_kd.errors import UserError
+from fairseq_kd.files import file_hash, write_json
+from fairseq_kd.signature import commit, versions
+
+logger = logging.getLogger(__name__)
+
+SCHEMES = ("class-blind", "class-uniform", "class-distribution")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that are compared with each other.
+
+    Attributes:
+        name: for error messages.
+        scores: what they are compared by, flat; 0 exactly for zeros.
+        count: how many of them are to be zero.
+        padding: how many are zero without pruning.
+    """
+
+    name: str
+    scores: torch.Tensor
+    count: int
+    padding: int
+
+
+def smallest(group: Group) -> torch.Tensor:
+    """Which of the group's weights to set to zero: as many as it asks for, of equal ones the first.
+
+    Raises:
+        UserError: more of them are zero already.
+    """
+    zeros = int((group.scores == 0).sum())
+    if zeros > group.count + group.padding:
+        raise UserError(
+            f"pruned further already: {zeros:,} of the {len(group.scores):,} weights of {group.name} are zero, "
+            f"and {group.count:,} were to be; give a higher --sparsity or the --scheme of before"
+        )
+    if zeros >= group.count:
+        return group.scores == 0
+    threshold = group.scores.kthvalue(group.count).values
+    chosen = group.scores < threshold
+    equal = (group.scores == threshold).nonzero().squeeze(1)
+    chosen[equal[: group.count - int(chosen.sum())]] = True
+    return chosen
+
+
+def choose(
+    weights: Mapping[str, torch.Tensor], padding: Mapping[str, int], sparsity: float, scheme: str
+) -> tuple[dict[str, torch.Tensor], float | None]:
+    """Which weights of each class to set to zero: round(``sparsity`` × all) in total.
+
+    Args:
+        weights: the weights of each class, flat.
+        padding: how many of them are zero without pruning.
+        sparsity: share of all weights, from 0 to below 1.
+        scheme: "class-blind": the smallest magnitudes of all; "class-uniform": the same share of each class;
+            "class-distribution": magnitudes up to λ·σ of the class, λ such that the share of all is met, σ the standard
+            deviation of the class's weights, zeros included (See et al. 2016, section 3.2).
+
+    Returns:
+        A mask for each class, and λ (None in the other schemes).
+
+    Raises:
+        UserError: the model is sparser already.
+    """
+    sizes = [len(values) for values in weights.values()]
+    total = round(sparsity * sum(sizes))
+    if scheme == "class-uniform":
+        chosen, before = {}, 0
+        for name, values in weights.items():
+            # Rounded so that the classes' counts add up to the total.
+            upto = round(sparsity * (before + len(values)))
+            group = Group(f"class {name!r}", values.abs(), upto - round(sparsity * before), padding[name])
+            chosen[name] = smallest(group)
+            before += len(values)
+        return chosen, None
+    magnitude = _in_deviations if scheme == "class-distribution" else torch.abs
+    scores = torch.cat([magnitude(values) for values in weights.values()])
+    mask = smallest(Group("the model", scores, total, sum(padding.values())))
+    factor = float(scores[mask].max()) if scheme == "class-distribution" and mask.any() else None
+    return dict(zip(weights, mask.split(sizes), strict=True)), factor
+
+
+def _in_deviations(values: torch.Tensor) -> torch.Tensor:
+    # float64: weights that differ must not become equal by the division.
+    values = values.double()
+    return values.abs() / values.std(correction=0).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def prune_model(model: dict[str, torch.Tensor], sparsity: float, scheme: str) -> dict[str, Any]:
+    """Prune a checkpoint's model in place, tied matrices once and under all their names.
+
+    Returns:
+        The report: "parameters", "prunable", "nonzero", "lambda" and for each class "parameters", "nonzero" and
+        "threshold", the largest magnitude that was set to zero.
+
+    Raises:
+        UserError: there are no weights, or normalised ones, or as :func:`choose`.
+    """
+    if any(name.endswith(("weight_g", "original0")) for name in model):
+        raise UserError(
+            "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights: not pruned"
+        )
+    found = classes(model)
+    if not found:
+        raise UserError("the model has no weights to prune; give a fairseq encoder-decoder")
+    firsts = {group: [names[0] for names in found[group]] for group in found}
+    weights = {group: torch.cat([model[name].flatten() for name in firsts[group]]) for group in found}
+    padding = {group: sum(padding_zeros(name, model[name]) for name in firsts[group]) for group in found}
+    chosen, factor = choose(weights, padding, sparsity, scheme)
+    report = {}
+    for group, mask in chosen.items():
+        values = weights[group]
+        threshold = float(values[mask].abs().max()) if mask.any() else 0.0
+        nonzero = len(values) - int(mask.sum())
+        report[group] = {"parameters": len(values), "nonzero": nonzero, "threshold": threshold}
+        parts = mask.split([model[name].numel() for name in firsts[group]])
+        for names, part in zip(found[group], parts, strict=True):
+            for name in names:
+                model[name].masked_fill_(part.view_as(model[name]), 0)
+    parameters, left = count_nonzero(model)
+    prunable = sum(map(len, weights.values()))
+    return {"parameters": parameters, "prunable": prunable, "nonzero": left, "lambda": factor, "classes": report}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `fairseq-kd prune`."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
+    add("--sparsity", required=True, type=float, metavar="S", help="share of the prunable weights to be zero, below 1")
+    add("--scheme", default=SCHEMES[0], choices=SCHEMES, help="how the classes share the zeros (%(default)s)")
+    add("--output", required=True, metavar="CKPT", type=Path, help="the pruned checkpoint; its report is CKPT.json")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the pruned checkpoint, without the optimizer's state, and its report; what is there already stays.
+
+    Raises:
+        UserError: the sparsity is out of range, the output holds something else, or as :func:`prune_model`.
+    """
+    if not 0 <= options.sparsity < 1:
+        raise UserError(f"--sparsity {options.sparsity}: give a number from 0 to below 1")
+    state = untrained(read_state(options.model))
+    report = prune_model(state["model"], options.sparsity, options.scheme)
+    dense, sparse = to_bytes(state), pack(state)
+    report = {
+        **{"model": str(options.model), "sha256": file_hash(options.model)},
+        **{"sparsity": options.sparsity, "scheme": options.scheme},
+        **report,
+        **{"bytes": len(dense), "sparse_bytes": len(sparse), "versions": versions(), "commit": commit()},
+    }
+    write_once(options.output, dense)
+    write_json(f"{options.output}.json", report)
+    print(describe(report))
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The report as lines of text."""
+    left, prunable = report["nonzero"], report["prunable"]
+    lines = [
+        f"{name}: {figures['nonzero']:,} of {figures['parameters']:,} left, |w| > {figures['threshold']:.4g}"
+        for name, figures in report["classes"].items()
+    ]
+    if report["lambda"] is not None:
+        lines.append(f"λ = {report['lambda']:.4g}")
+    lines.append(f"{report['parameters']:,} parameters, {prunable:,} prunable, {left:,} not zero")
+    share = report["sparse_bytes"] / report["bytes"]
+    lines.append(f"{report['bytes']:,} bytes; fairseq-kd export --to sparse: {report['sparse_bytes']:,} ({share:.1%})")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""Which of a model's parameters are pruned, and into which classes they fall (See, Luong & Manning 2016, section 3.1).
+
+See et al. (arXiv 1606.09274) sort the weights of a stacked LSTM into source and target embeddings, each source and
+target layer, attention and softmax. The same classes here, read from the names fairseq gives: a Transformer's
+encoder-decoder attention is "attention", its self-attention belongs to its layer. A tied matrix is one weight and in a
+class of its own, named after all its uses.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+SIDES = {"encoder": "source", "decoder": "target"}
+LAYER = re.compile(r"(?:encoder|decoder)\.(?:layers\.|lstm\.\w+_l)(\d+)")
+ATTENTION = re.compile(r"decoder\.(layers\.\d+\.encoder_attn|attention)\.")
+SOFTMAX = re.compile(r"decoder\.(output_projection|fc_out|adaptive_softmax|embed_out)\b")
+BUFFERS = ("version", "_float_tensor")
+PADDING = 1
+"""The index of ``<pad>`` in every fairseq dictionary."""
+
+
+def is_parameter(name: str) -> bool:
+    """Whether an entry of a checkpoint's model is a parameter, and no buffer."""
+    return name.rpartition(".")[2] not in BUFFERS
+
+
+def is_prunable(name: str, tensor: torch.Tensor) -> bool:
+    """Matrices are pruned; biases and layer norms never are."""
+    return is_parameter(name) and tensor.dim() > 1 and "bias" not in name.rpartition(".")[2]
+
+
+def weight_class(name: str) -> str:
+    """The class of a weight by its name in the checkpoint."""
+    side = SIDES.get(name.partition(".")[0], name.partition(".")[0])
+    layer = LAYER.match(name)
+    if ".embed_tokens." in name:
+        return f"{side} embeddings"
+    if ".embed_positions." in name:
+        return f"{side} positions"
+    if SOFTMAX.match(name):
+        return "softmax"
+    if ATTENTION.match(name):
+        return "attention"
+    return f"{side} layer {int(layer[1]) + 1}" if layer else f"{side}, the rest"
+
+
+def tied_names(model: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
+    """The parameters of a checkpoint's model: under the first of its names, all the names that a parameter has.
+
+    A checkpoint does not say what is tied, and one saved on a GPU holds a copy under each name: embeddings and softmax
+    weights with equal values are taken for one matrix, as fairseq ties nothing else.
+    """
+    found: dict[str, list[str]] = {}
+    for name, tensor in model.items():
+        if not is_parameter(name):
+            continue
+        may_be_tied = tensor.dim() > 1 and weight_class(name).endswith(("embeddings", "softmax"))
+        first = name
+        if may_be_tied:
+            first = next((other for other in found if torch.equal(model[other], tensor)), name)
+        found.setdefault(first, []).append(name)
+    return found
+
+
+def classes(model: Mapping[str, torch.Tensor]) -> dict[str, list[list[str]]]:
+    """Each class of prunable weights, with the names of each of its weights."""
+    found: dict[str, list[list[str]]] = {}
+    for first, names in tied_names(model).items():
+        if is_prunable(first, model[first]):
+            found.setdefault(" = ".join(dict.fromkeys(map(weight_class, names))), []).append(names)
+    return found
+
+
+def count_nonzero(model: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+    """How many parameters a checkpoint's model has, and how many of them are not zero; a tied matrix counts once."""
+    own = [model[name] for name in tied_names(model)]
+    return sum(tensor.numel() for tensor in own), sum(int(tensor.count_nonzero()) for tensor in own)
+
+
+def padding_zeros(name: str, tensor: torch.Tensor) -> int:
+    """How many zeros of a weight are the embedding of ``<pad>``, which is zero without any pruning."""
+    if not name.endswith(("embed_tokens.weight", "embed_positions.weight")):
+        return 0
+    return int((tensor[PADDING] == 0).sum())

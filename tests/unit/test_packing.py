@@ -1,0 +1,75 @@
+"""A packed checkpoint unpacks to the same bits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd.compress.packing import pack, unpack, unpack_bytes, untrained, write_once
+from fairseq_kd.errors import UserError
+
+
+def state() -> dict[str, Any]:
+    draw = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(11, 7, generator=draw) * (torch.rand(11, 7, generator=draw) < 0.2)
+    embeddings[3, 2] = -0.0
+    model = {
+        "encoder.version": torch.tensor([3.0]),
+        "encoder.embed_tokens.weight": embeddings,
+        "encoder.layers.0.fc1.weight": torch.zeros(3, 5, 1),
+        "encoder.layers.0.fc1.bias": torch.randn(3, generator=draw),
+        "encoder.layers.0.fc2.weight": embeddings[:4].half(),
+        "encoder.layers.0.empty": torch.empty(0, 4),
+        "decoder.embed_tokens.weight": embeddings.clone(),
+    }
+    return {"args": None, "cfg": {"model": {"_name": "x"}}, "model": model, "last_optimizer_state": {"step": 1}}
+
+
+def bits(tensor: torch.Tensor) -> list[int]:
+    return tensor.contiguous().flatten().view(torch.uint8).tolist()
+
+
+def test_what_is_unpacked_has_the_same_bits(tmp_path: Path) -> None:
+    kept = untrained(state())
+    (tmp_path / "sparse").write_bytes(pack(kept))
+    found = unpack(tmp_path / "sparse")
+    assert list(found) == list(kept) and found["cfg"] == kept["cfg"] and "last_optimizer_state" not in found
+    assert list(found["model"]) == list(kept["model"])
+    for name, tensor in state()["model"].items():
+        other = found["model"][name]
+        assert (other.shape, other.dtype, bits(other)) == (tensor.shape, tensor.dtype, bits(tensor)), name
+    tied = [found["model"][f"{side}.embed_tokens.weight"].data_ptr() for side in ("encoder", "decoder")]
+    assert tied[0] == tied[1] == found["extra_state"]["ema"]["encoder.embed_tokens.weight"].data_ptr()
+
+
+def test_the_size_is_that_of_the_non_zero_weights() -> None:
+    weight = torch.zeros(1000, 1000)
+    weight.view(-1)[torch.randperm(10**6, generator=torch.Generator().manual_seed(1))[:100_000]] = torch.randn(100_000)
+    size = len(pack(untrained({"cfg": {}, "model": {"encoder.layers.0.fc1.weight": weight}})))
+    assert 4 * 100_000 * 0.85 < size < 4 * 100_000 + 10**6 / 8 + 10_000
+
+
+def test_what_is_no_packed_checkpoint_is_told(tmp_path: Path) -> None:
+    packed = pack(untrained(state()))
+    for data, told in (
+        (b"PK\x03\x04", "no sparse export"),
+        (packed[:-100], "damaged"),
+        (packed[:60] + b"x" + packed[61:], "damaged"),
+    ):
+        with pytest.raises(UserError, match=f"model file: {told}"):
+            unpack_bytes(data, Path("file"))
+    with pytest.raises(UserError, match="no such file"):
+        unpack(tmp_path / "none")
+
+
+def test_a_file_is_written_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "new" / "file"
+    write_once(path, b"one")
+    before = path.stat().st_mtime_ns
+    write_once(path, b"one")
+    assert path.stat().st_mtime_ns == before and "nothing to do" in caplog.text
+    for other in (path, tmp_path):
+        with pytest.raises(UserError, match="holds something else"):
+            write_once(other, b"two")
+    assert path.read_bytes() == b"one"
