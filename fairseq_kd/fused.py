@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairseq_kd.chunk_loss import NextTokens, Objective, TeacherAnswer, TopK, chunk_loss, mean_log_probs, teacher_chunk
-from fairseq_kd.divergences import temper, top_k_and_tail
+from fairseq_kd.chunk_loss import NextTokens, Objective, TeacherAnswer, chunk_loss, teacher_chunk
 
 CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
 """Default size of one chunk's logits in MiB: on a CPU what its cache holds, on a GPU what keeps it busy."""
@@ -22,13 +21,18 @@ CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums over tokens, scalars in nats; only ``loss`` carries a gradient."""
+    """Sums over tokens, scalars in nats, and what each token has to them; only ``loss`` carries a gradient."""
 
     loss: Tensor
+    """The tokens' losses, each by its weight; the other sums know no weights."""
     nll_loss: Tensor
     soft_loss: Tensor
     agreed: Tensor
     """Tokens whose likeliest symbol is the same for teacher and student."""
+    by_token: Tensor
+    """Each token's loss before its weight, shape (tokens,)."""
+    slopes: Tensor | None
+    """Each token's own gradient, before its weight, of its features; shape (tokens, width). None where not needed."""
 
 
 def fused_loss(
@@ -37,6 +41,7 @@ def fused_loss(
     objective: Objective,
     teacher: TeacherAnswer | None = None,
     chunk_memory: float = 0,
+    weights: Tensor | None = None,
     log_odds: Tensor | None = None,
 ) -> Losses:
     """The loss of all tokens and, if anything requires it, the gradient of the student's features and projection.
@@ -48,16 +53,26 @@ def fused_loss(
         teacher: the same tokens' answer; None where the soft part is not wanted.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
             default, and at least 128 tokens.
+        weights: the tokens' shares in the loss, shape (tokens,), in which no gradient flows; None: 1 each.
         log_odds: third argument of the objective's divergence, shape (tokens,); it too gets its gradient.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
-        loss, sums = _Fused.apply(  # type: ignore[no-untyped-call]
-            *(student.features, student.weight, student.bias, log_odds),
-            *(target, objective, teacher, chunk, torch.is_grad_enabled()),
+        loss, sums, by_token, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
+            student.features,
+            student.weight,
+            student.bias,
+            log_odds,
+            target,
+            objective,
+            teacher,
+            chunk,
+            torch.is_grad_enabled(),
+            None if weights is None else weights.detach(),
         )
-    return Losses(loss, *sums)
+    nll_loss, soft_loss, agreed = sums
+    return Losses(loss, nll_loss, soft_loss, agreed, by_token, slopes)
 
 
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
@@ -81,34 +96,42 @@ class _Fused(torch.autograd.Function):
         teacher: TeacherAnswer | None,
         chunk: int,
         with_gradient: bool,
-    ) -> tuple[Tensor, Tensor]:
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         student = NextTokens(features, weight, bias)
-        gradients = _Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3)
+        gradients = Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3, weights)
         odds = None if log_odds is None else log_odds.detach().requires_grad_()
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
+        by_token = features.new_empty(len(target), dtype=torch.promote_types(features.dtype, torch.float32))
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
-        for rows in _chunks(len(target), chunk):
+        for rows in chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
             values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, _at(objective, odds, rows))
-            sums += torch.stack([value.sum(dtype=torch.float64) for value in values])
+            by_token[rows] = values[0]
+            weighted = values[0] if weights is None else values[0] * weights[rows]
+            sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, *values[1:])])
             gradients.add(rows, slope)
-        ctx.gradients = gradients.result()
-        ctx.gradients.append(
-            None if odds is None or odds.grad is None else (odds.grad * objective.soft_weight, odds.dtype)
-        )
-        loss = sums[0].to(torch.promote_types(features.dtype, torch.float32))
-        rest = sums[1:].to(loss.dtype)
-        ctx.mark_non_differentiable(rest)
-        return loss, rest
+        ctx.gradients, ctx.weights = gradients.result(), weights
+        ctx.odds_gradient = None if odds is None or odds.grad is None else odds.grad * objective.soft_weight
+        loss, rest = sums[0].to(by_token.dtype), sums[1:].to(by_token.dtype)
+        results = (rest, by_token) if gradients.features is None else (rest, by_token, gradients.features)
+        ctx.mark_non_differentiable(*results)
+        return loss, rest, by_token, gradients.features
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
-        scaled = (None if one is None else (one[0] * loss_gradient).to(one[1]) for one in ctx.gradients)
-        return (*scaled, None, None, None, None, None)
+    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        def scaled(gradient: tuple[Tensor, torch.dtype] | None, factor: Tensor) -> Tensor | None:
+            # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
+            return None if gradient is None else (gradient[0] * factor).to(gradient[1])
+
+        features, *projection = ctx.gradients
+        per_token = loss_gradient if ctx.weights is None else loss_gradient * ctx.weights[:, None]
+        own = (scaled(features, per_token), *(scaled(one, loss_gradient) for one in projection))
+        odds = None if ctx.odds_gradient is None else ctx.odds_gradient * per_token.flatten()
+        return (*own, odds, *[None] * 6)
 
 
 def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
@@ -118,52 +141,14 @@ def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
     return replace(objective, divergence=lambda teacher, student: objective.divergence(teacher, student, odds[rows]))
 
 
-def token_nll(student: NextTokens, target: Tensor, chunk_memory: float = 0) -> Tensor:
-    """−log q of each target symbol, shape (tokens,), in nats and with a gradient; chunk by chunk, made twice for it.
+class Gradients:
+    """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider.
 
-    Args:
-        student: the tokens' distributions, (tokens, …).
-        target: symbols, shape (tokens,).
-        chunk_memory: as for :func:`fused_loss`.
+    Those of the features are each token's own, before its weight.
     """
-    chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
-    with torch.autocast(student.features.device.type, enabled=False):
-        return _TokenNLL.apply(student.features, student.weight, student.bias, target, chunk)  # type: ignore
 
-
-class _TokenNLL(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, weight: Tensor | None, bias: Tensor | None, target: Tensor, chunk: int
-    ) -> Tensor:
-        ctx.save_for_backward(features, weight, bias, target)
-        ctx.chunk = chunk
-        student, parts = NextTokens(features, weight, bias), []
-        room = student.room(chunk)
-        for rows in _chunks(len(target), chunk):
-            logits = student.logits(rows, room)
-            parts.append(logits.logsumexp(dim=-1) - logits.gather(1, target[rows, None]).squeeze(1))
-        return torch.cat(parts)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, nll_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        features, weight, bias, target = ctx.saved_tensors
-        student = NextTokens(features, weight, bias)
-        gradients, room = _Gradients(student, ctx.needs_input_grad), student.room(ctx.chunk)
-        for rows in _chunks(len(target), ctx.chunk):
-            slope = student.logits(rows, room).softmax(dim=-1)
-            slope.scatter_add_(1, target[rows, None], slope.new_full((len(slope), 1), -1.0))
-            gradients.add(rows, slope.mul_(nll_gradient[rows, None]))
-        narrowed = (None if one is None else one[0].to(one[1]) for one in gradients.result())
-        return (*narrowed, None, None)
-
-
-class _Gradients:
-    """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider."""
-
-    def __init__(self, student: NextTokens, needed: Sequence[bool]):
-        self.student = student
+    def __init__(self, student: NextTokens, needed: Sequence[bool], weights: Tensor | None):
+        self.student, self.weights = student, weights
         self.features, self.weight, self.bias = (
             torch.zeros(tensor.shape, dtype=torch.promote_types(tensor.dtype, torch.float32), device=tensor.device)
             if need and tensor is not None
@@ -172,13 +157,14 @@ class _Gradients:
         )
 
     def add(self, rows: slice, slope: Tensor) -> None:
-        """Take in ``slope``, the loss's gradient with respect to these rows' logits."""
+        """Take in ``slope``, the gradient of these rows' losses with respect to their logits."""
         if self.student.weight is None:
             if self.features is not None:
                 self.features[rows] = slope
             return
+        shares = None if self.weights is None else self.weights[rows].to(slope.dtype)
         if self.bias is not None:
-            self.bias += slope.sum(dim=0)
+            self.bias += slope.sum(dim=0) if shares is None else torch.mv(slope.t(), shares)
         # bfloat16 has float32's range, so the products may be as narrow as the features; float16 would lose the
         # gradients of unlikely symbols, which no loss scale has lifted yet.
         narrow = self.student.features.dtype
@@ -187,7 +173,8 @@ class _Gradients:
         if self.features is not None:
             self.features[rows] = torch.mm(slope, self.student.weight.to(narrow))
         if self.weight is not None:
-            features = self.student.features[rows].to(narrow)
+            features = self.student.features[rows]
+            features = (features if shares is None else features * shares[:, None]).to(narrow)
             if narrow == self.weight.dtype:
                 self.weight.addmm_(slope.t(), features)
             else:
@@ -203,16 +190,6 @@ class _Gradients:
         ]
 
 
-def _chunks(tokens: int, size: int) -> Iterator[slice]:
+def chunks(tokens: int, size: int) -> Iterator[slice]:
+    """Rows of one chunk after the other."""
     return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
-
-
-def top_k(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> TopK:
-    """The answer of one model, or of several as the mean of their probabilities, in short and chunk by chunk."""
-    first = models[0]
-    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
-    parts = [
-        top_k_and_tail(temper(mean_log_probs(models, rows), temperature), k)
-        for rows in _chunks(len(first.features), chunk)
-    ]
-    return TopK(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))

@@ -16,7 +16,7 @@ from fairseq import options as fairseq_options
 from fairseq import tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-import fairseq_kd  # noqa: F401 (registers the plugin)
+from fairseq_kd.checkpoints import read_checkpoint  # also registers the plugin
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -87,15 +87,15 @@ def train_command(
     return run_command(*words, "--save-dir", save_dir, *options, check=check)
 
 
-def train_in_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
-    """fairseq-train of a Transformer in two processes on the CPU; the path of its last checkpoint."""
+def train_on_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
+    """:func:`train_model` of a Transformer, each process with every second batch."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = "--ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
-    words = [str(BIN / "fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--cpu", "--max-tokens", "400"]
-    words += ["--num-workers", "0", "--seed", "3", "--no-epoch-checkpoints", *ARCHITECTURES["transformer"].split()]
-    words += [*options, *shared.split(), "--distributed-init-method", f"tcp://127.0.0.1:{port}"]
+    shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --num-workers 0 --seed 3 --no-epoch-checkpoints"
+    shared += " --ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
+    shared += f" --distributed-init-method tcp://127.0.0.1:{port} {ARCHITECTURES['transformer']}"
+    words = [str(BIN / "fairseq-train"), str(data), "--user-dir", str(PLUGIN), *shared.split(), *options]
     words += ["--save-dir", str(save_dir)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     ranks = [
@@ -104,6 +104,15 @@ def train_in_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
     ]
     assert [rank.communicate()[1][-2000:] if rank.wait() else "" for rank in ranks] == ["", ""]
     return save_dir / "checkpoint_last.pt"
+
+
+def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
+    """The same model in both checkpoints, and the same state of the criterion."""
+    one, other = (read_checkpoint(path) for path in (first, second))
+    one, other = ({**state["model"], **(state["criterion"] or {})} for state in (one, other))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
 def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
@@ -195,3 +204,15 @@ def tiny_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def sure_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that has learnt enough for padding to have next to no probability."""
     return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("sure"), 800)
+
+
+@pytest.fixture(scope="session")
+def distilled(tiny_text: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data-bin with the same sources and other targets: those of the next row."""
+    folder = tmp_path_factory.mktemp("distilled")
+    for split in ("train", "valid", "test"):
+        lines = (tiny_text / f"{split}.tgt").read_text().splitlines(keepends=True)
+        (folder / f"{split}.src").write_text((tiny_text / f"{split}.src").read_text())
+        (folder / f"{split}.tgt").write_text("".join(lines[1:] + lines[:1]))
+    dictionary = str(tiny_corpus / "dict.src.txt")
+    return binarise(folder, folder / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)

@@ -33,9 +33,9 @@ from fairseq_kd.data.soft_targets import (
 from fairseq_kd.distributions import real_tokens
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash
-from fairseq_kd.fused import top_k
 from fairseq_kd.shards import check_shares
 from fairseq_kd.teacher import Teacher, load_teacher
+from fairseq_kd.token_values import top_k
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Any, Optional
 import torch
 from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.data import data_utils
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
@@ -17,14 +16,16 @@ from torch import Tensor
 
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.criterions.interleave import interleave, select, tokens_of
 from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
 from fairseq_kd.divergences import DIVERGENCES, Divergence, sequence_log_odds
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, fused_loss, token_nll
-from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens, uniform_numbers
+from fairseq_kd.fused import Losses, fused_loss
+from fairseq_kd.rollouts import Sampling, draw_rollouts, uniform_numbers
 from fairseq_kd.rollouts_ahead import RolloutsAhead
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 from fairseq_kd.teacher import Teacher
+from fairseq_kd.token_values import token_nll
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
 MIXTURES = ("step", "sequence")
@@ -196,21 +197,18 @@ class FDistillCriterion(FusedCriterion):
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Part]
     ) -> list[tuple[Part, int, Losses]]:
         """Each part with its number of tokens and its losses; the student's forward is one for all of them."""
-        target, batch = self._interleave(sample, [part.sequences for part in parts])
+        target, batch = interleave(sample, [part.sequences for part in parts], self.task.target_dictionary)
         real = real_tokens(target, self.padding_idx)
         student = next_tokens(model, batch, real)
         answers = teacher.next_tokens(batch, real) if teacher else []
-        part_of_token = (
-            torch.arange(len(target), device=target.device).remainder(len(parts))[:, None].expand_as(real)[real]
-        )
         gold, result = target[real], []
         for number, part in enumerate(parts):
-            own = part_of_token.eq(number).nonzero().squeeze(1)
-            asked = None if part.objective.soft_weight == 0 else [_select(answer, own) for answer in answers]
-            mine, odds = _select(student, own), None
+            own = tokens_of(number, len(parts), real)
+            asked = None if part.objective.soft_weight == 0 else [select(answer, own) for answer in answers]
+            mine, odds = select(student, own), None
             if self.of_sequences and asked is not None:
                 odds = self._log_odds(mine, asked, part.sequences, gold[own])
-            losses = fused_loss(mine, gold[own], part.objective, asked, self.chunk_memory, odds)
+            losses = fused_loss(mine, gold[own], part.objective, asked, self.chunk_memory, log_odds=odds)
             result.append((part, len(own), losses))
         return result
 
@@ -225,21 +223,6 @@ class FDistillCriterion(FusedCriterion):
             real_tokens(sequences, self.padding_idx).sum(dim=1),
             self.divergence.teacher_share or 0.0,
         )
-
-    def _interleave(self, sample: dict[str, Any], sequences: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
-        """Each sentence's sequences below each other, its source as often: targets, and what a model is asked.
-
-        The order keeps the sources sorted by length, as fairseq's LSTM wants them.
-        """
-        rows = [row for sentence in zip(*sequences, strict=True) for row in sentence]
-        target = data_utils.collate_tokens(rows, self.padding_idx)
-        previous = previous_tokens(target, self.task.target_dictionary)
-        source = {
-            name: value.repeat_interleave(len(sequences), dim=0)
-            for name, value in sample["net_input"].items()
-            if name != "prev_output_tokens"
-        }
-        return target, {"net_input": {**source, "prev_output_tokens": previous}}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -264,10 +247,6 @@ class FDistillCriterion(FusedCriterion):
         logged("nll_loss", "gold_nll", "gold_tokens")
         if summed(logging_outputs, "gold_tokens") > 0:
             metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-
-
-def _select(answer: NextTokens, tokens: Tensor) -> NextTokens:
-    return NextTokens(answer.features.index_select(0, tokens), answer.weight, answer.bias)
 
 
 def _check_task(task: TranslationKDTask) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from fairseq.criterions import register_criterion
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
+from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor, nn
 
 from fairseq_kd.checkpoints import model_config, split_paths
@@ -117,7 +118,8 @@ def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
     fairseq builds the optimiser before the teacher is loaded: the widths come from what its checkpoint recorded. Where
     there is no teacher a student can still be validated, on the gold targets alone.
     """
-    if task.student_config is None:
+    student_model = task.student()
+    if not isinstance(student_model, TransformerModelBase):
         raise UserError("--arch is no Transformer: --criterion pre_distill matches the hidden states of Transformers")
     paths = split_paths(task.cfg.teacher_path or "")
     if len(paths) > 1:
@@ -127,7 +129,7 @@ def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
     teacher_config = transformer_config(model_config(paths[0], "teacher"))
     if teacher_config is None:
         raise UserError(f"teacher {paths[0]}: no Transformer, whose hidden states --criterion pre_distill needs")
-    students, teachers = stacks(task.student_config), stacks(teacher_config)
+    students, teachers = stacks(student_model.cfg), stacks(teacher_config)
     maps: dict[str, nn.Module] = {}
     for side in SIDES:
         student, teacher = students[side], teachers[side]

@@ -43,6 +43,9 @@ class TokenKDCriterion(FusedCriterion):
         UserError: an option out of its range, or a task without a teacher.
     """
 
+    takes_distilled = False
+    """Whether --distilled-data is learnt from."""
+
     def __init__(
         self,
         task: TranslationKDTask,
@@ -55,7 +58,12 @@ class TokenKDCriterion(FusedCriterion):
     ):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
         if not isinstance(task, TranslationKDTask):
-            raise UserError("--criterion token_kd needs a task with a teacher: --task translation_kd")
+            raise UserError("this criterion needs a task with a teacher: --task translation_kd")
+        if task.cfg.distilled_data and not self.takes_distilled:
+            raise UserError(
+                "--criterion token_kd learns from the data's own targets alone: leave out --distilled-data, "
+                "or train on that data-bin"
+            )
         if not 0 <= kd_alpha <= 1:
             raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
         if not kd_temperature > 0:
@@ -72,7 +80,7 @@ class TokenKDCriterion(FusedCriterion):
             top_k=kd_top_k,
         )
 
-    def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+    def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
         """The loss summed over the batch's real tokens (a scalar, in nats), the sample size, and what to log."""
         answer = self._answer(model, sample)
         if answer is None:

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.gates import read_courses, write_gates
 from fairseq_kd.evaluate.markdown import markdown
 from fairseq_kd.evaluate.plots import write_plot, write_risks_plot
 from fairseq_kd.evaluate.runs import (
@@ -161,18 +162,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
     parser.add_argument("--title", default="Scores", help="heading (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
+    parser.add_argument(
+        "--gate-log", nargs="+", default=[], metavar="NAME=FILE",
+        help="fairseq-train's logs of hybrid_kd; draws gate.png, g over the updates",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the files, each whole or not at all, and print the Markdown.
 
     Raises:
-        UserError: as :func:`group_runs`, :func:`read_risks`, :func:`add_risks` and :func:`build_table`, or an
-            --output that is a file.
+        UserError: as :func:`group_runs`, :func:`read_risks`, :func:`add_risks`, :func:`build_table` and
+            :func:`read_courses`, or an --output that is a file.
     """
     folder = Path(options.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
+    courses = read_courses(options.gate_log)
     rows = group_runs(options.files)
     add_risks(rows, read_risks(options.risks, len(rows[0].runs[0]["references"])))
     table = build_table(rows, options)
@@ -180,6 +186,8 @@ def run(options: argparse.Namespace) -> None:
     write_plot(table, folder / "table.png")
     if options.risks:
         write_risks_plot(table, folder / "risks.png")
+    if courses:
+        write_gates(courses, folder / "gate.png")
     with whole_file(folder / "table.md") as handle:
         handle.write(text)
     write_json(folder / "table.json", table)

@@ -1,15 +1,17 @@
 """Task ``translation_kd``: stock ``translation`` with a frozen teacher at hand."""
 
 import logging
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.models import BaseFairseqModel
-from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
@@ -69,8 +71,6 @@ class TranslationKDTask(TranslationTask):
     """
 
     cfg: TranslationKDConfig
-    student_config: TransformerConfig | None = None
-    """Of the model built last, where it is a Transformer: a criterion is built after it and without it."""
     _teacher: Teacher | None = None
     _missed = False
     _pruned: PrunedWeights | None = None
@@ -78,11 +78,25 @@ class TranslationKDTask(TranslationTask):
     """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
     train_iterator: EpochBatchIterator
     """The training set's; it knows the batches to come in this epoch."""
+    ignored = False
+    """Whether the batch at work stands in for one that this process does not have, and counts nothing."""
+    _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """As stock translation."""
+        """As stock translation; what depends on the student's form can be asked for afterwards."""
         model = super().build_model(cfg, from_checkpoint)
-        self.student_config = model.cfg if isinstance(model, TransformerModelBase) else None
+        self._student = weakref.ref(model)
+        return model
+
+    def student(self) -> BaseFairseqModel:
+        """The model that was built last: a criterion is built after it and without it.
+
+        Raises:
+            ValueError: none was.
+        """
+        model = self._student()
+        if model is None:
+            raise ValueError("the task has built no model")
         return model
 
     def teacher(self, student: nn.Module) -> Teacher | None:
@@ -130,22 +144,20 @@ class TranslationKDTask(TranslationTask):
         """Load a split as stock translation does; with --teacher-cache its batches bring their soft targets along.
 
         Raises:
-            UserError: --distilled-data is given too, or the cache does not hold the training split, or what it holds
-                of this split is unfinished or of other data.
+            UserError: the cache or the --distilled-data does not hold the training split, or what it holds of this
+                split is unfinished or of other data.
         """
-        if self.cfg.teacher_cache and self.cfg.distilled_data:
-            raise UserError("--teacher-cache answers about the data's own targets alone: leave out --distilled-data")
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
+        if self.cfg.distilled_data:
+            self.datasets[split] = add_distilled(self, split)
         if self.cfg.teacher_cache:
             self.datasets[split] = add_soft_targets(self, split)
-        elif self.cfg.distilled_data:
-            self.datasets[split] = add_distilled(self, split)
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> Any:
-        """As stock translation; criterions can read the number of the update."""
-        self.update = update_num
+        """As stock translation; criterions can read the number of the update and whether the batch counts."""
+        self.update, self.ignored = update_num, ignore_grad
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -163,6 +175,16 @@ class TranslationKDTask(TranslationTask):
         super().optimizer_step(optimizer, model, update_num)
         if self._pruned is not None:
             self._pruned.reset(optimizer)
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: FairseqCriterion) -> None:
+        """As stock translation; at the end of an update a criterion with an ``after_update`` gets its sums.
+
+        They are those over all batches and processes, and every process is here.
+        """
+        super().reduce_metrics(logging_outputs, criterion)
+        after_update = getattr(criterion, "after_update", None)
+        if criterion.training and after_update is not None:
+            after_update(logging_outputs)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any

@@ -14,8 +14,8 @@ from fairseq_kd.checkpoints import read_checkpoint
 from fairseq_kd.errors import UserError
 from fairseq_kd.hidden_states import matched_layers
 from fairseq_kd.teacher import Teacher
-from tests.conftest import PLUGIN, batch, build, run_command, train_command, train_model
-from tests.integration.test_train import assert_same_weights, losses
+from tests.conftest import PLUGIN, assert_same_weights, batch, build, run_command, train_command, train_model
+from tests.integration.test_train import losses
 
 KD = ("--task", "translation_kd", "--criterion", "pre_distill")
 DEEP = ("--encoder-layers", "4", "--decoder-layers", "3")

@@ -13,7 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.checkpoints import read_checkpoint
 from fairseq_kd.compress.weights import is_prunable
 from fairseq_kd.errors import UserError
-from tests.conftest import PLUGIN, run_command, train_command, train_in_two_processes, train_model
+from tests.conftest import PLUGIN, run_command, train_command, train_model, train_on_two_processes
 
 pytestmark = pytest.mark.integration
 
@@ -122,7 +122,7 @@ def test_retraining_keeps_every_zero_across_resume(
 
 def test_two_processes_keep_every_zero(tiny_corpus: Path, pruned: Path, tmp_path: Path) -> None:
     options = keeping(pruned, "--optimizer", "adam", "--lr", "0.01", "--max-update", "3", "--disable-validation")
-    path = train_in_two_processes(tiny_corpus, tmp_path, *options)
+    path = train_on_two_processes(tiny_corpus, tmp_path, *options)
     assert_kept(read_checkpoint(pruned)["model"], read_checkpoint(path)["model"])
 
 

@@ -17,11 +17,12 @@ from tests.conftest import (
     BIN,
     PLUGIN,
     ROOT,
+    assert_same_weights,
     binarise,
     run_command,
     train_command,
-    train_in_two_processes,
     train_model,
+    train_on_two_processes,
     write_text,
 )
 
@@ -33,16 +34,6 @@ NARROW = ("--encoder-embed-dim", "12", "--decoder-embed-dim", "8")
 
 def kd(teacher: Path, *options: str) -> tuple[str, ...]:
     return ("--task", "translation_kd", "--criterion", "token_kd", "--teacher-path", str(teacher), *options)
-
-
-def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
-    """The model's and, where both criterions have some, the criterion's."""
-    states = [read_checkpoint(path) for path in (first, second)]
-    learnt = [state["criterion"] for state in states]
-    one, other = ({**state["model"], **(state["criterion"] if all(learnt) else {})} for state in states)
-    assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
 def losses(log: str, key: str) -> list[float]:
@@ -87,7 +78,7 @@ def test_update_freq_and_two_processes_give_one_gradient(
     options += ["--dropout", "0", "--lr", "1.0", "--clip-norm", "0"]
     accumulated = train_model(tiny_corpus, tmp_path / "accumulated", *options, "--update-freq", "2")
     single = train_model(tiny_corpus, tmp_path / "single", *options)
-    shared = train_in_two_processes(tiny_corpus, tmp_path / "two", *options)
+    shared = train_on_two_processes(tiny_corpus, tmp_path / "two", *options)
     assert_same_weights(accumulated, shared, rtol=1e-4, atol=1e-6)
     with pytest.raises(AssertionError):
         assert_same_weights(accumulated, single, rtol=1e-4, atol=1e-6)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.divergences import DIVERGENCES, Divergence, sequence_log_odds
-from fairseq_kd.fused import fused_loss, token_nll
+from fairseq_kd.fused import fused_loss
+from fairseq_kd.token_values import token_nll
 
 END, SYMBOLS, LONGEST = 0, 3, 4
 
