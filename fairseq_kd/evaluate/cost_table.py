@@ -24,11 +24,11 @@ def summarise_costs(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         found["mode_mass"] = {beam: statistics.fmean(values) for beam, values in masses.items()}
     if all("cost" in run for run in runs):
         found["cost"] = [_mean(lines) for lines in _alike([run["cost"]["measured"] for run in runs])]
-        found["cost_of"] = measured_with(runs[0]["cost"])
+        found["cost_of"] = conditions(runs[0]["cost"])
     return found
 
 
-def measured_with(cost: dict[str, Any]) -> dict[str, Any]:
+def conditions(cost: dict[str, Any]) -> dict[str, Any]:
     """All that makes one run's costs comparable to another's."""
     teacher = cost["teacher"]
     hashes = teacher and [model["sha256"] for model in teacher["models"]]
@@ -41,7 +41,7 @@ def check_costs(runs: Sequence[dict[str, Any]]) -> None:
     Raises:
         UserError: two of what `fairseq-kd evaluate` wrote differ in it.
     """
-    measured = [(run["name"], measured_with(run["cost"])) for run in runs if "cost" in run]
+    measured = [(run["name"], conditions(run["cost"])) for run in runs if "cost" in run]
     for name, one in measured:
         first, expected = measured[0]
         for key in (key for key in one if one[key] != expected[key]):
