@@ -20,8 +20,5 @@ cd "$root"
 bash scripts/setup.sh
 PATH=$root/.venv/bin:$PATH
 fairseq-kd benchmark --teacher "$teacher" --data "$data" --output runs/benchmark
-mkdir -p results/benchmark
-for file in table.md table.json table.png; do
-  cp "runs/benchmark/$file" "results/benchmark/$file.tmp" && mv "results/benchmark/$file.tmp" "results/benchmark/$file"
-done
+publish runs/benchmark results/benchmark table.md table.json table.png
 say "wrote results/benchmark/table.md, table.json and table.png"
