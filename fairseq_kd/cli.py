@@ -16,6 +16,7 @@ VERBS = {
     "cache": ("fairseq_kd.corpus.cache", "write a teacher's distributions on a data-bin's split"),
     "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluate", "score a model: BLEU, chrF, TER, speed, size"),
+    "risks": ("fairseq_kd.evaluate.risks", "measure how likely teacher and student find each other's samples"),
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
     "study": ("fairseq_kd.evaluate.study", "draw scores over an axis: a size, a noise, sentence lengths, the decoding"),

@@ -16,18 +16,19 @@ hold() {
 }
 # run_workflow CONFIG FOLDER POINT [snakemake options…]: an experiment, or one point of a study, in a held folder.
 run_workflow() {
-  local folder=$2 words=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1" ${3:+--config "point=$3"} --directory "$2")
+  local folder=$2 words=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  words+=(${3:+--config "point=$3"} --directory "$folder")
   shift 3
   "${words[@]}" --unlock >/dev/null 2>&1 || true
   "${words[@]}" --cores "$(nproc)" --rerun-incomplete --quiet rules host "$@" ||
     die "stopped; the reason stands above, the logs in $folder. Run it again to go on"
 }
-# publish FROM TO FILE…: copies, each whole or not at all.
+# publish FROM TO: copies a folder's files, each whole or not at all.
 publish() {
-  local from=$1 to=$2 file
-  shift 2
-  mkdir -p "$to"
-  for file; do
-    cp "$from/$file" "$to/$file.tmp" && mv "$to/$file.tmp" "$to/$file"
+  local path file
+  mkdir -p "$2"
+  for path in "$1"/*; do
+    file=$(basename "$path")
+    cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"
   done
 }

@@ -27,6 +27,6 @@ name=$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["nam
 started=$SECONDS
 hold "$root/runs/$name"
 run_workflow "$config" "$root/runs/$name" '' "$@"
-publish "$root/runs/$name/table" "$root/results/$name" table.md table.json table.png
+publish "$root/runs/$name/table" "$root/results/$name"
 cat "$root/results/$name/table.md"
 say "wrote results/$name/table.md, table.json and table.png in $((SECONDS - started)) s"

@@ -39,7 +39,8 @@ for folder, keys in made_from.items():
         break
     common.append(folder)
 print(*common)
-print("teacher", *(f"{row}.{seed}" for row in config["rows"] for seed in config["seeds"]))
+seeds = config["seeds"]
+print("teacher", *(f"{name}.{seed}" for name, row in config["rows"].items() for seed in row.get("seeds", seeds)))
 END
 )
 [[ ${#plan[@]} == 6 ]] || die "$config cannot be read, see above"
@@ -62,5 +63,5 @@ for point in "${points[@]}"; do
 done
 fairseq-kd study "${files[@]}" --title "${plan[0]}" --axis "${plan[1]}" --scale "${plan[2]}" --teacher Teacher \
   --config "$config" --output "$runs/study"
-publish "$runs/study" "$results" study.md study.json study.png length.png decoding.png
+publish "$runs/study" "$results"
 say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from fairseq_kd.checkpoints import check_checkpoint, split_paths
 from fairseq_kd.corpus.engines import ENGINES, PRECISIONS, Choice, DecodingOptions, choose_engine
-from fairseq_kd.corpus.engines.sampler import Sampler
+from fairseq_kd.corpus.engines.sampler import Sampler, add_sampling_arguments, check_seed
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import open_databin, source_hashes
 from fairseq_kd.errors import UserError
 from fairseq_kd.files import file_hash
 from fairseq_kd.rollouts import Sampling
@@ -37,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", default="float32", choices=PRECISIONS, help="what ctranslate2 computes in (%(default)s)")
     add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
     add("--sampling", action="store_true", help="draw translations from the model; --beam then counts nothing")
-    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
-    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
-    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
-    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
+    add_sampling_arguments(parser)
     add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
     add("--max-len-a", type=float, default=default.max_len_a, metavar="A", help="longest translation: (%(default)s)")
     add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="A x source length + B (%(default)s)")
@@ -78,8 +75,7 @@ def _check(options: argparse.Namespace, models: Sequence[str]) -> None:
     given = [name for name, value in unused.items() if value]
     if given and not options.sampling:
         raise UserError(f"{given[0]} goes with --sampling; a beam search draws nothing")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}: give a number from 0 to {2**32 - 1}")
+    check_seed(options.seed)
     if options.sampling and options.engine == "ctranslate2":
         raise UserError("--sampling draws with fairseq, so that a row's samples can be repeated; leave out --engine")
     if not models:
@@ -97,11 +93,9 @@ def _settings(
 ) -> dict[str, Any]:
     """All that the translations depend on; hashes, not paths, since shards may run on different machines."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
-    stem = f"{options.subset}.{source}-{target}.{source}"
-    files = (f"dict.{source}.txt", f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
     return {
         "models": [file_hash(path) for path in models],
-        "data": {name: file_hash(Path(options.data, name)) for name in files},
+        "data": source_hashes(options.data, options.subset, source, target),
         "subset": options.subset,
         "source": source,
         "target": target,

@@ -6,6 +6,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.files import file_hash
 
 POST_PROCESSES = ("sentencepiece", "subword_nmt", "none")
 """How subwords are joined to text, fairseq's names."""
@@ -87,3 +88,10 @@ def open_databin(data: str | Path, subset: str) -> TranslationTask:
     except Exception as error:  # struct.error, ValueError, TypeError: whatever a damaged file leads to
         raise UserError(f"data-bin {data}: subset {subset!r} cannot be read ({error}); make it again") from None
     return task
+
+
+def source_hashes(data: str | Path, subset: str, source: str, target: str) -> dict[str, str]:
+    """Hashes, by name, of what a model's output on a split depends on: both dictionaries and the source side."""
+    stem = f"{subset}.{source}-{target}.{source}"
+    names = (f"dict.{source}.txt", f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
+    return {name: file_hash(Path(data, name)) for name in names}

@@ -10,9 +10,11 @@ def markdown(table: dict[str, Any]) -> str:
     header = ["row", "parameters (M)"]
     for beam in beams:
         header += [f"BLEU, beam {beam}", *([f"Δ BLEU, beam {beam}"] if table["baseline"] else [])]
-    header += [f"chrF, beam {largest}", f"TER, beam {largest}", *(f"sentences/s, beam {beam}" for beam in beams)]
+    header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
+    header += ["R_llh", "R_cvg"] if table["signature"]["risks"] else []
+    header += [f"sentences/s, beam {beam}" for beam in beams]
     lines = [f"# {table['title']}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-    lines += [_line(_cells(row, table["baseline"])) for row in table["rows"]]
+    lines += [_line(_cells(row, table)) for row in table["rows"]]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table))]) + "\n"
 
 
@@ -20,20 +22,25 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: dict[str, Any], baseline: str | None) -> list[str]:
+def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
     """A row's cells; its name is the user's and may hold the character that parts the cells."""
     beams = list(row["beams"].values())
     cells = [row["name"].replace("|", "\\|"), f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:
         cells.append(_spread(beam["bleu"], 2))
-        if baseline:
+        if table["baseline"]:
             cells.append(f"{beam['delta']:+.2f} (p = {beam['p']:.3f})" if "delta" in beam else "–")
     return [
         *cells,
         _spread(beams[-1]["chrf"], 1),
         _spread(beams[-1]["ter"], 1),
+        *(_risks(row) if table["signature"]["risks"] else []),
         *map(_speed, beams),
     ]
+
+
+def _risks(row: dict[str, Any]) -> list[str]:
+    return [_spread(row["risks"][name], 2) if "risks" in row else "–" for name in ("likelihood", "coverage")]
 
 
 def _speed(beam: dict[str, Any]) -> str:
@@ -70,6 +77,8 @@ def _notes(table: dict[str, Any]) -> list[str]:
     notes.append(
         "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
     )
+    if signature["risks"]:
+        notes.append(_risks_note(table))
     notes.append(
         "sentences/s is decoding alone, without loading and a warm-up batch, on: "
         + "; ".join(_machine(machine) for machine in evaluated["machine"])
@@ -83,6 +92,27 @@ def _notes(table: dict[str, Any]) -> list[str]:
     if signature["config"]:
         notes.append(f"Configuration: {signature['config']['name']}, SHA-256 {signature['config']['sha256'][:12]}….")
     return notes
+
+
+def _risks_note(table: dict[str, Any]) -> str:
+    made, distinct = next(
+        (table["signature"]["risks"], row["risks"]["teacher_dist"]) for row in table["rows"] if "risks" in row
+    )
+    low, high = distinct["interval"]
+    return (
+        "R_llh: mean −log p(y′) of the teacher p over the student's samples, low too where these are little else than "
+        "one sentence; R_cvg: mean −log q(y) of the student q over the teacher's samples; nats a sentence, "
+        f"{made['samples']} samples of each model and source{_cut_to(made['sampling'])}. TeacherDist, the share of "
+        f"distinct subword bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f})."
+    )
+
+
+def _cut_to(sampling: dict[str, Any]) -> str:
+    """What samples are drawn from where that is not the whole distribution."""
+    cuts = {"top-k": sampling["top_k"] or None, "top-p": sampling["top_p"], "temperature": sampling["temperature"]}
+    told = [f"{name} {value}" for name, value in cuts.items() if value not in (None, 1)]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _languages(evaluated: dict[str, Any]) -> str:

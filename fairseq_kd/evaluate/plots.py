@@ -1,4 +1,4 @@
-"""The table as a picture."""
+"""The table as pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from fairseq_kd.files import whole_file
 
 # told apart by people who see colours differently, and in grey (Okabe and Ito)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = "osD^vPX"
 GROUP = 0.8  # of a row's height, the rest is the gap between rows
 
 
@@ -58,3 +59,33 @@ def _reference_lines(axes: Axes, table: dict[str, Any], beam: str) -> None:
             axes.axvline(
                 scores[name], linestyle=style, color=colour, linewidth=1, zorder=0.5, label=f"{role}, beam {beam}"
             )
+
+
+def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:
+    """Draw likelihood risk against coverage risk with 95 % intervals, of table.json's content: a point a row."""
+    figure = Figure(figsize=(6, 5))
+    axes = figure.add_subplot()
+    rows = [row for row in table["rows"] if "risks" in row]
+    for number, row in enumerate(rows):
+        sides = [row["risks"][name] for name in ("likelihood", "coverage")]
+        (x, y), (x_bar, y_bar) = [side["mean"] for side in sides], [_bar(side) for side in sides]
+        teacher = row["name"] == table["teacher"]
+        colour = "#000000" if teacher else COLOURS[number % len(COLOURS)]
+        axes.errorbar(x, y, xerr=x_bar, yerr=y_bar, elinewidth=1, capsize=2, linestyle="none", color=colour)
+        marker = "*" if teacher else MARKERS[number % len(MARKERS)]
+        axes.plot(
+            x, y, label=row["name"], linestyle="none", color=colour, marker=marker, markersize=10 if teacher else 7
+        )
+    axes.set_xlabel("likelihood risk R_llh, nats a sentence, with 95 % bootstrap intervals")
+    axes.set_ylabel("coverage risk R_cvg, nats a sentence")
+    axes.set_title(table["title"])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    with whole_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+
+
+def _bar(figure: dict[str, Any]) -> list[list[float]]:
+    """How far an interval reaches below and above the mean, as matplotlib wants it."""
+    low, high = figure["interval"]
+    return [[max(0.0, figure["mean"] - low)], [max(0.0, high - figure["mean"])]]

@@ -26,10 +26,11 @@ from fairseq_kd.evaluate.resampling import (
     compare,
     interval,
 )
+from fairseq_kd.evaluate.runs import EVALUATED, Row, Run, group_runs, signatures
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.evaluate.study_markdown import markdown
 from fairseq_kd.evaluate.study_plots import write_axis, write_decoding, write_lengths
-from fairseq_kd.evaluate.table import EVALUATED, Row, Run, distinct, group_runs, signatures
+from fairseq_kd.evaluate.table import distinct
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, versions
 

@@ -9,10 +9,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.evaluate.plots import COLOURS
+from fairseq_kd.evaluate.plots import COLOURS, MARKERS
 from fairseq_kd.files import whole_file
 
-MARKERS = "osD^vP"
 BARS = {"elinewidth": 1, "capsize": 2, "markersize": 4}
 
 

@@ -1,10 +1,8 @@
 """`fairseq-kd table`: put what `fairseq-kd evaluate` wrote side by side, as Markdown, JSON and a picture."""
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,86 +11,24 @@ from tqdm import tqdm
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.gates import read_courses, write_gates
 from fairseq_kd.evaluate.markdown import markdown
-from fairseq_kd.evaluate.plots import write_plot
+from fairseq_kd.evaluate.plots import write_plot, write_risks_plot
+from fairseq_kd.evaluate.runs import (
+    EVALUATED,
+    METRICS,
+    OPTIONAL_RATE,
+    RATES,
+    RISKS,
+    Row,
+    Run,
+    add_risks,
+    group_runs,
+    measured_with,
+    read_risks,
+    signatures,
+)
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, confidence_interval, p_value
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, machine, versions
-
-METRICS = ("bleu", "chrf", "ter")
-# what may differ between the files of one table, and is recorded
-EVALUATED = ("versions", "machine", "commit", "engine", "precision", "decoding", "post_process", "languages", "subset")
-RATES = ("sentences_per_second", "target_tokens_per_second")
-# measured where evaluate was given --compare-fairseq
-OPTIONAL_RATE = "fairseq_sentences_per_second"
-Run = dict[str, Any]
-
-
-@dataclass
-class Row:
-    """The runs of one name, which differ by their seeds, in the order given."""
-
-    name: str
-    runs: list[Run]
-
-
-def read_run(path: str) -> Run:
-    """One file of `fairseq-kd evaluate`.
-
-    Raises:
-        UserError: missing, or not such a file.
-    """
-    try:
-        run = json.loads(Path(path).read_bytes())
-        # Files from before there was a choice do not say it.
-        run.setdefault("precision", "float32")
-        complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= run.keys()
-        figures = {*METRICS, *RATES, "hypotheses"}
-        if not complete or not run["beams"] or not all(figures <= beam.keys() for beam in run["beams"].values()):
-            raise KeyError
-        if any(len(beam["hypotheses"]) != len(run["references"]) for beam in run["beams"].values()):
-            raise ValueError
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give a file that fairseq-kd evaluate wrote"
-        ) from None
-    except (ValueError, AttributeError, TypeError, KeyError):
-        raise UserError(f"{path}: no result of fairseq-kd evaluate; give the JSON it wrote with --output") from None
-    return run
-
-
-def group_runs(paths: Sequence[str]) -> list[Row]:
-    """The rows of the table, in the order in which their names first come.
-
-    Raises:
-        UserError: a file has other references, beams or scores than the first, or repeats a name and seed.
-    """
-    rows: dict[str, Row] = {}
-    first: Run = {}
-    for path in paths:
-        run = read_run(path)
-        first = first or run
-        for what in ("references", "beams"):
-            if list(run[what]) != list(first[what]):
-                raise UserError(f"{path}: its {what} differ from those of {paths[0]}; evaluate both in the same way")
-        if signatures(run) != signatures(first):
-            raise UserError(
-                f"{path}: scored otherwise than {paths[0]} (sacreBLEU signatures differ); evaluate it again"
-            )
-        row = rows.setdefault(run["name"], Row(run["name"], []))
-        if run["seed"] in [other["seed"] for other in row.runs]:
-            raise UserError(
-                f"{path}: a second {run['name']!r} with seed {run['seed']}; give --name or --seed to evaluate"
-            )
-        if row.runs and run["parameters"] != row.runs[0]["parameters"]:
-            raise UserError(f"{path}: not of the size of the other {run['name']!r}; give --name to evaluate")
-        row.runs.append(run)
-    return list(rows.values())
-
-
-def signatures(run: Run) -> dict[str, str]:
-    """sacreBLEU's signatures of a run's scores, which are the same at each beam."""
-    beam = next(iter(run["beams"].values()))
-    return {metric: beam[metric]["signature"] for metric in METRICS}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -139,11 +75,24 @@ def summarise(row: Row, baseline: Row | None) -> dict[str, Any]:
             p_values = [p_value(result["hypotheses"], other["hypotheses"], references) for result, other in both]
             figures |= {"delta": statistics.fmean(deltas), "p": max(p_values), "p_values": p_values}
         beams[beam] = figures
-    return {
+    summary = {
         "name": row.name,
         "parameters": row.runs[0]["parameters"],
         "seeds": [run["seed"] for run in row.runs],
         "beams": beams,
+    }
+    return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
+
+
+def summarise_risks(found: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Each of the risks over a row's runs, with the mean of the ends of their intervals."""
+    figures = {name: [one["risks"][name] for one in found] for name in RISKS}
+    return {
+        name: {
+            **spread([figure["mean"] for figure in each]),
+            "interval": [statistics.fmean(ends) for ends in zip(*(figure["interval"] for figure in each), strict=True)],
+        }
+        for name, each in figures.items()
     }
 
 
@@ -180,6 +129,9 @@ def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, A
             "config": options.config and {"name": Path(options.config).name, "sha256": file_hash(options.config)},
             "scores": signatures(runs[0]),
             "bootstrap": {"test": "paired bootstrap", "samples": BOOTSTRAP_SAMPLES, "seed": bootstrap_seed()},
+            "risks": next(
+                ({**measured_with(one), "bootstrap": one["bootstrap"]} for row in rows for one in row.risks), None
+            ),
             "evaluated": {key: distinct([run[key] for run in runs]) for key in EVALUATED},
             "models": {
                 row.name: [
@@ -196,7 +148,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="JSON of fairseq-kd evaluate; their order is the rows'"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for table.md, table.json and table.png")
+    parser.add_argument(
+        "--risks",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="JSON of fairseq-kd risks, in any order; rows get them by their checkpoints",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for table.md, table.json, table.png (risks.png)"
+    )
     parser.add_argument("--baseline", metavar="NAME", help="row that the others are compared with")
     parser.add_argument("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
     parser.add_argument("--title", default="Scores", help="heading (default: %(default)s)")
@@ -211,15 +172,20 @@ def run(options: argparse.Namespace) -> None:
     """Write the files, each whole or not at all, and print the Markdown.
 
     Raises:
-        UserError: as :func:`group_runs`, :func:`build_table` and :func:`read_courses`, or an --output that is a file.
+        UserError: as :func:`group_runs`, :func:`read_risks`, :func:`add_risks`, :func:`build_table` and
+            :func:`read_courses`, or an --output that is a file.
     """
     folder = Path(options.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
     courses = read_courses(options.gate_log)
-    table = build_table(group_runs(options.files), options)
+    rows = group_runs(options.files)
+    add_risks(rows, read_risks(options.risks, len(rows[0].runs[0]["references"])))
+    table = build_table(rows, options)
     text = markdown(table)
     write_plot(table, folder / "table.png")
+    if options.risks:
+        write_risks_plot(table, folder / "risks.png")
     if courses:
         write_gates(courses, folder / "gate.png")
     with whole_file(folder / "table.md") as handle:

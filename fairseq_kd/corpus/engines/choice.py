@@ -56,16 +56,16 @@ def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: T
     return Choice("fairseq", "float32", partial(FairseqEngine, model_paths, task))
 
 
-def check_models(model_paths: Sequence[str], task: TranslationTask) -> None:
-    """Read each checkpoint safely and compare its dictionaries with the task's.
+def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> None:
+    """Read each checkpoint safely and compare its dictionaries with the task's; ``role`` is what errors call it.
 
     Raises:
         UserError: a checkpoint cannot be used, or its dictionaries differ.
     """
     for path in model_paths:
-        not_found = check_vocabulary(path, read_checkpoint(path, "model"), task, "model")
+        not_found = check_vocabulary(path, read_checkpoint(path, role), task, role)
         if not_found:
-            logger.warning("model %s: %s; nothing proves that it numbers symbols as the data does", path, not_found)
+            logger.warning("%s %s: %s; nothing proves that it numbers symbols as the data does", role, path, not_found)
 
 
 def _ctranslate2(precision: str, model_paths: Sequence[str], task: TranslationTask) -> Choice:

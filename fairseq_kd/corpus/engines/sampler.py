@@ -1,5 +1,6 @@
 """Samples in the place of a search's best translations."""
 
+import argparse
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,21 @@ from fairseq_kd.corpus.engines.interface import (
 from fairseq_kd.distributions import next_tokens, real_tokens
 from fairseq_kd.errors import UserError
 from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of what is drawn."""
+    add = parser.add_argument
+    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
+    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
+    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
+    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
+
+
+def check_seed(seed: int) -> None:
+    """Raise a UserError unless ``seed`` is one that can be drawn from."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
 
 
 class Sampler(FairseqEngine):

@@ -1,0 +1,166 @@
+"""Samples of two models, each scored by the other: what the risks of Wen et al. 2023 (Table 3) are made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
+from torch import Tensor
+
+from fairseq_kd.corpus.engines import DecodingOptions, batches
+from fairseq_kd.corpus.engines.interface import out_of_memory
+from fairseq_kd.distributions import next_tokens, real_tokens
+from fairseq_kd.errors import UserError
+from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
+from fairseq_kd.token_values import token_nll
+
+STREAMS = {"teacher": 0, "student": 2**31}
+"""Added to a sample's number to seed it, so that the two models' samples are independent.
+
+The teacher's are those that `fairseq-kd decode --sampling` draws with the same seed.
+"""
+RISKS = {"teacher": "coverage", "student": "likelihood"}
+"""What the other model's answers to a model's samples are a measure of."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn: so many samples of each input with each model, as ``sampling`` says, its max_len_a 0."""
+
+    samples: int
+    sampling: Sampling
+    seed: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Each input's figures by name, shape (inputs,), and how many inputs were skipped and samples cut short."""
+
+    figures: dict[str, np.ndarray]
+    skipped: int
+    cut: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One sample of each of a batch's inputs.
+
+    Attributes:
+        symbols: each sample's, without ``</s>``.
+        nll: −log of the other model's probability of each, shape (batch,), in nats.
+        sizes: the number of tokens in it, shape (batch,).
+        cut: how many reached the longest length.
+    """
+
+    symbols: list[list[int]]
+    nll: np.ndarray
+    sizes: np.ndarray
+    cut: int
+
+
+def distinct_bigrams(samples: Sequence[Sequence[int]]) -> float:
+    """Distinct bigrams over all bigrams of an input's samples taken together; 0 where there are none.
+
+    It is 1 / (number of samples) where they are one and the same without a bigram twice, and 1 where no bigram at all
+    comes twice.
+    """
+    bigrams = [pair for sample in samples for pair in pairwise(sample)]
+    return len(set(bigrams)) / max(1, len(bigrams))
+
+
+@torch.no_grad()
+def sequence_nll(
+    model: BaseFairseqModel, sample: dict[str, Any], targets: Tensor, counted: Tensor, symbols: Dictionary
+) -> Tensor:
+    """−log of the probability that the model gives to each sequence, shape (batch,), float64, in nats.
+
+    Args:
+        model: any fairseq encoder-decoder.
+        sample: the batch; of ``net_input`` only the source is read.
+        targets: the sequences, shape (batch, length), as :func:`fairseq_kd.rollouts.draw_rollouts` gives them.
+        counted: mask of the tokens whose probabilities count, shape (batch, length).
+        symbols: the target dictionary.
+    """
+    asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, symbols)}}
+    nll = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
+    nll[counted] = token_nll(next_tokens(model, asked, counted), targets[counted]).double()
+    return nll.sum(dim=1)
+
+
+class Measurement:
+    """Draws from two models and asks each about the other's samples.
+
+    Args:
+        task: with ``subset`` loaded.
+        subset: the split.
+        teacher: in eval mode.
+        student: in eval mode.
+        plan: what is drawn.
+
+    Raises:
+        UserError: no row of the split has a source that both models take.
+    """
+
+    def __init__(
+        self, task: TranslationTask, subset: str, teacher: BaseFairseqModel, student: BaseFairseqModel, plan: Plan
+    ):
+        self.dataset, self.dictionary, self.plan = task.dataset(subset), task.target_dictionary, plan
+        self.models = {"teacher": (teacher, student), "student": (student, teacher)}
+        positions = zip(teacher.max_positions(), student.max_positions(), strict=True)
+        source, target = (int(min(side)) for side in positions)
+        self.lengths = {row: int(size) for row, size in enumerate(self.dataset.src_sizes) if 1 < size <= source}
+        if not self.lengths:
+            raise UserError(
+                f"subset {subset!r}: no row has a source that is not empty and within both models' positions"
+            )
+        self.sampling = replace(plan.sampling, max_len_b=min(plan.sampling.max_len_b, target - 1))
+
+    def run(self, progress: Callable[[int], object]) -> Measured:
+        """Measure; ``progress`` is called with a number of samples whenever so many more are done.
+
+        Raises:
+            UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.
+        """
+        names = [f"{risk}{per}" for risk in RISKS.values() for per in ("", "_per_token")]
+        figures = {name: np.zeros(len(self.dataset)) for name in (*names, "teacher_dist")}
+        cut = dict.fromkeys(STREAMS, 0)
+        for batch in batches(self.lengths, self.plan.max_tokens):
+            sample = self.dataset.collater([self.dataset[row] for row in batch])
+            rows = sample["id"].numpy()
+            for side, risk in RISKS.items():
+                drawn = [self._draw(sample, side, number, progress) for number in range(self.plan.samples)]
+                figures[risk][rows] = np.mean([one.nll for one in drawn], axis=0)
+                figures[f"{risk}_per_token"][rows] = np.mean([one.nll / one.sizes for one in drawn], axis=0)
+                cut[side] += sum(one.cut for one in drawn)
+                if side == "teacher":
+                    of_each_input = zip(*(one.symbols for one in drawn), strict=True)
+                    figures["teacher_dist"][rows] = [distinct_bigrams(samples) for samples in of_each_input]
+        taken = sorted(self.lengths)
+        return Measured({name: values[taken] for name, values in figures.items()}, len(self.dataset) - len(taken), cut)
+
+    def _draw(self, sample: dict[str, Any], side: str, number: int, progress: Callable[[int], object]) -> Samples:
+        model, other = self.models[side]
+        seed = (self.plan.seed, STREAMS[side] + number)
+        try:
+            sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
+            targets = draw_rollouts(model, sample, self.sampling, seed, self.dictionary)
+            real = real_tokens(targets, self.dictionary.pad())
+            cut = real.sum(dim=1) > self.sampling.max_len_b
+            # Its </s> was not drawn.
+            counted = real.clone()
+            counted[cut, self.sampling.max_len_b :] = False
+            nll = sequence_nll(other, sample, targets, counted, self.dictionary)
+        except torch.cuda.OutOfMemoryError:
+            raise out_of_memory(DecodingOptions(max_tokens=self.plan.max_tokens)) from None
+        symbols = [
+            row[words].tolist() for row, words in zip(targets, real & targets.ne(self.dictionary.eos()), strict=True)
+        ]
+        progress(len(targets))
+        return Samples(symbols, nll.cpu().numpy(), counted.sum(dim=1).cpu().numpy(), int(cut.sum()))
