@@ -28,8 +28,8 @@ def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.
 
 def bleu(sums: np.ndarray) -> float:
     """sacreBLEU's corpus BLEU of the sentences whose statistics were summed."""
-    counts, totals, lengths = sums[:4].tolist(), sums[4:8].tolist(), sums[8:].tolist()
-    return float(BLEU.compute_bleu(counts, totals, *lengths, smooth_method="exp").score)
+    counts, totals, (length, wanted) = sums[:4].tolist(), sums[4:8].tolist(), sums[8:].tolist()
+    return float(BLEU.compute_bleu(counts, totals, length, wanted, smooth_method="exp").score)
 
 
 def accuracy(sums: np.ndarray) -> float:
@@ -131,22 +131,24 @@ def compare(places: Sequence[float], line: Curve, other: Curve, logarithmic: boo
 
     Returns:
         "differences", each {"mean", "interval"}; "crossings", each {"at"; "share", of the resampled lines those that
-        cross anywhere; "interval" of the crossing nearest to it in these, or None where there is none}.
+        cross anywhere; "interval" of the crossing nearest to it in these, or None where there is none; "clear", whether
+        the 95 % intervals of the difference leave zero out somewhere on either side, with other signs}.
     """
     scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     along = scale(np.asarray(places, dtype=float))
     means, draws = line.mean - other.mean, line.draws - other.draws
     measured = crossings(along, means)
     resampled = [found for found in (crossings(along, draw) for draw in draws) if found] if measured else []
+    ends = [interval(each) for each in draws.T]
+    sure = np.array([1 if low > 0 else -1 if high < 0 else 0 for low, high in ends])
     return {
-        "differences": [
-            {"mean": float(mean), "interval": interval(each)} for mean, each in zip(means, draws.T, strict=True)
-        ],
+        "differences": [{"mean": float(mean), "interval": each} for mean, each in zip(means, ends, strict=True)],
         "crossings": [
             {
                 "at": float(back(at)),
                 "share": len(resampled) / len(draws),
                 "interval": _around(at, resampled, back),
+                "clear": any(one * other < 0 for one in sure[along < at] for other in sure[along > at]),
             }
             for at in measured
         ],

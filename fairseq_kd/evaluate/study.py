@@ -144,8 +144,8 @@ def series(places: Sequence[float], curves: Curves, teacher: str | None, logarit
 
 def by_length(point: Point, measured: Curves, teacher: str | None) -> dict[str, Any]:
     """The axis of a point's source lengths, each bucket at its mean."""
-    lengths = np.asarray(point.first["source_lengths"])
-    own = [lengths[rows] for rows in length_buckets(lengths)]
+    lengths = point.first["source_lengths"]
+    own = [np.asarray(lengths)[rows] for rows in length_buckets(lengths)]
     buckets = [{"shortest": int(one.min()), "longest": int(one.max()), "sentences": len(one)} for one in own]
     curves = {
         measure: {name: curve.part(slice(1, None)) for name, curve in lines.items()}

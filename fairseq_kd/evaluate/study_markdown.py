@@ -17,7 +17,8 @@ def markdown(study: dict[str, Any]) -> str:
     lines += _crossings(study["over_axis"], measures)
     lines += ["", "## Where lines cross, over the source's length (subwords)", ""]
     for point in study["over_lengths"]:
-        lines += [f"- At {point['at']:g}:", *(f"  {line}" for line in _crossings(point, measures))]
+        crossed = [line for line in _crossings(point, measures) if " cross at " in line]
+        lines += [f"- At {point['at']:g}: {'' if crossed else 'nowhere.'}".rstrip(), *(f"  {line}" for line in crossed)]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(study))]) + "\n"
 
 
@@ -49,14 +50,18 @@ def _crossing(crossing: dict[str, Any], pair: dict[str, Any], places: list[float
     above = pair["line"] if beyond["mean"] > 0 else pair["other"]
     ends = crossing["interval"]
     span = f"95 %: {ends[0]:.3g} to {ends[1]:.3g}; " if ends else ""
-    return f"cross at {crossing['at']:.3g} ({span}in {crossing['share']:.0%} of the resamples), {above} is above beyond"
+    clear = "clear" if crossing["clear"] else "not clear"
+    share = f"in {100 * crossing['share']:.0f} % of the resamples"
+    return f"cross at {crossing['at']:.3g} ({span}{share}; {clear}), {above} is above beyond"
 
 
 def _apart(pair: dict[str, Any]) -> str:
     means = [difference["mean"] for difference in pair["differences"]]
     if not any(means):
         return "are the same"
-    return f"do not cross, {pair['line'] if sum(means) > 0 else pair['other']} is above"
+    clear = sum(difference["interval"][0] > 0 or difference["interval"][1] < 0 for difference in pair["differences"])
+    above = pair["line"] if sum(means) > 0 else pair["other"]
+    return f"do not cross, {above} is above (clear at {clear} of {len(means)} places)"
 
 
 def _notes(study: dict[str, Any]) -> list[str]:
@@ -69,6 +74,7 @@ def _notes(study: dict[str, Any]) -> list[str]:
         + ".",
         f"Sentences: {', '.join(str(point['sentences']) for point in points)}. "
         f"Runs a row: {', '.join(map(str, seeds))}.",
+        "Clear: the 95 % interval of the difference leaves out zero; of a crossing: somewhere on either side of it.",
         "Lines are straight between places, on a "
         + ("logarithmic axis." if study["axis"]["scale"] == "log" else "linear axis."),
         f"BLEU: `{made['scores']['bleu']}`. Teacher-forced accuracy: the share of target tokens (`</s>` counted) that "

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fairseq_kd.evaluate.plots import COLOURS, MARKERS
 from fairseq_kd.files import whole_file
 
-BARS = {"elinewidth": 1, "capsize": 2, "markersize": 4}
+BARS: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "markersize": 4}
 
 
 def write_axis(study: dict[str, Any], path: Path) -> None:
@@ -91,9 +91,12 @@ def _draw(axes: Axes, axis: dict[str, Any], measure: str, teacher: str | None, l
         for crossing in pair["crossings"]:
             along = (np.log if logarithmic else np.asarray)([*axis["places"], crossing["at"]])
             height = np.interp(along[-1], along[:-1], line)
-            if crossing["interval"]:
-                axes.plot(crossing["interval"], [height, height], color="#333333", linewidth=3, alpha=0.3, zorder=0.6)
-            axes.plot(crossing["at"], height, marker="x", color="#333333", markersize=7, zorder=5)
+            axes.plot(
+                crossing["at"], height, marker="x", color="#333333" if crossing["clear"] else "#BBBBBB", markersize=7, zorder=5
+            )  # fmt: skip
+            if not crossing["clear"]:
+                continue
+            axes.plot(crossing["interval"], [height, height], color="#333333", linewidth=3, alpha=0.3, zorder=0.6)
             text = f"{crossing['at']:.3g}"
             axes.annotate(text, (crossing["at"], height), (4, 6), textcoords="offset points", fontsize=7)
     axes.set_xlim(limits)
@@ -107,9 +110,8 @@ def _bars(scores: Sequence[dict[str, Any]]) -> list[list[float]]:
 
 
 def _save(figure: Figure, axes: Axes, title: str, path: Path, legend: str | None = None) -> None:
-    figure.suptitle(f"{title}\n", fontsize=11)
-    note = "95 % bootstrap intervals" + (f"; lines: {legend}" if legend else "; × and bar: a crossing and its interval")
+    about = f"lines: {legend}" if legend else "× and bar: a clear crossing and its interval, pale ×: another"
+    figure.suptitle(f"{title}\n95 % bootstrap intervals; {about}", fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    figure.text(0.5, 0.93, note, ha="center", fontsize=8, color="#555555")
     with whole_file(path, "wb") as handle:
         figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
