@@ -91,9 +91,8 @@ def _draw(axes: Axes, axis: dict[str, Any], measure: str, teacher: str | None, l
         for crossing in pair["crossings"]:
             along = (np.log if logarithmic else np.asarray)([*axis["places"], crossing["at"]])
             height = np.interp(along[-1], along[:-1], line)
-            axes.plot(
-                crossing["at"], height, marker="x", color="#333333" if crossing["clear"] else "#BBBBBB", markersize=7, zorder=5
-            )  # fmt: skip
+            colour = "#333333" if crossing["clear"] else "#BBBBBB"
+            axes.plot(crossing["at"], height, marker="x", color=colour, markersize=7, zorder=5)
             if not crossing["clear"]:
                 continue
             axes.plot(crossing["interval"], [height, height], color="#333333", linewidth=3, alpha=0.3, zorder=0.6)
