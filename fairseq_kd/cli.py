@@ -9,6 +9,7 @@ from fairseq_kd.errors import UserError
 
 VERBS = {
     "synthetic": ("fairseq_kd.corpus.synthetic", "make a small language pair with several right translations"),
+    "noise": ("fairseq_kd.corpus.noise", "give a share of the training rows the target of another row"),
     "prepare": ("fairseq_kd.corpus.prepare", "check raw text and cut it into sentencepiece subwords"),
     "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
     "select": ("fairseq_kd.corpus.select", "of n-best lists, take what is closest to the gold target"),
@@ -18,6 +19,7 @@ VERBS = {
     "risks": ("fairseq_kd.evaluate.risks", "measure how likely teacher and student find each other's samples"),
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
+    "study": ("fairseq_kd.evaluate.study", "draw scores over an axis: a size, a noise, sentence lengths, the decoding"),
     "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
     "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
     "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),

@@ -17,27 +17,16 @@ if [[ $# -gt 0 && $1 != -* ]]; then
   experiment=$1
   shift
 fi
+[[ $experiment != study_* ]] || die "$experiment is a study; run scripts/study.sh ${experiment#study_}"
 config=$root/configs/$experiment.yaml
 [[ -f $config ]] || die "no configs/$experiment.yaml; there are: $(cd "$root/configs" && echo *.yaml)"
 bash "$root/scripts/setup.sh"
 PATH=$root/.venv/bin:$PATH
 
 name=$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' "$config")
-runs=$root/runs/$name
-mkdir -p "$runs"
 started=$SECONDS
-workflow=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$config" --directory "$runs")
-# snakemake's own lock outlives a killed run; this one is let go when the last of its processes has ended.
-exec 9>"$runs/lock"
-flock -w 10 9 || die "another run is at work in runs/$name; wait for it or end it"
-"${workflow[@]}" --unlock >/dev/null 2>&1 || true
-"${workflow[@]}" --cores "$(nproc)" --rerun-incomplete --quiet rules host "$@" || die "stopped; the reason stands above, the logs in runs/$name. Run it again to go on"
-
-results=$root/results/$name
-mkdir -p "$results"
-for path in "$runs"/table/*; do
-  file=$(basename "$path")
-  cp "$path" "$results/$file.tmp" && mv "$results/$file.tmp" "$results/$file"
-done
-cat "$results/table.md"
+hold "$root/runs/$name"
+run_workflow "$config" "$root/runs/$name" '' "$@"
+publish "$root/runs/$name/table" "$root/results/$name"
+cat "$root/results/$name/table.md"
 say "wrote results/$name/table.md, table.json and pictures in $((SECONDS - started)) s"

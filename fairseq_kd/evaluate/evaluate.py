@@ -14,7 +14,7 @@ from fairseq.data.data_utils import post_process
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-from fairseq_kd.checkpoints import split_paths
+from fairseq_kd.checkpoints import build_models, split_paths
 from fairseq_kd.compress.packing import read_state
 from fairseq_kd.compress.weights import count_nonzero
 from fairseq_kd.corpus.engines import (
@@ -29,6 +29,7 @@ from fairseq_kd.corpus.engines import (
 from fairseq_kd.data.databin import POST_PROCESSES, open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.cost import add_cost_arguments, measure_costs, plan_costs
+from fairseq_kd.evaluate.forced import teacher_forced
 from fairseq_kd.evaluate.scores import databin_references, read_references, score_text
 from fairseq_kd.files import file_hash, write_json
 from fairseq_kd.signature import commit, machine, versions
@@ -37,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 WARM_UP_ROWS = 8
 NOTE = (
-    "target tokens are subwords and </s>; seconds leave out loading and a warm-up batch; skipped rows (empty, or "
-    "longer than the model's positions) are scored as empty lines and count in no rate and no mode_mass, the mean over "
-    "sentences of the model's probability of its own translation with its </s>"
+    "target tokens are subwords and </s>, source lengths subwords alone; seconds leave out loading and a warm-up batch;"
+    " skipped rows (empty, or longer than the model's positions) are scored as empty lines and count in no rate and no "
+    "mode_mass, the mean over sentences of the model's probability of its own translation with its </s>"
 )
 
 
@@ -113,6 +114,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
         figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sources), **speed}
         beams[str(search.beam)] = {**figures, "hypotheses": hypotheses}
+    forced = teacher_forced(build_models(paths, task, role="model"), task, options.subset, options.max_tokens)
+    if forced:
+        logger.info("teacher-forced accuracy %.2f %%", forced["accuracy"])
     return {
         "name": options.name or Path(paths[0]).resolve().parent.name,
         "seed": options.seed,
@@ -128,6 +132,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "skipped": sum(skipped),
         "note": NOTE,
         "beams": beams,
+        "teacher_forced": forced,
+        "source_lengths": [len(source) - 1 for source in sources],
         "references": references,
         **{"versions": versions(), "machine": machine(), "commit": commit()},
     }

@@ -1,6 +1,7 @@
 """Each YAML in configs/: what the workflow reads is there, fairseq takes its options, and a dry run plans its jobs."""
 
 import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -14,20 +15,29 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_kd import cli
 from fairseq_kd.corpus import decode
 from fairseq_kd.evaluate import evaluate
+from fairseq_kd.evaluate.study import SCALES
 from tests.conftest import ROOT, run_command
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
 DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin", "samples": "samples/data-bin"}
-LIVE = ("token_kd", "f_distill", "pre_distill")
+LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
 OPTIONAL = {"cache", "init", "start", "seeds"}
 
+
+def read(path: Path, point: float | None = None) -> dict[str, Any]:
+    """What the workflow reads, with the keys of a study's point in place."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config if point is None else config | config["points"][point]
+
+
+STUDIES = [path for path in CONFIGS if path.stem.startswith("study_")]
+CASES = [(path, point) for path in CONFIGS for point in read(path).get("points", [None])]
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-
-
-def read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+every_case = pytest.mark.parametrize(("path", "point"), CASES, ids=[f"{path.stem}-{point}" for path, point in CASES])
+# A point's options are walked elsewhere: its jobs are those of the others.
+last_of_each = pytest.mark.parametrize(("path", "point"), dict(CASES).items(), ids=[path.stem for path in dict(CASES)])
 
 
 def parse_training(options: str) -> argparse.Namespace:
@@ -49,17 +59,17 @@ def parse_training(options: str) -> argparse.Namespace:
 
 def test_there_are_configs() -> None:
     assert {"quickstart", "multi30k"} <= {path.stem for path in CONFIGS}
-    names = [read(path)["name"] for path in CONFIGS]
+    names = [read(path)["name"] for path in CONFIGS if path not in STUDIES]
     assert len(set(names)) == len(names)
 
 
-@every_config
-def test_the_keys_are_those_that_are_read(path: Path) -> None:
-    config = read(path)
+@every_case
+def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
+    config = read(path, point)
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
     optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
-    # scripts/quickstart.sh reads the name
-    assert set(config) - optional == required | {"name"}
+    # scripts/quickstart.sh reads the name, scripts/study.sh the axis
+    assert set(config) - optional == required | {"name" if point is None else "axis"}
     assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
     assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
     for key, row in config["rows"].items():
@@ -70,16 +80,29 @@ def test_the_keys_are_those_that_are_read(path: Path) -> None:
     assert config["baseline"] in names
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_points_of_a_study_change_one_key(path: Path) -> None:
+    config = read(path)
+    (changed,) = {tuple(keys) for keys in config["points"].values()}
+    assert len(changed) == 1 and changed[0] not in config
+    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 4
+    assert set(config["axis"]) == {"label", "scale"} and config["axis"]["scale"] in SCALES
+    assert config["axis"]["scale"] == "linear" or min(config["points"]) > 0
+    assert [row["name"] for row in config["rows"].values()] == ["Word-KD", "Seq-KD", "Hybrid"]
+
+
 @every_config
 def test_the_header_names_the_command(path: Path) -> None:
     header = re.match(r"(?:#.*\n)+", path.read_text(encoding="utf-8"))
     command = ["bash", "scripts/quickstart.sh", *([] if path.stem == "quickstart" else [path.stem])]
+    if path in STUDIES:
+        command = ["bash", "scripts/study.sh", path.stem.removeprefix("study_")]
     assert header and command in [line.split()[1 : 1 + len(command)] for line in header[0].splitlines()]
 
 
-@every_config
-def test_fairseq_takes_the_options(path: Path) -> None:
-    config = read(path)
+@every_case
+def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
+    config = read(path, point)
     teacher = parse_training(f"{config['training']} {config['teacher']}")
     assert teacher.criterion != "token_kd" and teacher.teacher_path is None
     for key, row in config["rows"].items():
@@ -101,17 +124,24 @@ def test_the_verbs_take_their_options(path: Path) -> None:
         parser.parse_args(shlex.split(options))
 
 
-@every_config
-def test_the_raw_text_comes_from_a_command_that_exists(path: Path) -> None:
-    command, what, *_ = shlex.split(read(path)["raw"].format(scripts=ROOT / "scripts", output="raw"))
-    assert (command == "fairseq-kd" and what in cli.VERBS) or (command == "bash" and Path(what).is_file())
+@every_case
+def test_the_raw_text_comes_from_commands_that_exist(path: Path, point: float | None) -> None:
+    raw = read(path, point)["raw"].format(scripts=ROOT / "scripts", output="raw")
+    for call in raw.split("&&"):
+        command, what, *options = shlex.split(call)
+        assert (command == "fairseq-kd" and what in cli.VERBS) or (command == "bash" and Path(what).is_file())
+        if command == "fairseq-kd":
+            parser = argparse.ArgumentParser()
+            importlib.import_module(cli.VERBS[what][0]).add_arguments(parser)
+            parser.parse_args(options)
+    assert "raw" in options  # the last one writes there
 
 
-@every_config
-def test_a_dry_run_plans_every_student(path: Path, tmp_path: Path) -> None:
-    config = read(path)
+@last_of_each
+def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path: Path) -> None:
+    config = read(path, point)
     words = ["--snakefile", SNAKEFILE, "--configfile", path, "--directory", tmp_path, "--cores", "2"]
-    done = run_command("snakemake", "-n", "-p", *words)
+    done = run_command("snakemake", "-n", "-p", *words, *([] if point is None else ["--config", f"point={point}"]))
     planned = done.stdout + done.stderr
     jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
     runs = [(key, seed) for key, row in config["rows"].items() for seed in row.get("seeds", config["seeds"])]

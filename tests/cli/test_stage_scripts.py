@@ -17,6 +17,7 @@ NEED_ARGUMENTS = [
     "get_multi30k.sh",
     "prepare_data.sh",
     "prune_and_retrain.sh",
+    "study.sh",
     "train.sh",
 ]
 
@@ -57,7 +58,14 @@ def test_no_argument_gives_the_manual(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["generate_distilled_corpus.sh", "get_multi30k.sh", "prepare_data.sh", "prune_and_retrain.sh", "quickstart.sh"],
+    [
+        "generate_distilled_corpus.sh",
+        "get_multi30k.sh",
+        "prepare_data.sh",
+        "prune_and_retrain.sh",
+        "quickstart.sh",
+        "study.sh",
+    ],
 )
 def test_help_gives_the_manual(name: str, tmp_path: Path) -> None:
     done = shell(name, "--help", folder=tmp_path)
@@ -75,7 +83,9 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words", "told"),
     [
-        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: multi30k.yaml"),
+        ("quickstart.sh", "study_size", "study_size is a study; run scripts/study.sh size"),
+        ("study.sh", "nosuch", "no configs/study_nosuch.yaml; there are: study_noise.yaml"),
+        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: f_distill.yaml"),
         ("prepare_data.sh", "--train raw/train --output out", "give --output, --source-lang and --target-lang"),
         ("prepare_data.sh", "--source-lang a --target-lang b --output", "give --output"),
         ("generate_distilled_corpus.sh", "--model=m --data=d", "give --model, --data and --output"),

@@ -1,0 +1,54 @@
+"""Teacher-forced accuracy: how often a model's likeliest next token, after the gold target so far, is the gold one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_kd.corpus.engines import batches
+from fairseq_kd.distributions import next_tokens, real_tokens
+from fairseq_kd.token_values import top_k
+
+
+@torch.no_grad()
+def teacher_forced(
+    models: Sequence[BaseFairseqModel], task: TranslationTask, subset: str, max_tokens: int
+) -> dict[str, Any] | None:
+    """The accuracy in percent, and each row's right and all target tokens, ``</s>`` counted.
+
+    Args:
+        models: in eval mode; several count as the mean of their probabilities.
+        task: with ``subset`` loaded.
+        subset: the split.
+        max_tokens: source or target tokens in a batch.
+
+    Returns:
+        None where the split has no target side. A row that the models cannot take (an empty source, a side longer than
+        their positions) has no token right.
+    """
+    dataset = task.dataset(subset)
+    if dataset.tgt is None:
+        return None
+    if torch.cuda.is_available():
+        models = [model.cuda() for model in models]
+    most = [min(model.max_positions()[side] for model in models) for side in (0, 1)]
+    lengths = {
+        row: int(max(sizes))
+        for row, sizes in enumerate(dataset.sizes)
+        if 1 < sizes[0] <= most[0] and sizes[1] <= most[1]
+    }
+    correct = [0] * len(dataset)
+    for batch in batches(lengths, max_tokens):
+        sample = dataset.collater([dataset[row] for row in batch])
+        sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
+        real = real_tokens(sample["target"], task.target_dictionary.pad())
+        likeliest = top_k([next_tokens(model, sample, real) for model in models], 1, 1.0).ids.squeeze(1)
+        right = torch.zeros_like(sample["target"])
+        right[real] = (likeliest == sample["target"][real]).to(right.dtype)
+        for row, count in zip(sample["id"].tolist(), right.sum(dim=1).tolist(), strict=True):
+            correct[row] = count
+    tokens = [int(size) for size in dataset.tgt_sizes]
+    return {"accuracy": 100 * sum(correct) / sum(tokens), "correct": correct, "tokens": tokens}

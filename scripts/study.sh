@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Token-level, sentence-level and hybrid students while one thing varies: configs/study_NAME.yaml.
+#
+#   bash scripts/study.sh NAME [snakemake options…]
+#
+# An experiment as scripts/quickstart.sh runs it, once for each of its `points`, whose keys take the place of the
+# experiment's. Works in runs/study_NAME/POINT, one after the other. What no point changes, as the text and the teacher
+# where the student alone varies, is made once, in runs/study_NAME/common. Writes results/study_NAME/study.{md,json,png},
+# length.png and decoding.png. Run again, it skips what is done; killed, it goes on. For a cluster add, for instance,
+# --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage
+[[ $# -gt 0 && $1 != -* ]] || usage 1
+
+config=$root/configs/study_$1.yaml
+[[ -f $config ]] || die "no configs/study_$1.yaml; there are: $(cd "$root/configs" && echo study_*.yaml)"
+runs=$root/runs/study_$1 results=$root/results/study_$1
+shift
+bash "$root/scripts/setup.sh"
+PATH=$root/.venv/bin:$PATH
+
+# Title, the axis' label and its scale, the points, the folders that they have in common, and the runs of each, a line each.
+mapfile -t plan < <(python - "$config" <<'END'
+import sys, yaml
+
+config = yaml.safe_load(open(sys.argv[1]))
+changed = {key for keys in config["points"].values() for key in keys}
+print(config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
+print(*config["points"])
+# Each folder depends on these keys and on those of the folders before it.
+made_from = {
+    "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
+    "distilled": {"decoding"}, "samples": {"decoding"}, "caches": {"rows"},
+}
+common = []
+for folder, keys in made_from.items():
+    if keys & changed:
+        break
+    common.append(folder)
+print(*common)
+seeds = config["seeds"]
+print("teacher", *(f"{name}.{seed}" for name, row in config["rows"].items() for seed in row.get("seeds", seeds)))
+END
+)
+[[ ${#plan[@]} == 6 ]] || die "$config cannot be read, see above"
+read -ra points <<<"${plan[3]}"
+read -ra common <<<"${plan[4]}"
+read -ra scored <<<"${plan[5]}"
+
+started=$SECONDS files=()
+hold "$runs"
+for point in "${points[@]}"; do
+  mkdir -p "$runs/$point"
+  # The stage scripts see that the work in them is done. A point's own marks of that are not shared.
+  for folder in "${common[@]}"; do
+    mkdir -p "$runs/common/$folder"
+    [[ -e $runs/$point/$folder ]] || ln -s "../common/$folder" "$runs/$point/$folder"
+  done
+  say "${plan[1]}: $point"
+  run_workflow "$config" "$runs/$point" "$point" "$@"
+  for run in "${scored[@]}"; do files+=("$point=$runs/$point/scores/$run.json"); done
+done
+fairseq-kd study "${files[@]}" --title "${plan[0]}" --axis "${plan[1]}" --scale "${plan[2]}" --teacher Teacher \
+  --config "$config" --output "$runs/study"
+publish "$runs/study" "$results"
+say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"
