@@ -17,8 +17,8 @@ from fairseq_kd.corpus.engines import DecodingOptions, batches
 from fairseq_kd.corpus.engines.interface import out_of_memory
 from fairseq_kd.distributions import next_tokens, real_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import token_nll
 from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
+from fairseq_kd.token_values import token_nll
 
 STREAMS = {"teacher": 0, "student": 2**31}
 """Added to a sample's number to seed it, so that the two models' samples are independent.
