@@ -35,8 +35,9 @@ flock -w 10 9 || die "another run is at work in runs/$name; wait for it or end i
 
 results=$root/results/$name
 mkdir -p "$results"
-for file in table.md table.json table.png; do
-  cp "$runs/table/$file" "$results/$file.tmp" && mv "$results/$file.tmp" "$results/$file"
+for path in "$runs"/table/*; do
+  file=$(basename "$path")
+  cp "$path" "$results/$file.tmp" && mv "$results/$file.tmp" "$results/$file"
 done
 cat "$results/table.md"
 say "wrote results/$name/table.md, table.json and table.png in $((SECONDS - started)) s"

@@ -28,6 +28,7 @@ from fairseq_kd.evaluate.cases import (
     decoding_cases,
     loss_cases,
     rollout_cases,
+    teacher_sample_cases,
     training_cases,
 )
 from fairseq_kd.evaluate.plots import COLOURS
@@ -68,11 +69,13 @@ def run(options: argparse.Namespace) -> None:
     nbest = options.output / f"nbest-{file_hash(options.teacher)[:12]}"
     making = ["--model", options.teacher, "--data", options.data, "--output", str(nbest)]
     _child(["fairseq_kd.cli", "decode", *making, *DECODING])
+    student = _train_student(options.data, options.output)
     cases = [
         *loss_cases(),
         *training_cases(options.teacher, options.data, cache),
         *decoding_cases(options.teacher, options.data, options.output),
-        *rollout_cases(_train_student(options.data, options.output), options.data),
+        *rollout_cases(student, options.data),
+        *teacher_sample_cases(student, options.teacher, options.data),
         *(Case("Selection", name, "selection", given) for name, given in selections(nbest, options.data).items()),
     ]
     rounds: list[list[dict[str, float]]] = [[] for _ in cases]
@@ -169,6 +172,7 @@ def markdown(table: dict[str, Any]) -> str:
         "teacher, optimiser and steps took together.",
         f"Decoding: the first {DECODED_ROWS:,} training sentences, beam 5; BLEU against their references.",
         f"Rollouts: {AHEAD} batches of `--max-tokens 2048`, that student after 400 updates; the time of 10,000 tokens.",
+        "f_distill step: as the training step, from that student; what was drawn before is the gold targets here.",
         "Selection: `fairseq-kd select` by sentence BLEU from the validation set's 35-best lists, from file to file.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
         f"Commit: {table['commit'] or 'not known'}. Teacher: SHA-256 {table['teacher'][:12]}….",

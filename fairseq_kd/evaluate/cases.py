@@ -81,6 +81,30 @@ def training_cases(teacher: str, data: str, cache: Path) -> list[Case]:
     ]
 
 
+def teacher_sample_cases(student: str, teacher: str, data: str) -> list[Case]:
+    """Whole updates of the student, its teacher's sequences drawn at every step or before (Wen et al. 2023, Table 4).
+
+    What was drawn before costs nothing but its reading, whatever it says: the gold targets stand in.
+    """
+    task = ["--task", "translation_kd", "--teacher-path", teacher, "--teacher-data", data, "--criterion", "f_distill"]
+    ways = {"drawn at every step": ["--online-teacher-samples"], "drawn before": ["--distilled-data", data]}
+    return [
+        Case(
+            f"f_distill step, {divergence}",
+            f"teacher's sequences {name}",
+            "training",
+            {
+                "data": data,
+                "options": [*STUDENT.split(), *task, "--divergence", divergence, *chosen],
+                "steps": 10,
+                "start": student,
+            },
+        )
+        for divergence in ("js", "tvd")
+        for name, chosen in ways.items()
+    ]
+
+
 def decoding_cases(teacher: str, data: str, folder: Path) -> list[Case]:
     """Beam search with either engine."""
     supported = ctranslate2.get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")

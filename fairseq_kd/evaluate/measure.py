@@ -27,7 +27,7 @@ from sacrebleu.metrics import BLEU
 from torch import Tensor
 from torch.nn import functional
 
-from fairseq_kd.checkpoints import build_models
+from fairseq_kd.checkpoints import build_models, read_checkpoint
 from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
@@ -116,8 +116,8 @@ LOSSES: dict[str, Callable[[list[Tensor], tuple[Tensor, Tensor], Tensor], Tensor
 }
 
 
-def measure_training(data: str, options: list[str], steps: int) -> dict[str, float]:
-    """Whole updates of fairseq's own trainer: forward, backward, clipping, optimiser."""
+def measure_training(data: str, options: list[str], steps: int, start: str | None = None) -> dict[str, float]:
+    """Whole updates of fairseq's own trainer, clipping and optimiser included; from new weights or a checkpoint's."""
     words = [data, *options, *([] if torch.cuda.is_available() else ["--cpu"])]
     arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
     config = convert_namespace_to_omegaconf(arguments)
@@ -125,6 +125,8 @@ def measure_training(data: str, options: list[str], steps: int) -> dict[str, flo
     torch.manual_seed(1)
     task = tasks.setup_task(config.task)
     model = task.build_model(config.model)
+    if start is not None:
+        model.load_state_dict(read_checkpoint(start, role="student")["model"])
     trainer = Trainer(config, task, model, task.build_criterion(config.criterion))
     task.load_dataset("train")
     batches = task.get_batch_iterator(

@@ -21,7 +21,7 @@ SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
 DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin", "samples": "samples/data-bin"}
 LIVE = ("token_kd", "f_distill", "pre_distill")
-OPTIONAL = {"cache", "init", "start"}
+OPTIONAL = {"cache", "init", "start", "seeds"}
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
@@ -113,17 +113,18 @@ def test_a_dry_run_plans_every_student(path: Path, tmp_path: Path) -> None:
     done = run_command("snakemake", "-n", "-p", *words)
     planned = done.stdout + done.stderr
     jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
-    students = len(config["rows"]) * len(config["seeds"])
+    runs = [(key, seed) for key, row in config["rows"].items() for seed in row.get("seeds", config["seeds"])]
+    students = len(runs)
     once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
     rows = config["rows"].values()
     for made in ("distilled", "samples"):
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
     once |= {key: sum(key in row for row in rows) for key in ("cache", "init")}
-    many = {"student": students, "score_student": students, "risks": students if config.get("risks") else 0}
+    many = {"student": students, "score_student": students}
+    once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
     assert jobs == {**expected, "total": sum(expected.values())}
-    for key, row in config["rows"].items():
-        for seed in config["seeds"]:
-            training = rf"train\.sh students/{key}\.{seed} {DATA[row['data']]} --seed {seed} "
-            assert len(re.findall(training, planned)) == 1
+    for key, seed in runs:
+        training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
+        assert len(re.findall(training, planned)) == 1
     assert not any(path.name != ".snakemake" for path in tmp_path.iterdir())
