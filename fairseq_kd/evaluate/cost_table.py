@@ -79,10 +79,25 @@ def cost_cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
     """A row's cells below :func:`cost_header`."""
     cells = []
     if _any(table, "nonzero_parameters"):
-        cells.append(f"{row['nonzero_parameters'] / 1e6:.2f}" if "nonzero_parameters" in row else "–")
+        cells.append(_nonzero(row, table))
     if _any(table, "mode_mass"):
         cells += [f"{row['mode_mass'][beam]:.1%}" if "mode_mass" in row else "–" for beam in row["beams"]]
     return cells
+
+
+def _nonzero(row: dict[str, Any], table: dict[str, Any]) -> str:
+    """A row's non-zero parameters in millions, and how many times fewer they are than the teacher's."""
+    if "nonzero_parameters" not in row:
+        return "–"
+    fewer = times_fewer(row, table)
+    return f"{row['nonzero_parameters'] / 1e6:.2f}" + (f" ({fewer:.1f} × fewer)" if fewer else "")
+
+
+def times_fewer(row: dict[str, Any], table: dict[str, Any]) -> float | None:
+    """The teacher's non-zero parameters over a row's; None for the teacher itself or where they are not known."""
+    counts = {one["name"]: one.get("nonzero_parameters") for one in table["rows"]}
+    teacher, own = counts.get(table["teacher"]), counts[row["name"]]
+    return teacher / own if teacher and own and row["name"] != table["teacher"] else None
 
 
 def _any(table: dict[str, Any], name: str) -> bool:
@@ -95,7 +110,8 @@ def cost_notes(table: dict[str, Any]) -> list[str]:
     if _any(table, "mode_mass"):
         notes.append("p(t = ŷ): mean over sentences of a model's probability of its own translation (Kim & Rush 2016).")
     if _any(table, "nonzero_parameters"):
-        notes.append("non-zero: parameters that are not exactly zero, a tied matrix counted once.")
+        fewer = "; × fewer: than the teacher's" if table["teacher"] else ""
+        notes.append(f"non-zero: parameters that are not exactly zero, a tied matrix counted once{fewer}.")
     return notes
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fairseq_kd.evaluate.cost_table import cost_cells, cost_header, cost_notes, cost_section
+from fairseq_kd.evaluate.headline import headline_section
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -17,7 +18,8 @@ def markdown(table: dict[str, Any]) -> str:
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
     lines = [f"# {table['title']}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
     lines += [_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *cost_section(table)]) + "\n"
+    sections = [*headline_section(table), *cost_section(table)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *sections]) + "\n"
 
 
 def _line(cells: list[str]) -> str:

@@ -1,9 +1,9 @@
 """The table as pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fairseq_kd.files import whole_file
@@ -42,7 +42,7 @@ def write_plot(table: dict[str, Any], path: str | Path) -> None:
     axes.set_xlabel("BLEU with 95 % bootstrap intervals")
     axes.set_title(table["title"])
     axes.spines[["top", "right"]].set_visible(False)
-    _reference_lines(axes, table, beams[-1])
+    reference_lines(axes.axvline, table, beams[-1])
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.6 / figure.get_figheight()), ncols=4, fontsize=8, frameon=False
     )
@@ -50,15 +50,13 @@ def write_plot(table: dict[str, Any], path: str | Path) -> None:
         figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
 
 
-def _reference_lines(axes: Axes, table: dict[str, Any], beam: str) -> None:
-    """Dashed lines at the teacher's and the baseline's BLEU with the largest beam."""
+def reference_lines(line: Callable[..., Any], table: dict[str, Any], beam: str) -> None:
+    """Dashed lines at the teacher's and the baseline's BLEU with the largest beam, by an axes' axvline or axhline."""
     scores = {row["name"]: row["beams"][beam]["bleu"]["mean"] for row in table["rows"]}
     for role, style, colour in (("teacher", (0, (6, 3)), "#000000"), ("baseline", (0, (2, 2)), "#777777")):
         name = table[role]
         if name is not None:
-            axes.axvline(
-                scores[name], linestyle=style, color=colour, linewidth=1, zorder=0.5, label=f"{role}, beam {beam}"
-            )
+            line(scores[name], linestyle=style, color=colour, linewidth=1, zorder=0.5, label=f"{role}, beam {beam}")
 
 
 def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:

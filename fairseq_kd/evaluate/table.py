@@ -13,6 +13,7 @@ from fairseq_kd.evaluate.cost_table import check_costs, summarise_costs
 from fairseq_kd.evaluate.gates import read_courses, write_gates
 from fairseq_kd.evaluate.markdown import markdown
 from fairseq_kd.evaluate.plots import write_plot, write_risks_plot
+from fairseq_kd.evaluate.pruning_plot import pruned_rows, write_pruning
 from fairseq_kd.evaluate.runs import (
     EVALUATED,
     METRICS,
@@ -108,11 +109,12 @@ def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, A
     """The content of table.json.
 
     Raises:
-        UserError: no row is named as --baseline or --teacher says, a --config that cannot be read, or as
+        UserError: no row is named as --baseline, --teacher or --pruning says, a --config that cannot be read, or as
             :func:`check_costs`.
     """
     names = {row.name: row for row in rows}
-    for option, name in (("--baseline", options.baseline), ("--teacher", options.teacher)):
+    named = [("--baseline", options.baseline), ("--teacher", options.teacher)]
+    for option, name in [*named, *(("--pruning", name) for name in options.pruning)]:
         if name is not None and name not in names:
             raise UserError(f"{option} {name!r}: no such row; the rows are: {', '.join(names)}")
     if options.config and not Path(options.config).is_file():
@@ -124,6 +126,7 @@ def build_table(rows: Sequence[Row], options: argparse.Namespace) -> dict[str, A
         "title": options.title,
         "baseline": options.baseline,
         "teacher": options.teacher,
+        "pruning": options.pruning,
         "sentences": len(runs[0]["references"]),
         "rows": [summarise(row, baseline) for row in tqdm(rows, desc="bootstrap", disable=None)],
         "signature": {
@@ -161,7 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="JSON of fairseq-kd risks, in any order; rows get them by their checkpoints",
     )
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder for table.md, .json, .png, speed.png (risks.png)"
+        "--output", required=True, metavar="DIR", help="folder for table.md, .json, .png, speed.png (and others)"
     )
     parser.add_argument("--baseline", metavar="NAME", help="row that the others are compared with")
     parser.add_argument("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
@@ -171,14 +174,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gate-log", nargs="+", default=[], metavar="NAME=FILE",
         help="fairseq-train's logs of hybrid_kd; draws gate.png, g over the updates",
     )  # fmt: skip
+    parser.add_argument(
+        "--pruning", nargs="+", default=[], metavar="NAME",
+        help="rows of one model pruned ever further; draws pruning.png, BLEU over the share of zeros",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the files, each whole or not at all, and print the Markdown.
 
     Raises:
-        UserError: as :func:`group_runs`, :func:`read_risks`, :func:`add_risks`, :func:`build_table` and
-            :func:`read_courses`, or an --output that is a file.
+        UserError: as :func:`group_runs`, :func:`read_risks`, :func:`add_risks`, :func:`build_table`,
+            :func:`read_courses` and :func:`pruned_rows`, or an --output that is a file.
     """
     folder = Path(options.output)
     if folder.exists() and not folder.is_dir():
@@ -187,13 +194,15 @@ def run(options: argparse.Namespace) -> None:
     rows = group_runs(options.files)
     add_risks(rows, read_risks(options.risks, len(rows[0].runs[0]["references"])))
     table = build_table(rows, options)
-    text = markdown(table)
+    text, pruned = markdown(table), pruned_rows(table)
     write_plot(table, folder / "table.png")
     write_speed(table, folder / "speed.png")
     if options.risks:
         write_risks_plot(table, folder / "risks.png")
     if courses:
         write_gates(courses, folder / "gate.png")
+    if pruned:
+        write_pruning(table, folder / "pruning.png")
     with whole_file(folder / "table.md") as handle:
         handle.write(text)
     write_json(folder / "table.json", table)

@@ -13,6 +13,7 @@ from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_kd import cli
+from fairseq_kd.compress.prune import SCHEMES
 from fairseq_kd.corpus import decode
 from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.study import SCALES
@@ -21,7 +22,8 @@ from tests.conftest import ROOT, run_command
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
-DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin", "samples": "samples/data-bin"}
+MADE = ("distilled", "samples", "seq_inter")
+DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}
 LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
 OPTIONAL = {"cache", "init", "start", "seeds"}
 
@@ -30,6 +32,11 @@ def read(path: Path, point: float | None = None) -> dict[str, Any]:
     """What the workflow reads, with the keys of a study's point in place."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config if point is None else config | config["points"][point]
+
+
+def sparsities(config: dict[str, Any]) -> list[float]:
+    """Of the models that are pruned in a chain."""
+    return config.get("pruning", {}).get("sparsities", [])
 
 
 STUDIES = [path for path in CONFIGS if path.stem.startswith("study_")]
@@ -69,7 +76,7 @@ def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> No
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
     optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
-    assert set(config) - optional == required | {"name" if point is None else "axis"}
+    assert set(config) - optional == required - optional | {"name" if point is None else "axis"}
     assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
     assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
     for key, row in config["rows"].items():
@@ -78,6 +85,13 @@ def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> No
     names = [row["name"] for row in config["rows"].values()]
     assert len({*names, "Teacher"}) == len(names) + 1
     assert config["baseline"] in names
+    runs = ["teacher", *config["rows"], *(f"pruned.{sparsity}" for sparsity in sparsities(config))]
+    assert set(config.get("cost", [])) <= set(runs)
+    assert ("seq_inter" in config) <= any(row["data"] == "seq_inter" for row in config["rows"].values())
+    if "pruning" in config:
+        assert set(config["pruning"]) == {"of", "sparsities", "scheme", "options"}
+        assert config["pruning"]["of"] in config["rows"] and config["pruning"]["scheme"] in SCHEMES
+        assert sparsities(config) == sorted(set(sparsities(config))) and sparsities(config)[0] > 0
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -106,7 +120,7 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
     teacher = parse_training(f"{config['training']} {config['teacher']}")
     assert teacher.criterion != "token_kd" and teacher.teacher_path is None
     for key, row in config["rows"].items():
-        student = parse_training(f"{config['training']} {config['student']} {row['options']}")
+        student = parse_training(row_options(config, key))
         assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
         if student.teacher_cache:
             assert student.teacher_cache in [f"caches/{data}" for data in config["cache"]], key
@@ -115,13 +129,36 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
         assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
 
 
+def row_options(config: dict[str, Any], key: str) -> str:
+    """What the workflow hands to the training of a row, besides its start."""
+    row = config["rows"][key]
+    size = config["teacher" if row.get("start") == "teacher" else "student"]
+    more = config.get("fine_tuning", "") if "start" in row else ""
+    return f"{config['training']} {size} {more} {row['options']}"
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "fine_tuning" in read(path)], ids=lambda path: path.stem)
+def test_the_last_value_counts(path: Path) -> None:
+    """What is trained on is so with the fine-tuning's rate and epochs, and pruned with those of the pruning."""
+    config = read(path)
+    first, later = (parse_training(f"{config['training']} {config[key]}") for key in ("student", "fine_tuning"))
+    for key in (key for key, row in config["rows"].items() if "start" in row):
+        row = parse_training(row_options(config, key))
+        assert row.max_epoch == later.max_epoch < first.max_epoch and row.lr == later.lr < first.lr
+        assert row.lr_scheduler == later.lr_scheduler
+    pruning = config["pruning"]
+    retrained = parse_training(f"{row_options(config, pruning['of'])} {pruning['options']} --keep-zeros")
+    assert retrained.max_epoch == parse_training(f"{config['training']} {pruning['options']}").max_epoch
+    assert retrained.keep_zeros and retrained.task == "translation_kd"
+
+
 @every_config
 def test_the_verbs_take_their_options(path: Path) -> None:
     config = read(path)
     for verb, beams in ((decode, "5"), (evaluate, config["beams"])):
         parser = argparse.ArgumentParser()
         verb.add_arguments(parser)
-        more = config.get("scoring", "") if verb is evaluate else ""
+        more = config.get("scoring", "") if verb is evaluate else config.get("seq_inter", "")
         options = f"--model m --data d --output o --beam {beams} {config['decoding']} {more}"
         parser.parse_args(shlex.split(options))
 
@@ -150,14 +187,22 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     students = len(runs)
     once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
     rows = config["rows"].values()
-    for made in ("distilled", "samples"):
+    for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
     once |= {key: sum(key in row for row in rows) for key in ("cache", "init")}
     many = {"student": students, "score_student": students}
+    once["pruning"], many["score_pruned"] = int("pruning" in config), len(sparsities(config))
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
     assert jobs == {**expected, "total": sum(expected.values())}
     for key, seed in runs:
         training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
+    assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
     assert not any(path.name != ".snakemake" for path in tmp_path.iterdir())
+
+
+def costly_runs(config: dict[str, Any]) -> int:
+    """How many scorings measure costs: a row's all seeds."""
+    rows = {key: len(row.get("seeds", config["seeds"])) for key, row in config["rows"].items()}
+    return sum(rows.get(name, 1) for name in config.get("cost", []))

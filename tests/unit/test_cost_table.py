@@ -86,6 +86,38 @@ def test_speed_is_the_ratio_only_where_every_row_has_it(make_table):
         assert label == "speed: sentences a second" and found == [{"1": 30.0, "5": 30.0}] * 3
 
 
+def headline(text):
+    """The cells below the heading "Against the teacher with beam 5", by row and beam; the first row is the header."""
+    _, _, section = text.partition("## Against the teacher with beam 5\n\n")
+    lines = [line.strip("| ").split(" | ") for line in section.split("\n\n")[0].splitlines()]
+    return {tuple(cells[:2]): cells[2:] for cells in lines}
+
+
+def test_the_headline_is_against_the_teacher_with_its_beam(make_table):
+    teacher = result("big", 1, REFERENCES, nonzero_parameters=12_345_670, models=TEACHER["models"])
+    costly = costing("student", 1, (0.1, 0.2), 4.0)
+    text, content, _ = make_table([teacher, costly, costing("other", 1, (0.1, 0.2))], "--teacher", "big")
+    cells = headline(text)
+    assert set(cells) == {("row", "beam"), ("---", "---:"), ("student", "1"), ("student", "5")}
+    assert cells["row", "beam"][3:] == [
+        f"speed, {engine} float32, {way}"
+        for engine in ("fairseq", "ctranslate2")
+        for way in ("one by one", "in batches")
+    ]
+    scores = [row["beams"]["5"]["bleu"]["mean"] for row in content["rows"]]
+    delta = f"{scores[1] - scores[0]:+.2f}"
+    assert scores[1] < scores[0] - 1
+    assert cells["student", "1"] == [f"{scores[1]:.2f}", delta, "20.0 × fewer", *["4.0 ×"] * 4]
+    assert cells["student", "5"] == [f"{scores[1]:.2f}", delta, "20.0 × fewer", *["0.8 ×"] * 4]
+    assert "| 0.62 (20.0 × fewer) |" in text and "| 12.35 |" in text
+
+
+@pytest.mark.parametrize("options", [(), ("--teacher", "other")])
+def test_without_the_teacher_that_was_measured_there_is_no_headline(make_table, options):
+    text, _, _ = make_table([costing("a", 1, (0.1, 0.2), 4.0), result("other", 1, BAD)], *options)
+    assert "What decoding costs" in text and "Against the teacher" not in text and "× fewer |" not in text
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
