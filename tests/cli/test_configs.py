@@ -23,7 +23,7 @@ SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
 DATA = {"gold": "data/data-bin", "distilled": "distilled/data-bin", "samples": "samples/data-bin"}
 LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
-OPTIONAL = {"cache", "init", "start", "seeds"}
+OPTIONAL = {"init", "start", "seeds"}
 
 
 def read(path: Path, point: float | None = None) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
         assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
         if student.teacher_cache:
             assert student.teacher_cache in [f"caches/{data}" for data in config["cache"]], key
-            assert student.data == DATA[row["data"]] == DATA[Path(student.teacher_cache).name], key
+            assert row["data"] == Path(student.teacher_cache).name, key
         live = student.criterion in LIVE and not student.teacher_cache
         assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
 
@@ -152,7 +152,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     rows = config["rows"].values()
     for made in ("distilled", "samples"):
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
-    once |= {key: sum(key in row for row in rows) for key in ("cache", "init")}
+    once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     many = {"student": students, "score_student": students}
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
