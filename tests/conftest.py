@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fairseq import tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_kd.checkpoints import read_checkpoint  # also registers the plugin
+from tests.forked import COMMANDS, run_forked
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -42,7 +44,10 @@ def run_command(*words: str | os.PathLike, check: bool = True, **options: object
     """One of this environment's commands on one thread; its output is captured."""
     command = [str(BIN / str(words[0])), *map(str, words[1:])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+    if words[0] in COMMANDS and not options:
+        done = run_forked(command, environment)
+    else:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, **options)
     if check:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
@@ -95,14 +100,9 @@ def train_on_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
     shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --num-workers 0 --seed 3 --no-epoch-checkpoints"
     shared += " --ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
     shared += f" --distributed-init-method tcp://127.0.0.1:{port} {ARCHITECTURES['transformer']}"
-    words = [str(BIN / "fairseq-train"), str(data), "--user-dir", str(PLUGIN), *shared.split(), *options]
-    words += ["--save-dir", str(save_dir)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ranks = [
-        subprocess.Popen([*words, "--distributed-rank", str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    assert [rank.communicate()[1][-2000:] if rank.wait() else "" for rank in ranks] == ["", ""]
+    words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *options, "--save-dir", save_dir]
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda rank: run_command(*words, "--distributed-rank", rank), ("0", "1")))
     return save_dir / "checkpoint_last.pt"
 
 

@@ -23,7 +23,7 @@ MORE = {"cache": ("--top-k", 2)}
 
 def module_command(*words: str | Path):
     """`python -m fairseq_kd.cli` in a process of its own."""
-    return run_command("python", "-m", "fairseq_kd.cli", *words, check=False)
+    return run_command("fairseq-kd", *words, check=False)
 
 
 @pytest.fixture
