@@ -7,6 +7,14 @@ if [[ -x $root/.venv/bin/fairseq-kd ]]; then PATH=$root/.venv/bin:$PATH; fi
 # The script's own header comment is its manual.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
+# download URL FILE VARIABLE: the file, whole, or an end that names the variable by which the text can be given instead.
+download() {
+  command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as $3"
+  curl -sSfL --retry 3 --connect-timeout 20 -o "$2.part" "$1" 2>"$2.reason" ||
+    die "cannot download $1 ($(tail -n 1 "$2.reason")); give the text's folder as $3"
+  rm "$2.reason"
+  mv "$2.part" "$2"
+}
 # hold FOLDER: for as long as this script and what it starts are at work, no other takes the folder. (snakemake's own lock
 # outlives a killed run; this one is let go when the last of its processes has ended.)
 hold() {

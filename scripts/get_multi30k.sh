@@ -38,9 +38,7 @@ trap 'rm -rf "$work"' EXIT
 # fetch NAME FILE: the text of NAME (as train.en), unpacked, to FILE
 fetch() {
   if [[ -z $folder ]]; then
-    command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as MULTI30K_DIR"
-    curl -sSfL --retry 3 --connect-timeout 20 -o "$2.gz" "$url/$1.gz" 2>"$work/reason" ||
-      die "cannot download $url/$1.gz ($(tail -n 1 "$work/reason")); give the text's folder as MULTI30K_DIR"
+    download "$url/$1.gz" "$2.gz" MULTI30K_DIR
     gzip -dc "$2.gz" >"$2" 2>/dev/null || die "$url/$1.gz is no sound gzip file"
   elif [[ -f $folder/$1.gz ]]; then
     gzip -dc "$folder/$1.gz" >"$2" 2>/dev/null || die "$folder/$1.gz is no sound gzip file"

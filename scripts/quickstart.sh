@@ -6,8 +6,8 @@
 #   bash scripts/quickstart.sh NAME [snakemake options…]   configs/NAME.yaml; for a cluster add, for instance,
 #                                                 --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 #
-# Works in runs/NAME, writes results/NAME/table.{md,json,png} (the folder's name is `name` in the YAML). Run again, it
-# skips what is done; killed, it goes on.
+# Works in runs/NAME, writes results/NAME/table.{md,json,png} (the folder's name is `name` in the YAML). A NAME can be in a
+# folder: kim_rush_2016/wmt14_en_de_2x500. Run again, it skips what is done; killed, it goes on.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then usage; fi
@@ -19,7 +19,7 @@ if [[ $# -gt 0 && $1 != -* ]]; then
 fi
 [[ $experiment != study_* ]] || die "$experiment is a study; run scripts/study.sh ${experiment#study_}"
 config=$root/configs/$experiment.yaml
-[[ -f $config ]] || die "no configs/$experiment.yaml; there are: $(cd "$root/configs" && echo *.yaml)"
+[[ -f $config ]] || die "no configs/$experiment.yaml; there are: $(cd "$root/configs" && echo *.yaml */*.yaml)"
 bash "$root/scripts/setup.sh"
 PATH=$root/.venv/bin:$PATH
 

@@ -19,7 +19,7 @@ from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.study import SCALES
 from tests.conftest import ROOT, run_command
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
 MADE = ("distilled", "samples", "seq_inter")
@@ -108,7 +108,8 @@ def test_the_points_of_a_study_change_one_key(path: Path) -> None:
 @every_config
 def test_the_header_names_the_command(path: Path) -> None:
     header = re.match(r"(?:#.*\n)+", path.read_text(encoding="utf-8"))
-    command = ["bash", "scripts/quickstart.sh", *([] if path.stem == "quickstart" else [path.stem])]
+    name = str(path.relative_to(ROOT / "configs").with_suffix(""))
+    command = ["bash", "scripts/quickstart.sh", *([] if name == "quickstart" else [name])]
     if path in STUDIES:
         command = ["bash", "scripts/study.sh", path.stem.removeprefix("study_")]
     assert header and command in [line.split()[1 : 1 + len(command)] for line in header[0].splitlines()]

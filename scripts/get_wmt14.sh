@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# WMT14 English to German as raw text: some 4.5 million pairs, newstest2013, newstest2014. Run again, it goes on where it
+# stopped and does nothing once done.
+#
+#   bash scripts/get_wmt14.sh OUTPUT_DIR [--max-words 50]
+#
+# Makes OUTPUT_DIR/{train,valid,test}.{en,de}. The text comes from the folder $WMT14_DIR ({train,valid,test}.{en,de}, or
+# the same with .gz); else Europarl v7, Common Crawl and News Commentary v9 are downloaded from statmt.org (1.6 GB, kept
+# in OUTPUT_DIR/archives), and both test sets by sacreBLEU (wmt13, wmt14/full). A training pair with more than --max-words
+# words on a side is left out.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+output= words=50
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    -h | --help) usage ;;
+    --max-words) words=${2-} && shift ;;
+    -*) die "unknown option $1; see --help" ;;
+    *) output=$1 ;;
+  esac
+  shift || die "an option lacks its value; see --help"
+done
+[[ -n $output ]] || usage 1
+[[ $words =~ ^[1-9][0-9]*$ ]] || die "--max-words $words: give a whole number from 1"
+folder=${WMT14_DIR-}
+[[ -z $folder || -d $folder ]] || die "WMT14_DIR=$folder is no folder"
+
+mkdir -p "$output"
+work=$(mktemp -d "$output/wmt14.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# give NAME: a file of the user's folder (as train.en), unpacked
+give() {
+  if [[ -f $folder/$1.gz ]]; then
+    gzip -dc "$folder/$1.gz" 2>/dev/null || die "$folder/$1.gz is no sound gzip file"
+  elif [[ -f $folder/$1 ]]; then
+    cat "$folder/$1"
+  else
+    die "neither $1.gz nor $1 in $folder"
+  fi
+}
+
+# corpus URL STEM: the pairs of an archive, in whatever folder of it, added to the training text
+corpus() {
+  local archive language
+  archive=$output/archives/$(basename "$1")
+  mkdir -p "$output/archives"
+  [[ -f $archive ]] || download "$1" "$archive" WMT14_DIR
+  for language in en de; do
+    tar -xzOf "$archive" --wildcards --no-anchored "$2.de-en.$language" >>"$work/all.$language" 2>/dev/null ||
+      die "$archive has no $2.de-en.$language; remove it and run again"
+  done
+}
+
+# test_set NAME SPLIT: a test set, by sacreBLEU
+test_set() {
+  sacrebleu -t "$1" -l en-de --echo src >"$work/$2.en" 2>"$work/reason" &&
+    sacrebleu -t "$1" -l en-de --echo ref >"$work/$2.de" 2>"$work/reason" ||
+    die "sacrebleu -t $1 -l en-de: $(tail -n 1 "$work/reason"); give the text's folder as WMT14_DIR"
+}
+
+# place SPLIT: both sides, if they are parallel
+place() {
+  local lines
+  lines=$(wc -l <"$work/$1.en")
+  [[ $lines -gt 0 && $lines == "$(wc -l <"$work/$1.de")" ]] ||
+    die "$1.en has $lines lines, $1.de $(wc -l <"$work/$1.de") (from ${folder:-statmt.org})"
+  mv "$work/$1.en" "$work/$1.de" "$output"
+  say "$output/$1.{en,de}: $lines lines"
+}
+
+for split in "valid wmt13" "test wmt14/full" train; do
+  read -r name set <<<"$split"
+  if [[ -f $output/$name.en && -f $output/$name.de ]]; then continue; fi
+  if [[ -n $folder ]]; then
+    for language in en de; do give "$name.$language" >"$work/$name.$language"; done
+  elif [[ $name == train ]]; then
+    corpus http://statmt.org/wmt13/training-parallel-europarl-v7.tgz europarl-v7
+    corpus http://statmt.org/wmt13/training-parallel-commoncrawl.tgz commoncrawl
+    corpus http://statmt.org/wmt14/training-parallel-nc-v9.tgz news-commentary-v9
+    mv "$work/all.en" "$work/train.en" && mv "$work/all.de" "$work/train.de"
+  else
+    test_set "$set" "$name"
+  fi
+  if [[ $name == train ]]; then
+    python - "$words" "$work"/train.{en,de} "$work"/short.{en,de} <<'END' || die "train.en and train.de are not parallel"
+import sys
+
+limit, paths = int(sys.argv[1]), sys.argv[2:]
+with open(paths[0], "rb") as en, open(paths[1], "rb") as de, open(paths[2], "wb") as own, open(paths[3], "wb") as other:
+    try:
+        for pair in zip(en, de, strict=True):
+            if all(len(line.split()) <= limit for line in pair):
+                own.write(pair[0])
+                other.write(pair[1])
+    except ValueError:
+        sys.exit(1)
+END
+    mv "$work/short.en" "$work/train.en" && mv "$work/short.de" "$work/train.de"
+  fi
+  place "$name"
+done
