@@ -14,17 +14,20 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
 NEED_ARGUMENTS = [
     "generate_distilled_corpus.sh",
+    "get_iwslt15.sh",
     "get_multi30k.sh",
+    "get_wmt14.sh",
     "prepare_data.sh",
     "prune_and_retrain.sh",
     "study.sh",
     "train.sh",
 ]
+FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
 
 
 def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
     """Run a script, by default one of the repository's, in ``folder``."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("MULTI30K_DIR", "PYTHON")}
+    environment = {name: value for name, value in os.environ.items() if name not in (*FOLDERS, "PYTHON")}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
     command = ["bash", str(ROOT / "scripts" / script), *map(str, words)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -56,17 +59,7 @@ def test_no_argument_gives_the_manual(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "generate_distilled_corpus.sh",
-        "get_multi30k.sh",
-        "prepare_data.sh",
-        "prune_and_retrain.sh",
-        "quickstart.sh",
-        "study.sh",
-    ],
-)
+@pytest.mark.parametrize("name", ["quickstart.sh", *(name for name in NEED_ARGUMENTS if name != "train.sh")])
 def test_help_gives_the_manual(name: str, tmp_path: Path) -> None:
     done = shell(name, "--help", folder=tmp_path)
     assert done.returncode == 0 and f"bash scripts/{name} " in done.stdout and done.stderr == ""
@@ -106,6 +99,8 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
         ("prune_and_retrain.sh", "--model m --max-epoch 3", "fairseq-train's options come after --"),
+        ("get_wmt14.sh", "out --max-words 0", "--max-words 0: give a whole number"),
+        ("get_iwslt15.sh", "out --wrong", "unknown option --wrong"),
         ("get_multi30k.sh", "out --target-lang xx", "no language 'xx'"),
         ("get_multi30k.sh", "out --wrong", "unknown option --wrong"),
         ("get_multi30k.sh", "out --source-lang", "an option lacks its value"),
