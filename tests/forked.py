@@ -6,6 +6,7 @@ interpreter's shutdown is left out.
 """
 
 import importlib
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -13,12 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-FAIRSEQ = ["fairseq_cli.preprocess", "fairseq_cli.train", "fairseq_cli.generate", "fairseq_cli.validate"]
-COMMANDS = {module.replace("_cli.", "-"): f"{module}:cli_main" for module in FAIRSEQ}
+COMMANDS = {
+    f"fairseq-{verb}": f"fairseq_cli.{verb}:cli_main" for verb in ("preprocess", "train", "generate", "validate")
+}
 COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
 """The entry point behind each command."""
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["sacrebleu", "sentencepiece", *FAIRSEQ])
+SERVER.set_forkserver_preload(["fairseq", "sacrebleu", "sentencepiece"])
 
 
 def call(words: list[str], environment: dict[str, str], output: list[str]) -> None:
@@ -29,6 +31,8 @@ def call(words: list[str], environment: dict[str, str], output: list[str]) -> No
     os.environ.update(environment)
     sys.path.insert(0, environment["PYTHONPATH"])
     sys.argv = words
+    # Set up by the import of fairseq; the commands do it before that, each its own way.
+    logging.getLogger().handlers.clear()
     module, function = COMMANDS[Path(words[0]).name].split(":")
     getattr(importlib.import_module(module), function)()
 

@@ -30,7 +30,7 @@ class HybridKDConfig(TokenKDConfig):
         default="sentence", metadata={"help": "one g for a sentence, or one for each relative place in it"}
     )
     gate_signal: ChoiceEnum(SIGNALS) = field(  # type: ignore[valid-type]
-        default="normalised", metadata={"help": "what a learned gate is told that either half costs"}
+        default="held_out", metadata={"help": "what a learned gate is told that either half costs"}
     )
     gate_prior_weight: float = field(
         default=0.5, metadata={"help": "weight of KL(g || --gate-value) in what a learned gate minimises"}
