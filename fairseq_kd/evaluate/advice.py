@@ -35,6 +35,9 @@ def _check_study(study: Study) -> None:
     complete = {"title", "teacher"} <= study.keys() and "label" in study["axis"] and _decodings(study)
     if not complete or not places or len(axis["places"]) != places:
         raise KeyError
+    for point in study["points"]:
+        if not set(_lines(study)) <= point["seeds"].keys():
+            raise KeyError
     for measure in _decodings(study):
         for scores in axis["scores"][measure].values():
             if len([one["mean"] for one in scores]) != places:
@@ -76,6 +79,8 @@ def assess(study: Study, own: Values) -> dict[str, Any]:
     """What one study says of a task: its "evidence", or the "reason" why it has none."""
     told: dict[str, Any] = {"study": study["title"], "axis": study["axis"]["label"], "sha256": study["sha256"]}
     told |= {"coordinate": None, "value": None, "range": None, "not_measured": [], "evidence": []}
+    seeds = [len(point["seeds"][name]) for point in study["points"] for name in _lines(study)]
+    told["seeds"] = min(seeds, default=0)
     points = [point.get("diagnosis") for point in study["points"]]
     if None in points:
         return {**told, "reason": "its points are not diagnosed; run it again"}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import fairseq_kd
 from fairseq_kd.checkpoints import check_checkpoint, split_paths
-from fairseq_kd.corpus.engines import DecodingOptions
+from fairseq_kd.corpus.engines import DecodingOptions, check_models
 from fairseq_kd.corpus.engines.sampler import check_seed
 from fairseq_kd.data.databin import POST_PROCESSES, open_databin, source_hashes
 from fairseq_kd.errors import UserError
@@ -93,6 +93,7 @@ def diagnose(options: argparse.Namespace) -> dict[str, Any]:
         UserError: as :func:`run`.
     """
     task = open_databin(options.data, options.subset)
+    check_models([options.teacher], task, "teacher")
     student = None if options.student is None else student_parameters(options.student, task)
     teacher = _evaluate(options)
     drawn = _draw(options, task)

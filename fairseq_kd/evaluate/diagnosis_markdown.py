@@ -77,7 +77,8 @@ def _study(one: dict[str, Any]) -> str:
     quantity = QUANTITIES[one["coordinate"]]
     found = {item["at"]: item["value"] for item in one["evidence"]}
     at = " and ".join(f"{quantity.shown(value)} (at {place:g})" for place, value in found.items())
-    return f"- {one['study']}: {quantity.label} {quantity.shown(one['value'])}, its nearest {at}."
+    alone = " One seed a line: how far training seeds differ is not in its intervals." if one["seeds"] == 1 else ""
+    return f"- {one['study']}: {quantity.label} {quantity.shown(one['value'])}, its nearest {at}.{alone}"
 
 
 def _notes(diagnosis: dict[str, Any]) -> list[str]:

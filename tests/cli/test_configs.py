@@ -152,7 +152,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     rows = config["rows"].values()
     for made in ("distilled", "samples"):
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
-    once |= {key: sum(key in row for row in rows) for key in ("cache", "init")}
+    once |= {key: sum(key in row for row in rows) for key in ("cache", "init")} | {"diagnosis": int(path in STUDIES)}
     many = {"student": students, "score_student": students}
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
