@@ -133,7 +133,10 @@ def _draw(options: argparse.Namespace, task: TranslationTask) -> Measured:
     measurement = Measurement(task, options.subset, load_model(options.teacher, task, "teacher"), None, plan)
     total = SAMPLES * len(measurement.lengths)
     with tqdm(total=total, desc="TeacherDist", unit="sample", disable=None) as bar:
-        return measurement.run(bar.update)
+        drawn = measurement.run(bar.update)
+    if drawn.cut["teacher"]:
+        logger.warning("cut at %d tokens: %d of %d samples", LONGEST, drawn.cut["teacher"], total)
+    return drawn
 
 
 def _figures(teacher: dict[str, Any], student: int | None) -> dict[str, float | None]:
