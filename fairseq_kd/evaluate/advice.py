@@ -86,15 +86,15 @@ def assess(study: Study, own: Values) -> dict[str, Any]:
         return {**told, "reason": "its points are not diagnosed; run it again"}
     values = common(points)
     name = coordinate(values)
+    value = None if name is None else own[name]
     if name is not None:
-        told |= {"coordinate": name, "value": own[name], "range": [min(values[name]), max(values[name])]}
+        told |= {"coordinate": name, "value": value, "range": [min(values[name]), max(values[name])]}
     told["not_measured"] = [other for other in values if own[other] is None]
     told["reason"] = _reason(study, values, name, own)
-    if name is not None and told["reason"] is None:
-        nearest = _nearest(values[name], own[name] or 0)
+    if name is not None and value is not None and told["reason"] is None:
         told["evidence"] = [
             {"at": study["points"][place]["at"], "value": values[name][place], **_evidence(study, measure, place)}
-            for place in nearest
+            for place in _nearest(values[name], value)
             for measure in _decodings(study)
         ]
     return told
@@ -200,8 +200,12 @@ def _doubts(line: str, items: Sequence[dict[str, Any]], not_measured: Iterable[s
     doubts = []
     if others:
         doubts.append(f"the best in {len(best)} of {len(items)} comparisons, {' or '.join(others)} in the others")
-    if not all(item["clear"] for item in items):
-        doubts.append(f"the lead of the best is clear in {sum(item['clear'] for item in items)} of {len(items)}")
+    near = sorted({other for item in items for other, lead in item["leads"].items() if lead["interval"][0] <= 0})
+    if near:
+        clear = sum(item["clear"] for item in items)
+        doubts.append(
+            f"the lead of the best is clear in {clear} of {len(items)}, elsewhere not over {' or '.join(near)}"
+        )
     labels = sorted(QUANTITIES[name].label for name in not_measured)
     return doubts + ([f"not measured here: {', '.join(labels)}"] if labels else [])
 
