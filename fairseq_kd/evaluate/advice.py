@@ -110,19 +110,19 @@ def _reason(study: Study, values: dict[str, list[float]], name: str | None, own:
     if value is None:
         return f"{QUANTITIES[name].label}: not measured{', give --student' if name == 'size_ratio' else ''}"
     if not low <= value <= high:
-        return f"{_outside(name, value, values[name])}, the studied range"
+        return f"outside the studied range: {_both(name, value, values[name])}"
     far = [
-        _outside(other, one, values[other])
+        _both(other, one, values[other])
         for other in values
         if other != name and (one := own[other]) is not None and is_unlike(other, one, values[other])
     ]
     return f"made for other tasks: {'; '.join(far)}" if far else None
 
 
-def _outside(name: str, value: float, values: Sequence[float]) -> str:
+def _both(name: str, value: float, values: Sequence[float]) -> str:
     quantity = QUANTITIES[name]
     low, high = (quantity.shown(end) for end in (min(values), max(values)))
-    return f"{quantity.label} {quantity.shown(value)} is outside {low} to {high}"
+    return f"{quantity.label} {quantity.shown(value)} here, {low if low == high else f'{low} to {high}'} there"
 
 
 def _lines(study: Study) -> list[str]:
@@ -150,7 +150,7 @@ def _evidence(study: Study, measure: str, place: int) -> dict[str, Any]:
         if pair["line"] == best:
             leads[pair["other"]] = {"mean": found["mean"], "interval": list(found["interval"])}
         elif pair["other"] == best:
-            leads[pair["line"]] = {"mean": -found["mean"], "interval": [-end for end in reversed(found["interval"])]}
+            leads[pair["line"]] = {"mean": 0 - found["mean"], "interval": [0 - end for end in found["interval"][::-1]]}
     clear = all(lead["interval"][0] > 0 for lead in leads.values())
     return {"measure": study["measures"][measure], "scores": scores, "best": best, "leads": leads, "clear": clear}
 

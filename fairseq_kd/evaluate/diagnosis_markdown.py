@@ -30,7 +30,7 @@ def markdown(diagnosis: dict[str, Any]) -> str:
     lines.append(f"| source length, quartiles | {', '.join(format(measured[name], '.0f') for name in LENGTHS)} |")
     if "advice" in diagnosis:
         lines += ["", *_recommendation(diagnosis["advice"])]
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(diagnosis))]) + "\n"
+    return "\n".join([*lines, "", "## Notes", "", *(f"- {note}" for note in _notes(diagnosis))]) + "\n"
 
 
 def _recommendation(advice: dict[str, Any]) -> list[str]:
