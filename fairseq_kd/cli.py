@@ -20,6 +20,7 @@ VERBS = {
     "benchmark": ("fairseq_kd.evaluate.benchmark", "measure speed and memory beside fairseq's own"),
     "table": ("fairseq_kd.evaluate.table", "put scores side by side: Markdown, JSON and a picture"),
     "study": ("fairseq_kd.evaluate.study", "draw scores over an axis: a size, a noise, sentence lengths, the decoding"),
+    "diagnose": ("fairseq_kd.evaluate.diagnose", "measure what a teacher's task is like, and say how to distil there"),
     "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
     "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
     "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),

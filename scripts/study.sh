@@ -48,7 +48,7 @@ read -ra points <<<"${plan[3]}"
 read -ra common <<<"${plan[4]}"
 read -ra scored <<<"${plan[5]}"
 
-started=$SECONDS files=()
+started=$SECONDS files=() diagnoses=()
 hold "$runs"
 for point in "${points[@]}"; do
   mkdir -p "$runs/$point"
@@ -60,8 +60,9 @@ for point in "${points[@]}"; do
   say "${plan[1]}: $point"
   run_workflow "$config" "$runs/$point" "$point" "$@"
   for run in "${scored[@]}"; do files+=("$point=$runs/$point/scores/$run.json"); done
+  diagnoses+=("$point=$runs/$point/scores/diagnosis.json")
 done
 fairseq-kd study "${files[@]}" --title "${plan[0]}" --axis "${plan[1]}" --scale "${plan[2]}" --teacher Teacher \
-  --config "$config" --output "$runs/study"
+  --config "$config" --diagnosis "${diagnoses[@]}" --output "$runs/study"
 publish "$runs/study" "$results"
 say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"

@@ -1,4 +1,4 @@
-"""Teacher-forced accuracy: how often a model's likeliest next token, after the gold target so far, is the gold one."""
+"""On gold prefixes: how often a model's likeliest next token is the gold one, and how unsure the model is of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.corpus.engines import batches
 from fairseq_kd.distributions import next_tokens, real_tokens
-from fairseq_kd.token_values import top_k
+from fairseq_kd.token_values import entropies, top_k
 
 
 @torch.no_grad()
 def teacher_forced(
     models: Sequence[BaseFairseqModel], task: TranslationTask, subset: str, max_tokens: int
 ) -> dict[str, Any] | None:
-    """The accuracy in percent, and each row's right and all target tokens, ``</s>`` counted.
+    """How a model fares after the gold target so far; ``</s>`` counts as a target token.
 
     Args:
         models: in eval mode; several count as the mean of their probabilities.
@@ -26,8 +26,10 @@ def teacher_forced(
         max_tokens: source or target tokens in a batch.
 
     Returns:
-        None where the split has no target side. A row that the models cannot take (an empty source, a side longer than
-        their positions) has no token right.
+        "accuracy", the likeliest tokens that are right, in percent; "entropy" of a token's distribution, in nats, the
+        mean over all tokens asked; "correct" and "tokens", each row's right and all. None where the split has no target
+        side. A row that the models cannot take (an empty source, a side longer than their positions) has no token right
+        and is not asked; where none is, the entropy is None.
     """
     dataset = task.dataset(subset)
     if dataset.tgt is None:
@@ -40,15 +42,23 @@ def teacher_forced(
         for row, sizes in enumerate(dataset.sizes)
         if 1 < sizes[0] <= most[0] and sizes[1] <= most[1]
     }
-    correct = [0] * len(dataset)
+    correct, entropy, asked = [0] * len(dataset), 0.0, 0
     for batch in batches(lengths, max_tokens):
         sample = dataset.collater([dataset[row] for row in batch])
         sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
         real = real_tokens(sample["target"], task.target_dictionary.pad())
-        likeliest = top_k([next_tokens(model, sample, real) for model in models], 1, 1.0).ids.squeeze(1)
+        answers = [next_tokens(model, sample, real) for model in models]
+        likeliest = top_k(answers, 1, 1.0).ids.squeeze(1)
+        entropy += float(entropies(answers).double().sum())
+        asked += len(likeliest)
         right = torch.zeros_like(sample["target"])
         right[real] = (likeliest == sample["target"][real]).to(right.dtype)
         for row, count in zip(sample["id"].tolist(), right.sum(dim=1).tolist(), strict=True):
             correct[row] = count
     tokens = [int(size) for size in dataset.tgt_sizes]
-    return {"accuracy": 100 * sum(correct) / sum(tokens), "correct": correct, "tokens": tokens}
+    return {
+        "accuracy": 100 * sum(correct) / sum(tokens),
+        "entropy": entropy / asked if asked else None,
+        "correct": correct,
+        "tokens": tokens,
+    }

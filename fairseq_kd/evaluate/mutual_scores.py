@@ -1,5 +1,6 @@
 """Samples of two models, each scored by the other: what the risks of Wen et al. 2023 (Table 3) are made of."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -53,15 +54,15 @@ class Samples:
     """One sample of each of a batch's inputs.
 
     Attributes:
+        targets: as :func:`fairseq_kd.rollouts.draw_rollouts` gives them, shape (batch, length).
+        counted: mask of the tokens that were drawn, shape (batch, length).
         symbols: each sample's, without ``</s>``.
-        nll: −log of the other model's probability of each, shape (batch,), in nats.
-        sizes: the number of tokens in it, shape (batch,).
         cut: how many reached the longest length.
     """
 
+    targets: Tensor
+    counted: Tensor
     symbols: list[list[int]]
-    nll: np.ndarray
-    sizes: np.ndarray
     cut: int
 
 
@@ -101,24 +102,31 @@ class Measurement:
         task: with ``subset`` loaded.
         subset: the split.
         teacher: in eval mode.
-        student: in eval mode.
+        student: in eval mode; None: the teacher's samples are drawn alone, and "teacher_dist" is all that is measured.
         plan: what is drawn.
 
     Raises:
-        UserError: no row of the split has a source that both models take.
+        UserError: no row of the split has a source that the models take.
     """
 
     def __init__(
-        self, task: TranslationTask, subset: str, teacher: BaseFairseqModel, student: BaseFairseqModel, plan: Plan
+        self,
+        task: TranslationTask,
+        subset: str,
+        teacher: BaseFairseqModel,
+        student: BaseFairseqModel | None,
+        plan: Plan,
     ):
         self.dataset, self.dictionary, self.plan = task.dataset(subset), task.target_dictionary, plan
-        self.models = {"teacher": (teacher, student), "student": (student, teacher)}
-        positions = zip(teacher.max_positions(), student.max_positions(), strict=True)
+        self.models: dict[str, tuple[BaseFairseqModel, BaseFairseqModel | None]] = {"teacher": (teacher, student)}
+        if student is not None:
+            self.models["student"] = (student, teacher)
+        positions = zip(*(model.max_positions() for model, _ in self.models.values()), strict=True)
         source, target = (int(min(side)) for side in positions)
         self.lengths = {row: int(size) for row, size in enumerate(self.dataset.src_sizes) if 1 < size <= source}
         if not self.lengths:
             raise UserError(
-                f"subset {subset!r}: no row has a source that is not empty and within both models' positions"
+                f"subset {subset!r}: no row has a source that is not empty and within the models' positions"
             )
         self.sampling = replace(plan.sampling, max_len_b=min(plan.sampling.max_len_b, target - 1))
 
@@ -128,39 +136,51 @@ class Measurement:
         Raises:
             UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.
         """
-        names = [f"{risk}{per}" for risk in RISKS.values() for per in ("", "_per_token")]
-        figures = {name: np.zeros(len(self.dataset)) for name in (*names, "teacher_dist")}
-        cut = dict.fromkeys(STREAMS, 0)
+        figures: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(self.dataset)))
+        cut = dict.fromkeys(self.models, 0)
         for batch in batches(self.lengths, self.plan.max_tokens):
             sample = self.dataset.collater([self.dataset[row] for row in batch])
             rows = sample["id"].numpy()
-            for side, risk in RISKS.items():
-                drawn = [self._draw(sample, side, number, progress) for number in range(self.plan.samples)]
-                figures[risk][rows] = np.mean([one.nll for one in drawn], axis=0)
-                figures[f"{risk}_per_token"][rows] = np.mean([one.nll / one.sizes for one in drawn], axis=0)
-                cut[side] += sum(one.cut for one in drawn)
-                if side == "teacher":
-                    of_each_input = zip(*(one.symbols for one in drawn), strict=True)
-                    figures["teacher_dist"][rows] = [distinct_bigrams(samples) for samples in of_each_input]
+            try:
+                sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
+                for side in self.models:
+                    found, cut_here = self._measure(sample, side, progress)
+                    cut[side] += cut_here
+                    for name, values in found.items():
+                        figures[name][rows] = values
+            except torch.cuda.OutOfMemoryError:
+                raise out_of_memory(DecodingOptions(max_tokens=self.plan.max_tokens)) from None
         taken = sorted(self.lengths)
         return Measured({name: values[taken] for name, values in figures.items()}, len(self.dataset) - len(taken), cut)
 
-    def _draw(self, sample: dict[str, Any], side: str, number: int, progress: Callable[[int], object]) -> Samples:
+    def _measure(
+        self, sample: dict[str, Any], side: str, progress: Callable[[int], object]
+    ) -> tuple[dict[str, Any], int]:
+        """A batch's figures from a model's samples, shape (batch,), and how many samples were cut."""
         model, other = self.models[side]
-        seed = (self.plan.seed, STREAMS[side] + number)
-        try:
-            sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
-            targets = draw_rollouts(model, sample, self.sampling, seed, self.dictionary)
-            real = real_tokens(targets, self.dictionary.pad())
-            cut = real.sum(dim=1) > self.sampling.max_len_b
-            # Its </s> was not drawn.
-            counted = real.clone()
-            counted[cut, self.sampling.max_len_b :] = False
-            nll = sequence_nll(other, sample, targets, counted, self.dictionary)
-        except torch.cuda.OutOfMemoryError:
-            raise out_of_memory(DecodingOptions(max_tokens=self.plan.max_tokens)) from None
-        symbols = [
-            row[words].tolist() for row, words in zip(targets, real & targets.ne(self.dictionary.eos()), strict=True)
-        ]
-        progress(len(targets))
-        return Samples(symbols, nll.cpu().numpy(), counted.sum(dim=1).cpu().numpy(), int(cut.sum()))
+        found: dict[str, list[Any]] = defaultdict(list)
+        drawn = []
+        for number in range(self.plan.samples):
+            one = self._draw(model, sample, (self.plan.seed, STREAMS[side] + number))
+            drawn.append(one)
+            if other is not None:
+                nll = sequence_nll(other, sample, one.targets, one.counted, self.dictionary).cpu().numpy()
+                found[RISKS[side]].append(nll)
+                found[f"{RISKS[side]}_per_token"].append(nll / one.counted.sum(dim=1).cpu().numpy())
+            progress(len(one.targets))
+        figures: dict[str, Any] = {name: np.mean(each, axis=0) for name, each in found.items()}
+        if side == "teacher":
+            of_each_input = zip(*(one.symbols for one in drawn), strict=True)
+            figures["teacher_dist"] = [distinct_bigrams(samples) for samples in of_each_input]
+        return figures, sum(one.cut for one in drawn)
+
+    def _draw(self, model: BaseFairseqModel, sample: dict[str, Any], seed: tuple[int, int]) -> Samples:
+        targets = draw_rollouts(model, sample, self.sampling, seed, self.dictionary)
+        real = real_tokens(targets, self.dictionary.pad())
+        cut = real.sum(dim=1) > self.sampling.max_len_b
+        # Its </s> was not drawn.
+        counted = real.clone()
+        counted[cut, self.sampling.max_len_b :] = False
+        words = real & targets.ne(self.dictionary.eos())
+        symbols = [row[kept].tolist() for row, kept in zip(targets, words, strict=True)]
+        return Samples(targets, counted, symbols, int(cut.sum()))

@@ -49,7 +49,14 @@ def write_pruning(table: dict[str, Any], path: str | Path) -> None:
         )  # fmt: skip
     reference_lines(axes.axhline, table, beams[-1])
     size = rows[0]["parameters"] / 1e6
-    left = axes.secondary_xaxis("top", functions=(lambda x: size * (1 - x / 100), lambda x: 100 * (1 - x / size)))
+
+    def parameters(percent: Any) -> Any:
+        return size * (1 - percent / 100)
+
+    def percentage(parameters: Any) -> Any:
+        return 100 * (1 - parameters / size)
+
+    left = axes.secondary_xaxis("top", functions=(parameters, percentage))
     left.set_xlabel("parameters that are not zero (millions)")
     axes.set_xlabel("parameters that are zero (%)")
     axes.set_ylabel("BLEU with 95 % bootstrap intervals")

@@ -115,7 +115,12 @@ def _is_there(output: Path, settings: dict[str, Any]) -> bool:
         return False
 
 
-def _load(path: str, task: TranslationTask, role: str) -> BaseFairseqModel:
+def load_model(path: str, task: TranslationTask, role: str) -> BaseFairseqModel:
+    """A model to draw from, on the GPU where there is one.
+
+    Raises:
+        UserError: the checkpoint cannot be used, or its dictionaries differ from the task's.
+    """
     check_models([path], task, role)
     (model,) = build_models([path], task, role)
     model.make_generation_fast_(need_attn=False)
@@ -126,7 +131,7 @@ def _measure(
     options: argparse.Namespace, task: TranslationTask, plan: Plan, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of the JSON file."""
-    teacher, student = _load(options.teacher, task, "teacher"), _load(options.model, task, "model")
+    teacher, student = load_model(options.teacher, task, "teacher"), load_model(options.model, task, "model")
     measurement = Measurement(task, options.subset, teacher, student, plan)
     total = 2 * plan.samples * len(measurement.lengths)
     with tqdm(total=total, desc="risks", unit="sample", disable=None) as bar:

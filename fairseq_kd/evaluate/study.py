@@ -5,9 +5,7 @@ need no students of their own: the source's length, in buckets of each point's t
 """
 
 import argparse
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,11 @@ from fairseq_kd.evaluate.resampling import (
     compare,
     interval,
 )
-from fairseq_kd.evaluate.runs import EVALUATED, Row, Run, group_runs, signatures
+from fairseq_kd.evaluate.runs import EVALUATED, Run, signatures
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.evaluate.study_markdown import markdown
 from fairseq_kd.evaluate.study_plots import write_axis, write_decoding, write_lengths
+from fairseq_kd.evaluate.study_points import Point, add_diagnoses, read_methods, read_points
 from fairseq_kd.evaluate.table import distinct
 from fairseq_kd.files import file_hash, whole_file, write_json
 from fairseq_kd.signature import commit, versions
@@ -38,53 +37,6 @@ SCALES = ("linear", "log")
 BUCKETS = 4
 Curves = dict[str, dict[str, Curve]]
 """A line's curve by measure and name."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place of the axis and what was evaluated there."""
-
-    at: float
-    rows: list[Row]
-
-    @property
-    def runs(self) -> list[Run]:
-        """Those of all rows."""
-        return [run for row in self.rows for run in row.runs]
-
-    @property
-    def first(self) -> Run:
-        """One whose test set is all the others'."""
-        return self.rows[0].runs[0]
-
-
-def read_points(words: Sequence[str]) -> list[Point]:
-    """The points that ``AT=FILE`` tell, in ascending order.
-
-    Raises:
-        UserError: one has another form, AT is no number, a point's files do not fit together, points have other rows or
-            beams, or a file is of an evaluate that did not yet write what is needed here.
-    """
-    paths: dict[float, list[str]] = {}
-    for word in words:
-        at, equals, path = word.partition("=")
-        try:
-            if not (equals and path and math.isfinite(float(at))):
-                raise ValueError
-        except ValueError:
-            raise UserError(f"{word}: give AT=FILE, a number and what fairseq-kd evaluate wrote") from None
-        paths.setdefault(float(at), []).append(path)
-    points = [Point(at, group_runs(files)) for at, files in sorted(paths.items())]
-    for point in points:
-        for what, own, first in (
-            ("rows", {row.name for row in point.rows}, {row.name for row in points[0].rows}),
-            ("beams", list(point.first["beams"]), list(points[0].first["beams"])),
-        ):
-            if own != first:
-                raise UserError(f"point {point.at:g}: its {what} differ from those of point {points[0].at:g}")
-        if any(not {"teacher_forced", "source_lengths"} <= run.keys() for run in point.runs):
-            raise UserError(f"point {point.at:g}: scored by an earlier fairseq-kd evaluate; evaluate it again")
-    return points
 
 
 def measures_of(points: Sequence[Point]) -> dict[str, str]:
@@ -158,15 +110,15 @@ def build_study(points: Sequence[Point], options: argparse.Namespace) -> dict[st
     """The content of study.json.
 
     Raises:
-        UserError: no row is named as --teacher says, --scale log of a place that is not above 0, or no such --config.
+        UserError: no row is named as --teacher says, --scale log of a place that is not above 0, or as
+            :func:`read_methods`.
     """
     names = [row.name for row in points[0].rows]
     if options.teacher is not None and options.teacher not in names:
         raise UserError(f"--teacher {options.teacher!r}: no such row; the rows are: {', '.join(names)}")
     if options.scale == "log" and points[0].at <= 0:
         raise UserError(f"--scale log: there is no logarithm of {points[0].at:g}")
-    if options.config and not Path(options.config).is_file():
-        raise UserError(f"--config {options.config}: no such file")
+    methods = read_methods(options.config, names)
     measures, resampler = measures_of(points), Resampler()
     measured = [
         measure_point(point, names, list(measures), resampler) for point in tqdm(points, desc="bootstrap", disable=None)
@@ -179,6 +131,7 @@ def build_study(points: Sequence[Point], options: argparse.Namespace) -> dict[st
         "title": options.title,
         "axis": {"label": options.axis, "scale": options.scale},
         "teacher": options.teacher,
+        "methods": methods,
         "measures": measures,
         "points": [summarise(point) for point in points],
         "over_axis": series([point.at for point in points], joined, options.teacher, options.scale == "log"),
@@ -188,7 +141,7 @@ def build_study(points: Sequence[Point], options: argparse.Namespace) -> dict[st
 
 
 def summarise(point: Point) -> dict[str, Any]:
-    """What a point's results were measured on and of."""
+    """What a point's results were measured on and of, and the quantities of its task."""
     return {
         "at": point.at,
         "sentences": len(point.first["references"]),
@@ -197,6 +150,7 @@ def summarise(point: Point) -> dict[str, Any]:
         "models": {
             row.name: [[model["sha256"] for model in run["models"]] for run in row.runs] for row in point.rows
         },
+        "diagnosis": point.diagnosis,
     }  # fmt: skip
 
 
@@ -223,19 +177,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for study.md, study.json, study.png, length.png and decoding.png")  # fmt: skip
     add("--teacher", metavar="NAME", help="row drawn as a dashed line and compared with none")
     add("--title", default="Study", help="heading (default: %(default)s)")
-    add("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
+    add("--config", metavar="FILE", help="experiment's YAML; its name, SHA-256 and the rows' options are recorded")
+    add("--diagnosis", nargs="+", default=[], metavar="AT=FILE",
+        help="a place and a JSON of fairseq-kd diagnose from there, by which advice finds it")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the files, each whole or not at all, and print the Markdown.
 
     Raises:
-        UserError: as :func:`read_points` and :func:`build_study`, or an --output that is a file.
+        UserError: as :func:`read_points`, :func:`add_diagnoses` and :func:`build_study`, or an --output that is a file.
     """
     folder = options.output
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
-    study = build_study(read_points(options.files), options)
+    points = read_points(options.files)
+    add_diagnoses(points, options.diagnosis, options.teacher)
+    study = build_study(points, options)
     text = markdown(study)
     write_axis(study, folder / "study.png")
     write_lengths(study, folder / "length.png")

@@ -191,6 +191,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
+    once["diagnosis"] = int(path in STUDIES)
     many = {"student": students, "score_student": students}
     once["pruning"], many["score_pruned"] = int("pruning" in config), len(sparsities(config))
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)

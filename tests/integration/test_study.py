@@ -1,6 +1,7 @@
-"""A study from raw text to figures, killed and run again; and the teacher-forced accuracy it shows."""
+"""A study from raw text to figures, killed and run again; the teacher-forced accuracy it shows, and the entropy."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -19,21 +20,23 @@ from tests.conftest import ARCHITECTURES, BIN, ROOT
 pytestmark = pytest.mark.integration
 
 
-def test_teacher_forced_accuracy_is_that_of_a_loop(sure_teacher: Path, tiny_teacher: Path, tiny_corpus: Path) -> None:
+def test_teacher_forced_figures_are_those_of_a_loop(sure_teacher: Path, tiny_teacher: Path, tiny_corpus: Path) -> None:
     task = open_databin(tiny_corpus, "test")
     models = build_models([sure_teacher, tiny_teacher], task)
-    dataset, correct = task.dataset("test"), []
+    dataset, correct, entropies = task.dataset("test"), [], []
     for row in range(len(dataset)):
         source, target = dataset.src[row], dataset.tgt[row]
         previous = torch.cat([target[-1:], target[:-1]])[None]
         with torch.no_grad():
             outputs = [model(source[None], torch.tensor([len(source)]), previous)[0].double() for model in models]
-        likeliest = sum(output.softmax(dim=-1) for output in outputs)[0].argmax(dim=-1)
-        correct.append(int((likeliest == target).sum()))
+        probabilities = sum(output.softmax(dim=-1) for output in outputs)[0] / 2
+        correct.append(int((probabilities.argmax(dim=-1) == target).sum()))
+        entropies += [-sum(p * math.log(p) for p in token if p > 0) for token in probabilities.tolist()]
     for max_tokens in (30, 4000):
         found = teacher_forced(models, task, "test", max_tokens)
         assert found["correct"] == correct and found["tokens"] == [len(row) for row in dataset.tgt]
         assert found["accuracy"] == pytest.approx(100 * sum(correct) / sum(found["tokens"]))
+        assert found["entropy"] == pytest.approx(sum(entropies) / len(entropies), rel=1e-5)
     assert 0 < sum(correct) < sum(found["tokens"])
 
 
@@ -45,6 +48,7 @@ def test_rows_that_a_model_cannot_take_have_nothing_right(sure_teacher: Path, ti
     model.decoder.max_target_positions = longest - 1
     fewer = teacher_forced([model], task, "test", 4000)
     assert fewer["tokens"] == every["tokens"]
+    assert fewer["entropy"] != every["entropy"] > 0
     assert fewer["correct"] == [
         0 if size == longest else right for size, right in zip(every["tokens"], every["correct"], strict=True)
     ]
@@ -81,8 +85,7 @@ TRAINING = (
 STUDY = {
     "title": "A study",
     "languages": ["src", "tgt"],
-    "raw": "fairseq-kd synthetic --output clean --train 200 --valid 20 --test 30 && fairseq-kd noise --source-lang src "
-    "--target-lang tgt --input clean --output {output} --share 0.2",
+    "raw": "fairseq-kd synthetic --output {output} --train 200 --valid 20 --test 30",
     "vocabulary": 200,
     "training": TRAINING,
     "teacher": "--criterion fused_cross_entropy",
@@ -94,7 +97,7 @@ STUDY = {
     },
     "baseline": "Seq-KD",
     "axis": {"label": "dropout", "scale": "linear"},
-    "points": {0: {"student": "--dropout 0"}, 0.5: {"student": "--dropout 0.5"}},
+    "points": {drop: {"student": f"--dropout {drop} --encoder-layers 2"} for drop in (0, 0.5)},
 }
 
 
@@ -106,15 +109,25 @@ def test_from_raw_text_to_figures(tmp_path: Path) -> None:
     (clone / "configs").mkdir()
     (clone / "configs" / "study_tiny.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
 
+    runs, results = clone / "runs" / "study_tiny", clone / "results" / "study_tiny"
+
     def study() -> subprocess.CompletedProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         command = ["bash", str(clone / "scripts" / "study.sh"), "tiny"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
 
-    study()
-    runs, results = clone / "runs" / "study_tiny", clone / "results" / "study_tiny"
+    # The second point's student cannot be trained.
+    (runs / "0.5").mkdir(parents=True)
+    (runs / "0.5" / "students").touch()
+    stopped = study()
+    assert stopped.returncode == 1 and "stopped; the reason stands above" in stopped.stderr and not results.exists()
+    (runs / "0.5" / "students").unlink()
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.pt")}
+    assert before
+    again = study()
+    assert again.returncode == 0, again.stderr
+    assert "dropout: 0.5" in again.stderr and {path: path.stat().st_mtime_ns for path in before} == before
+
     content = json.loads((results / "study.json").read_text())
     assert content["over_axis"]["places"] == [0, 0.5] and content["axis"]["label"] == "dropout"
     assert list(content["over_axis"]["scores"]["beam 1"]) == ["Teacher", "Seq-KD"]
@@ -125,13 +138,9 @@ def test_from_raw_text_to_figures(tmp_path: Path) -> None:
         len(list(runs.rglob("data-bin"))) == 2 and (runs / "0.5" / "teacher").resolve() == runs / "common" / "teacher"
     )
     assert {path.name for path in results.iterdir()} == {"study.md", "study.json", "study.png", "length.png"}
-
-    # As if killed before a score was written: that and what comes of it are made again.
-    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.pt")}
-    shutil.rmtree(runs / "study")
-    for made in ("scores/seq_kd.1.json", "done/table"):
-        (runs / "0.5" / made).unlink()
-    again = study()
-    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.pt")} == before
-    assert json.loads((results / "study.json").read_text())["over_axis"] == content["over_axis"]
-    assert "dropout: 0.5" in again.stderr
+    # What `fairseq-kd diagnose` finds it by, and what it then names.
+    for point in content["points"]:
+        ratio = point["parameters"]["Seq-KD"] / point["parameters"]["Teacher"]
+        assert point["diagnosis"]["size_ratio"] == ratio > 1 and None not in point["diagnosis"].values()
+    row = STUDY["rows"]["seq_kd"]
+    assert content["methods"] == {"Seq-KD": {"data": row["data"], "options": row["options"]}}
