@@ -9,10 +9,10 @@ usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
 # download URL FILE VARIABLE: the file, whole, or an end that names the variable by which the text can be given instead.
 download() {
+  local reason
   command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as $3"
-  curl -sSfL --retry 3 --connect-timeout 20 -o "$2.part" "$1" 2>"$2.reason" ||
-    die "cannot download $1 ($(tail -n 1 "$2.reason")); give the text's folder as $3"
-  rm "$2.reason"
+  reason=$(curl -sSfL --retry 3 --connect-timeout 20 -o "$2.part" "$1" 2>&1) ||
+    die "cannot download $1 ($(tail -n 1 <<<"$reason")); give the text's folder as $3"
   mv "$2.part" "$2"
 }
 # hold FOLDER: for as long as this script and what it starts are at work, no other takes the folder. (snakemake's own lock
