@@ -48,7 +48,7 @@ def read_courses(options: Sequence[str]) -> dict[str, Course]:
     """
     courses = {}
     for option in options:
-        name, equals, path = option.partition("=")
+        name, equals, path = option.rpartition("=")  # a name may well say g = 0.5
         if not (name and equals and path):
             raise UserError(f"--gate-log {option}: give NAME=FILE")
         courses[name] = read_course(Path(path))

@@ -28,7 +28,9 @@ def test_a_schedules_course_is_read_from_its_log(
     epochs = [line for line in log.read_text().splitlines() if "| train_inner |" not in line]
     (tmp_path / "epochs.log").write_text("\n".join(epochs))
     assert all(0.2 < mean < 0.5 and sd > 0 for mean, sd in read_course(tmp_path / "epochs.log").values())
-    write_gates(read_courses([f"schedule={log}", f"again={log}"]), tmp_path / "gate.png")
+    courses = read_courses([f"schedule={log}", f"g = 0.5={log}"])
+    assert list(courses) == ["schedule", "g = 0.5"]
+    write_gates(courses, tmp_path / "gate.png")
     assert (tmp_path / "gate.png").read_bytes().startswith(b"\x89PNG")
 
 
