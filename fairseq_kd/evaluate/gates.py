@@ -12,6 +12,7 @@ from fairseq_kd.files import whole_file
 
 # "gate=0.5, num_updates=3", "gate 0.5 | num_updates 3" and "gate": "0.5", "num_updates": "3"
 FIGURE = re.compile(r"\b(?:train_)?(gate|gate_spread|num_updates)\b[\"]?[ =:]+[\"]?([0-9.]+)")
+LINES = ("-", "--", ":")
 Course = dict[int, tuple[float, float]]
 """Mean and standard deviation of g by the number of updates."""
 
@@ -63,13 +64,13 @@ def write_gates(courses: dict[str, Course], path: str | Path) -> None:
         colour, updates = COLOURS[number % len(COLOURS)], list(course)
         means = [mean for mean, _ in course.values()]
         low, high = ([mean + sign * sd for mean, sd in course.values()] for sign in (-1, 1))
-        axes.plot(updates, means, color=colour, label=name)
+        axes.plot(updates, means, color=colour, linestyle=LINES[number // len(COLOURS) % len(LINES)], label=name)
         axes.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("updates")
     axes.set_ylabel("g: mean and standard deviation")
     axes.set_title("The gate: 0 is token-level, 1 is sentence-level")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     with whole_file(path, "wb") as handle:
         figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
