@@ -77,7 +77,8 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   fi
 fi
 # What `fairseq-kd user-dir` prints, without importing fairseq for it, which takes seconds.
-user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))')
+user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
+  2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"
 device=()
 if ! { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; then
   device=(--cpu)

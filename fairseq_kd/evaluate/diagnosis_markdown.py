@@ -39,7 +39,7 @@ def _recommendation(advice: dict[str, Any]) -> list[str]:
     if method:
         lines += [
             "",
-            f"{advice['line']} is {method['level']}; in the study, on {method['data']} data: `{method['options']}`",
+            f"Level: {method['level']}. Its row there trains on {method['data']} data with `{method['options']}`",
         ]
     verdicts = {measure: _verdict(one) for measure, one in advice["by_decoding"].items()}
     if len(set(verdicts.values())) > 1:

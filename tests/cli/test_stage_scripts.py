@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,17 @@ def test_setup_with_a_python_that_will_not_do(answer: str, told: str, clone: Pat
 def test_setup_without_a_python(clone: Path) -> None:
     line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
     assert line.startswith("setup.sh: error: no /no/such/python found; install Python 3.11 or 3.12")
+
+
+def test_train_without_the_package(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys._base_executable)
+    words = ["bash", str(clone / "scripts" / "train.sh"), "student", ".", "--arch", "transformer"]
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"train.sh: error: fairseq_kd is not installed for {tmp_path}/bin/python; run scripts/setup.sh\n"
+    )
