@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.table_line import table_line
 
 FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
 Line = dict[str, Any]
@@ -123,9 +124,9 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     made = rows[0]["cost_of"]
     header = ["row", "engine", "decoding", "beam", "sentences/s", "tokens/s", "memory (MiB)"]
     header += ["× teacher"] if made["teacher"] else []
-    lines = ["## What decoding costs", "", _line(header), _line(["---"] * 3 + ["---:"] * (len(header) - 3))]
+    lines = ["## What decoding costs", "", table_line(header), table_line(["---"] * 3 + ["---:"] * (len(header) - 3))]
     for row in rows:
-        lines += [_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
+        lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (
         f"The first {made['sentences']} sentences, each line in a process of its own, medians of rounds in turn. "
         "Memory: the most that model and search held while decoding, above what the process held before."
@@ -139,11 +140,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
 
 
 def _cost_cells(name: str, line: Line, teacher: bool) -> list[str]:
-    cells = [name.replace("|", "\\|"), f"{line['engine']}, {line['precision']}"]
+    cells = [name, f"{line['engine']}, {line['precision']}"]
     cells += ["in batches" if line["batched"] else "one by one", str(line["beam"])]
     cells += [f"{line[figure]:,.1f}" for figure in FIGURES]
     return cells + ([f"{line['times_teacher']:.2f}" if "times_teacher" in line else "–"] if teacher else [])
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fairseq_kd.evaluate.quantities import FACTOR, QUANTITIES, SHARE
+from fairseq_kd.evaluate.table_line import table_line
 
 FIGURES = {
     "parameters": ("teacher's parameters", ",.0f"),
@@ -66,7 +67,7 @@ def _evidence(studies: list[dict[str, Any]]) -> list[str]:
             )
             best = f"{item['best']}, {item['scores'][item['best']]:.2f}"
             cells = [place, item["measure"], best, leads, "yes" if item["clear"] else "no"]
-            rows.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
+            rows.append(table_line(cells))
     header = ["| point | measure | best | its lead (95 %) | clear |", "| --- | --- | --- | --- | --- |"]
     return [*header, *rows] if rows else []
 

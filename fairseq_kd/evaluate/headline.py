@@ -3,6 +3,7 @@
 from typing import Any
 
 from fairseq_kd.evaluate.cost_table import times_fewer
+from fairseq_kd.evaluate.table_line import table_line
 
 
 def headline_section(table: dict[str, Any]) -> list[str]:
@@ -16,11 +17,11 @@ def headline_section(table: dict[str, Any]) -> list[str]:
     found = [(row, own, _speeds(row, int(own))) for row in rows for own in row["beams"]]
     settings = [one for one in found[0][2] if all(one in speeds for _, _, speeds in found)]
     header = ["row", "beam", "BLEU", "Δ BLEU", "non-zero parameters", *map(_named, settings)]
-    lines = [_line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+    lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
     for row, own, speeds in found:
         bleu = row["beams"][own]["bleu"]["mean"]
-        cells = [row["name"].replace("|", "\\|"), own, f"{bleu:.2f}", f"{bleu - score:+.2f}", _fewer(row, table)]
-        lines.append(_line([*cells, *(f"{speeds[one]:.1f} ×" for one in settings)]))
+        cells = [row["name"], own, f"{bleu:.2f}", f"{bleu - score:+.2f}", _fewer(row, table)]
+        lines.append(table_line([*cells, *(f"{speeds[one]:.1f} ×" for one in settings)]))
     note = (
         f"Against the teacher with beam {beam} (BLEU {score:.2f}): the difference in BLEU, how many times fewer "
         "parameters are not zero, how many times as fast with the same engine and decoding within the same rounds."
@@ -51,7 +52,3 @@ def _named(setting: tuple[str, str, bool]) -> str:
 def _fewer(row: dict[str, Any], table: dict[str, Any]) -> str:
     fewer = times_fewer(row, table)
     return f"{fewer:.1f} × fewer" if fewer else "–"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

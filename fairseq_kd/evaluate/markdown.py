@@ -4,6 +4,7 @@ from typing import Any
 
 from fairseq_kd.evaluate.cost_table import cost_cells, cost_header, cost_notes, cost_section
 from fairseq_kd.evaluate.headline import headline_section
+from fairseq_kd.evaluate.table_line import table_line
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -16,20 +17,16 @@ def markdown(table: dict[str, Any]) -> str:
     header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
     header += ["R_llh", "R_cvg"] if table["signature"]["risks"] else []
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
-    lines = [f"# {table['title']}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-    lines += [_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
+    lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
     sections = [*headline_section(table), *cost_section(table)]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *sections]) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
     """A row's cells; its name is the user's and may hold the character that parts the cells."""
     beams = list(row["beams"].values())
-    cells = [row["name"].replace("|", "\\|"), f"{row['parameters'] / 1e6:.2f}"]
+    cells = [row["name"], f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:
         cells.append(_spread(beam["bleu"], 2))
         if table["baseline"]:

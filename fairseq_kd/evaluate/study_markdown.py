@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from fairseq_kd.evaluate.table_line import table_line
+
 
 def markdown(study: dict[str, Any]) -> str:
     """The scores at each place, where lines cross, and notes, of study.json's content."""
     measures = study["measures"]
     header = [study["axis"]["label"], "row", "parameters (M)", *measures.values()]
-    lines = [f"# {study['title']}", "", _line(header), _line(["---:", "---", *["---:"] * (len(header) - 2)])]
+    lines = [f"# {study['title']}", "", table_line(header), table_line(["---:", "---", *["---:"] * (len(header) - 2)])]
     scores = study["over_axis"]["scores"]
     for number, point in enumerate(study["points"]):
         for name, parameters in point["parameters"].items():
-            cells = [f"{point['at']:g}", name.replace("|", "\\|"), f"{parameters / 1e6:.2f}"]
-            lines.append(_line([*cells, *(_score(scores[measure][name][number]) for measure in measures)]))
+            cells = [f"{point['at']:g}", name, f"{parameters / 1e6:.2f}"]
+            lines.append(table_line([*cells, *(_score(scores[measure][name][number]) for measure in measures)]))
     lines += ["", f"## Where lines cross, over: {study['axis']['label']}", ""]
     lines += _crossings(study["over_axis"], measures)
     lines += ["", "## Where lines cross, over the source's length (subwords)", ""]
@@ -20,10 +22,6 @@ def markdown(study: dict[str, Any]) -> str:
         crossed = [line for line in _crossings(point, measures) if " cross at " in line]
         lines += [f"- At {point['at']:g}: {'' if crossed else 'nowhere.'}".rstrip(), *(f"  {line}" for line in crossed)]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(study))]) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _score(score: dict[str, Any]) -> str:

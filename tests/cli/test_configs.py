@@ -99,7 +99,7 @@ def test_the_points_of_a_study_change_one_key(path: Path) -> None:
     config = read(path)
     (changed,) = {tuple(keys) for keys in config["points"].values()}
     assert len(changed) == 1 and changed[0] not in config
-    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 3
+    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 4
     assert set(config["axis"]) == {"label", "scale"} and config["axis"]["scale"] in SCALES
     assert config["axis"]["scale"] == "linear" or min(config["points"]) > 0
     assert [row["name"] for row in config["rows"].values()] == ["Word-KD", "Seq-KD", "Hybrid"]
