@@ -48,6 +48,7 @@ done
 decoded=$output
 if [[ -n $seq_inter ]]; then
   beam=${beam:-${nbest:-35}} nbest=${nbest:-$beam} decoded=$output/nbest
+  [[ $nbest != 1 ]] || die "--nbest 1: --seq-inter chooses from 2 or more"
   [[ -d $decoded || ! -e $output/parts ]] || die "$output holds another corpus; give another --output"
 elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then
   die "${selection[0]:---reference} goes with --seq-inter"

@@ -21,7 +21,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $output ]] || usage 1
 folder=${IWSLT15_DIR-}
-[[ -z $folder || -d $folder ]] || die "IWSLT15_DIR=$folder is no folder"
+[[ -z $folder || -d $folder ]] || die "IWSLT15_DIR=$folder is no folder (seen from $PWD)"
 
 done_before=1
 for file in {train,valid,test}.{th,en}; do [[ -f $output/$file ]] || done_before=; done

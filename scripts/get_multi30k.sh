@@ -29,7 +29,7 @@ done
 url=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
 folder=${MULTI30K_DIR-}
 if [[ -z $folder && -d $root/../shared/data/multi30k ]]; then folder=$root/../shared/data/multi30k; fi
-[[ -z $folder || -d $folder ]] || die "MULTI30K_DIR=$folder is no folder"
+[[ -z $folder || -d $folder ]] || die "MULTI30K_DIR=$folder is no folder (seen from $PWD)"
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/multi30k.XXXXXX")

@@ -24,7 +24,7 @@ done
 [[ -n $output ]] || usage 1
 [[ $words =~ ^[1-9][0-9]*$ ]] || die "--max-words $words: give a whole number from 1"
 folder=${WMT14_DIR-}
-[[ -z $folder || -d $folder ]] || die "WMT14_DIR=$folder is no folder"
+[[ -z $folder || -d $folder ]] || die "WMT14_DIR=$folder is no folder (seen from $PWD)"
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/wmt14.XXXXXX")

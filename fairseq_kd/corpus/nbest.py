@@ -50,7 +50,7 @@ class NBest:
 
     def _candidate(self, line: bytes) -> Candidate:
         _, rank, score, tokens = line.removesuffix(b"\n").decode("utf-8").split("\t", 3)
-        return Candidate(int(rank), float(score), tokens)
+        return Candidate(int(rank), float(score), tokens.removesuffix("\r"))
 
 
 def check_nbest(path: Path, rows: int, block_rows: int) -> NBest:

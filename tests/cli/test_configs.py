@@ -153,6 +153,16 @@ def test_the_last_value_counts(path: Path) -> None:
     assert retrained.keep_zeros and retrained.task == "translation_kd"
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.parent.name == "kim_rush_2016"], ids=lambda p: p.stem
+)
+def test_the_lstm_that_is_pruned_is_the_papers(path: Path) -> None:
+    """Kim & Rush 2016, Table 4: the student of Seq-KD and Seq-Inter, pruned by 50, 80, 85 and 90 %."""
+    config = read(path)
+    assert config["rows"][config["pruning"]["of"]]["name"] == "Seq-KD + Seq-Inter"
+    assert {0.5, 0.8, 0.85, 0.9} <= set(sparsities(config))
+
+
 @every_config
 def test_the_verbs_take_their_options(path: Path) -> None:
     config = read(path)

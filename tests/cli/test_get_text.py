@@ -121,3 +121,10 @@ def test_iwslt15_without_its_tags(tmp_path: Path) -> None:
     assert shell("get_iwslt15.sh", "out", folder=tmp_path, IWSLT15_DIR=str(own)).returncode == 0
     line = refused("get_iwslt15.sh", "other", folder=tmp_path, IWSLT15_DIR=str(own))
     assert line.endswith(f"no IWSLT15.TED.tst2012.th-en.th.xml in {own}")
+
+
+@pytest.mark.parametrize("name", ["wmt14", "iwslt15", "multi30k"])
+def test_a_relative_folder_is_told_with_where_it_was_sought(name: str, tmp_path: Path) -> None:
+    """quickstart.sh works in runs/NAME, which is not where the variable was set."""
+    line = refused(f"get_{name}.sh", "out", folder=tmp_path, **{f"{name.upper()}_DIR": "own"})
+    assert line.endswith(f"{name.upper()}_DIR=own is no folder (seen from {tmp_path})")

@@ -118,3 +118,10 @@ def test_the_script_refuses_a_folder_with_another_corpus(tiny_corpus: Path, tiny
     done = script("--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out")
     assert done.returncode == 1 and "out holds another corpus; give another --output" in done.stderr
     assert not (tmp_path / "out" / "nbest").exists()
+
+
+@pytest.mark.parametrize("option", ["--nbest", "--beam"])
+def test_the_script_refuses_a_list_of_one_before_it_decodes(option: str, tmp_path: Path) -> None:
+    done = script("--model", "model.pt", "--data", "data-bin", "--output", tmp_path / "out", option, "1")
+    assert done.returncode == 1 and "--nbest 1: --seq-inter chooses from 2 or more" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -122,6 +122,14 @@ def test_a_file_is_chosen_from_row_by_row(metric: str, tmp_path: Path, capsys: p
         assert (other / name).read_bytes() == (output / name).read_bytes()
 
 
+def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    write_lists(tmp_path, 20, 3)
+    expected = (select(tmp_path) / "selected.txt").read_bytes()
+    for name in ("lists.nbest.tsv", "gold.txt"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert (select(tmp_path, output="windows") / "selected.txt").read_bytes() == expected
+
+
 def change(folder: Path, number: int, line: str | None) -> None:
     """Put ``line`` in the place of the line of this number, or take that out."""
     path = folder / "lists.nbest.tsv"
