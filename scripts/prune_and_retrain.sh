@@ -32,7 +32,7 @@ done
   die "give --model, --data, --output and --sparsities; see --help"
 read -ra steps <<<"$sparsities"
 for step in "${steps[@]}"; do
-  [[ $step =~ ^0?\.[0-9]+$ ]] || die "--sparsities: $step is no number between 0 and 1"
+  [[ $step =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || die "--sparsities: $step is no number between 0 and 1"
 done
 printf '%s\n' "${steps[@]}" | LC_ALL=C sort -g -u -C || die "--sparsities $sparsities: each has to be higher than the one before"
 

@@ -34,7 +34,8 @@ class PrunedWeights:
                 "--keep-zeros: no weight is zero; start from a checkpoint of fairseq-kd prune "
                 "(--finetune-from-model CKPT)"
             )
-        for weight, zeros in self.zeros.items():
+        trained = {weight: zeros for weight, zeros in self.zeros.items() if weight.requires_grad}
+        for weight, zeros in trained.items():  # of frozen ones (--encoder-freeze-embed) there is no gradient
             weight.register_hook(lambda gradient, zeros=zeros: gradient.masked_fill(zeros, 0))
 
     @torch.no_grad()

@@ -99,6 +99,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
         ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
+        ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 0.0", "0.0 is no number between 0 and 1"),
         ("prune_and_retrain.sh", "--model m --max-epoch 3", "fairseq-train's options come after --"),
         ("get_wmt14.sh", "out --max-words 0", "--max-words 0: give a whole number"),
         ("get_iwslt15.sh", "out --wrong", "unknown option --wrong"),

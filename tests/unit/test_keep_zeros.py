@@ -89,3 +89,17 @@ def test_a_model_that_is_not_pruned_is_refused(tiny_corpus: Path) -> None:
     assert sum(int((weight == 0).sum()) for weight in model.parameters() if weight.dim() > 1) == 3 * 16  # padding
     with pytest.raises(UserError, match="--keep-zeros: no weight is zero; start from"):
         PrunedWeights(model)
+
+
+def test_frozen_embeddings_keep_their_zeros(tiny_corpus: Path) -> None:
+    task, model, _ = build(
+        tiny_corpus, "--task", "translation_kd", "--keep-zeros", "--encoder-freeze-embed", architecture="lstm"
+    )
+    prune_model(model.state_dict(), 0.5, "class-uniform")
+    frozen = model.encoder.embed_tokens.weight
+    before = frozen.clone()
+    task.begin_epoch(1, model)
+    sum(weight.sum() for weight in model.parameters() if weight.requires_grad).backward()
+    assert frozen.grad is None and torch.equal(frozen, before) and bool((frozen[2:] == 0).any())
+    trained = model.decoder.embed_tokens.weight
+    assert torch.equal(trained.grad, (trained != 0).float())

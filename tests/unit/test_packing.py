@@ -1,5 +1,7 @@
 """A packed checkpoint unpacks to the same bits."""
 
+import gzip
+import io
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,35 @@ def test_what_is_no_packed_checkpoint_is_told(tmp_path: Path) -> None:
             unpack_bytes(data, Path("file"))
     with pytest.raises(UserError, match="no such file"):
         unpack(tmp_path / "none")
+
+
+def saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return gzip.compress(buffer.getvalue())
+
+
+OTHERS = {
+    "text": gzip.compress(b"A dog runs .\n"),
+    "a list": saved([1]),
+    "code": saved({"packed_model": torch.nn.Linear(1, 1)}),
+    "a number for a weight": saved({"packed_model": {"encoder.layers.0.fc1.weight": 3}}),
+    "a name that is not there": saved({"packed_model": {"encoder.layers.0.fc1.weight": "other"}}),
+    "too few values": saved(
+        {
+            "packed_model": {
+                "x": {"shape": [2], "bitmap": torch.tensor([0xC0], dtype=torch.uint8), "values": torch.ones(1)[:0]}
+            }
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("content", OTHERS)
+def test_other_gzipped_files_are_told_in_one_line(content: str) -> None:
+    with pytest.raises(UserError, match="model file: damaged, or no sparse export") as told:
+        unpack_bytes(OTHERS[content], Path("file"))
+    assert "\n" not in str(told.value)
 
 
 def test_a_file_is_written_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
