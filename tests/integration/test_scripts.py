@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
-    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 30 --log-format simple"
+    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 20 --log-format simple"
     shared += (
         " --num-workers 0 --seed 3 --criterion label_smoothed_cross_entropy --no-epoch-checkpoints "
         + ARCHITECTURES["transformer"]
