@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 COMMANDS = {
-    f"fairseq-{verb}": f"fairseq_cli.{verb}:cli_main"
-    for verb in ("preprocess", "train", "hydra-train", "generate", "validate")
+    f"fairseq-{verb.replace('_', '-')}": f"fairseq_cli.{verb}:cli_main"
+    for verb in ("preprocess", "train", "hydra_train", "generate", "validate")
 }
 COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
 COMMANDS["snakemake"] = "snakemake.cli:main"
@@ -118,15 +118,15 @@ def end_at_once() -> None:
     """Without taking the interpreter apart module by module, which takes a third of a second."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(ended[0])
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    ended: list[int] = []
+    status = 1
     atexit.register(end_at_once)  # before the imports, and so after what they and the commands register
     for name in ("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli"):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what was imported is not looked through again and again in each process
-    ended.append(status_of(serve(socket.socket(fileno=int(sys.argv[1])))))
+    status = status_of(serve(socket.socket(fileno=int(sys.argv[1]))))
     sys.exit()
