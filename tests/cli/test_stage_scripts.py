@@ -1,7 +1,6 @@
 """The stage scripts, called wrongly: their manual or one line, a status other than 0, and nothing written."""
 
 import gzip
-import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, ROOT
+from tests.conftest import ROOT, environment
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
@@ -28,10 +27,9 @@ FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
 
 def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
     """Run a script, by default one of the repository's, in ``folder``."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*FOLDERS, "PYTHON")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
+    inherited = {name: value for name, value in environment().items() if name not in (*FOLDERS, "PYTHON")}
     command = ["bash", str(ROOT / "scripts" / script), *map(str, words)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True)
 
 
 def refused(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> str:

@@ -1,6 +1,5 @@
 """The soft-target cache with real models: against the live teacher, in shards, killed, and in fairseq-train."""
 
-import os
 import random
 import shutil
 import signal
@@ -20,10 +19,19 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.soft_targets import normalised, read_manifest
 from fairseq_kd.errors import UserError
 from fairseq_kd.teacher import load_teacher
-from tests.conftest import PLUGIN, ROOT, batch, binarise, build, run_command, train_command, train_model, write_text
+from tests.conftest import (
+    PLUGIN,
+    batch,
+    binarise,
+    build,
+    environment,
+    run_command,
+    train_command,
+    train_model,
+    write_text,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 KD = ("--task", "translation_kd", "--criterion", "token_kd")
 IN_BLOCKS = ("--block-rows", 20)
 K = 4
@@ -116,7 +124,7 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     words = cache_words(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS)
     for blocks in sorted(draw.sample(range(12), 3)):
         command = [sys.executable, "-m", "fairseq_kd.cli", *words]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment(forked=False))
         while process.poll() is None and len(list(tmp_path.glob("train/*.npy"))) < blocks:
             time.sleep(0.0005)
         time.sleep(draw.random() * 0.005)

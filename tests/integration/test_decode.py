@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import random
 import re
 import shutil
@@ -18,15 +17,11 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.engines import NOT_TRANSLATED, DecodingOptions, choose_engine
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from tests.conftest import PLUGIN, ROOT, Run, binarise
+from tests.conftest import PLUGIN, ROOT, Run, binarise, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SCRIPT = ROOT / "scripts" / "generate_distilled_corpus.sh"
 BOTH = pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def decode_words(model: Path | str, data: Path, output: Path, *options: object) -> list[str]:
@@ -83,7 +78,7 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     words = decode_words(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS)
     for blocks in sorted(draw.sample(range(14), 4)):
         command = [sys.executable, "-m", "fairseq_kd.cli", *words]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment())
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment(forked=False))
         while process.poll() is None and len(list(tmp_path.glob("parts/*.tsv"))) < blocks:
             time.sleep(0.001)
         time.sleep(draw.random() * 0.02)
@@ -166,11 +161,9 @@ def test_a_batch_size_changes_no_translation_and_progress_counts_every_row(
 
 
 def script(*words: object) -> subprocess.CompletedProcess:
-    """The stage script with this environment's commands on the PATH."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", str(SCRIPT), *map(str, words)], capture_output=True, text=True, env={**environment(), "PATH": path}
-    )
+    """The stage script."""
+    command = ["bash", str(SCRIPT), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
 def test_the_script_makes_a_data_bin_of_distilled_rows(

@@ -1,6 +1,5 @@
 """scripts/train.sh --finetune-from-model: Seq-Inter's second training, killed and run again."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_kd.checkpoints import read_checkpoint
-from tests.conftest import ARCHITECTURES, BIN, ROOT, train_model
+from tests.conftest import ARCHITECTURES, ROOT, environment, train_model
 
 pytestmark = pytest.mark.integration
 OPTIONS = (
@@ -20,9 +19,8 @@ OPTIONS += " --task translation_kd --criterion label_smoothed_cross_entropy --di
 
 def finetune(save_dir: Path, data: Path, start: Path) -> subprocess.CompletedProcess:
     words = [save_dir, data, *OPTIONS.split(), *ARCHITECTURES["transformer"].split(), "--finetune-from-model", start]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     command = ["bash", str(ROOT / "scripts" / "train.sh"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
 def test_it_starts_from_the_model_and_goes_on_from_its_own(

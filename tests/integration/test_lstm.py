@@ -1,6 +1,5 @@
 """The LSTM experiments of Kim & Rush 2016, from their configs at tiny widths: each kind of training, and pruning."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ import yaml
 from fairseq_kd import cli
 from fairseq_kd.checkpoints import read_checkpoint
 from fairseq_kd.compress.weights import is_prunable
-from tests.conftest import BIN, PLUGIN, ROOT, run_command
+from tests.conftest import PLUGIN, ROOT, environment, run_command
 
 pytestmark = pytest.mark.integration
 CONFIGS = ROOT / "configs" / "kim_rush_2016"
@@ -77,8 +76,7 @@ def test_seq_inter_with_an_lstm_teacher(tiny_corpus: Path, tmp_path: Path) -> No
     words = ["--seq-inter", "--model", teacher, "--data", tiny_corpus, "--output", tmp_path / "inter", "--beam", "3"]
     words += ["--max-len-a", "0", "--max-len-b", "9", "--post-process", "none"]
     command = ["bash", str(ROOT / "scripts" / "generate_distilled_corpus.sh"), *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     student = experiment.train_row("student", tiny_corpus)
     experiment.train_row("student_seq_inter", tmp_path / "inter" / "data-bin", start=student)

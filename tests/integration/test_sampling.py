@@ -1,7 +1,6 @@
 """`fairseq-kd decode --sampling`: translations drawn from a model."""
 
 import math
-import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from fairseq_kd import cli
 from fairseq_kd.checkpoints import build_models
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from tests.conftest import BIN, ROOT, train_command
+from tests.conftest import ROOT, environment, train_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SAMPLING = ("--sampling", "--nbest", 2, "--block-rows", 20, "--max-len-b", 20)
@@ -67,9 +66,8 @@ def test_a_score_is_the_models_log_probability(tiny_corpus: Path, tiny_teacher: 
 def test_f_distill_learns_from_them(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     """The whole way of KL distilling: samples drawn once, a data-bin of them, a student."""
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "distilled"]
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     script = ROOT / "scripts" / "generate_distilled_corpus.sh"
-    subprocess.run(["bash", str(script), *map(str, words), *map(str, SAMPLING)], env=environment, check=True)
+    subprocess.run(["bash", str(script), *map(str, words), *map(str, SAMPLING)], env=environment(), check=True)
     options = ["--task", "translation_kd", "--criterion", "f_distill", "--divergence", "kl", "--max-update", "3"]
     options += ["--teacher-path", str(tiny_teacher), "--distilled-data", str(tmp_path / "distilled" / "data-bin")]
     done = train_command(tiny_corpus, tmp_path / "student", *options)

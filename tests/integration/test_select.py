@@ -1,7 +1,6 @@
 """From a model to what a student learns of its n-best lists: decode, select, a data-bin, by command and by script."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import sacrebleu
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from tests.conftest import BIN, ROOT, binarise
+from tests.conftest import ROOT, binarise, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 SIZE = 6
@@ -84,9 +83,8 @@ def test_unknown_symbols_in_the_gold_target_are_told(
 
 def script(*words: object) -> subprocess.CompletedProcess:
     """generate_distilled_corpus.sh --seq-inter."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     command = ["bash", str(ROOT / "scripts" / "generate_distilled_corpus.sh"), "--seq-inter", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
 def test_the_script_goes_from_decode_to_a_data_bin(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +14,7 @@ from fairseq_kd import cli
 from fairseq_kd.checkpoints import build_models
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.evaluate.forced import teacher_forced
-from tests.conftest import ARCHITECTURES, BIN, ROOT
+from tests.conftest import ARCHITECTURES, BIN, ROOT, environment
 
 pytestmark = pytest.mark.integration
 
@@ -112,9 +111,8 @@ def test_from_raw_text_to_figures(tmp_path: Path) -> None:
     runs, results = clone / "runs" / "study_tiny", clone / "results" / "study_tiny"
 
     def study() -> subprocess.CompletedProcess:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         command = ["bash", str(clone / "scripts" / "study.sh"), "tiny"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
+        return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
     # The second point's student cannot be trained.
     (runs / "0.5").mkdir(parents=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import random
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.closest import SMOOTH_METHODS, TOKENIZERS, Similarity, closest
 from fairseq_kd.corpus.nbest import Candidate, check_nbest
 from fairseq_kd.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import environment
 
 WORDS = st.sampled_from(["a", "b", "c.", "3,5", "&amp;", "(d)", "ä-ö", "日本", "\u2028", "x" * 9, "don't"])
 TEXTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(alphabet="ab .,\u00a0é\x0c", max_size=15))
@@ -254,8 +253,9 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     options = ["--block-rows", "20", "--workers", "2"]
     words = ["--nbest", tmp_path / "lists.nbest.tsv", "--reference", tmp_path / "gold.txt", "--output", tmp_path / "x"]
     command = [sys.executable, "-m", "fairseq_kd.cli", "select", *map(str, words), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(
+        command, env=environment(forked=False), stderr=subprocess.DEVNULL, start_new_session=True
+    )
     while running.poll() is None and len(list(tmp_path.glob("x/parts/*.tsv"))) < 10:
         time.sleep(0.001)
     running.send_signal(signal.SIGKILL)

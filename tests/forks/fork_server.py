@@ -1,0 +1,132 @@
+"""fairseq's and snakemake's commands in processes forked from one that has imported them already.
+
+The import takes some four seconds of processor time, more than a tiny training. ``sitecustomize.py`` beside this file,
+which Python imports at its start, hands over what a command was started with: arguments, environment, folder and open
+files, and stays as the command's process, which signals reach and which ends as the work does, or takes it along. What
+runs is the command's own entry point; the plugin is imported by the command, as ever.
+
+    python fork_server.py FD    serves the listening socket FD until its stdin is closed
+"""
+
+import atexit
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COMMANDS = {
+    f"fairseq-{verb.replace('_', '-')}": f"fairseq_cli.{verb}:cli_main"
+    for verb in ("preprocess", "train", "hydra_train", "generate", "validate")
+}
+COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
+COMMANDS["snakemake"] = "snakemake.cli:main"
+"""The entry point behind each command."""
+OWN_LOGGING = ("fairseq-train", "snakemake")
+"""Set their logging up themselves; for the others the import of fairseq does."""
+FIRST_FREE = 300  # above what a command has open, and so this process
+
+
+def serve(listener: socket.socket) -> Callable[[], Any]:
+    """Fork for each command; returns its entry point, and that only in the process which is to be the command."""
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [])
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return attend(connection)
+        connection.close()
+
+
+def attend(connection: socket.socket) -> Callable[[], Any]:
+    """Stand between a command's process at the other end and the one that does its work."""
+    size, received, *_ = socket.recv_fds(connection, 8, 250)
+    request = json.loads(connection.recv(int.from_bytes(size), socket.MSG_WAITALL))
+    worker = os.fork()
+    if worker == 0:
+        return become(request, received)
+    # Of its own, so that its children end with it
+    os.setpgid(worker, worker)
+    os.closerange(0, 3)
+    for descriptor in received:
+        os.close(descriptor)
+    ended = os.pidfd_open(worker)
+    while ended not in select.select([connection, ended], [], [])[0]:
+        number = connection.recv(1)
+        if number:
+            os.kill(worker, number[0])
+        else:
+            os.killpg(worker, signal.SIGKILL)
+            os._exit(0)
+    with contextlib.suppress(OSError):
+        connection.sendall(os.waitpid(worker, 0)[1].to_bytes(4))
+    os._exit(0)
+
+
+def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
+    """Take over what the command was started with, down to the numbers of its open files."""
+    kept = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE) for descriptor in received]
+    os.closerange(0, FIRST_FREE)
+    for descriptor, number in zip(kept, request["files"], strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv, sys.path[:] = request["words"], request["path"]
+    # Read when torch is imported
+    torch = sys.modules["torch"]
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    name = Path(sys.argv[0]).name
+    if name in OWN_LOGGING:
+        logging.getLogger().handlers.clear()
+        logging.getLogger().setLevel(logging.WARNING)
+    module, function = COMMANDS[name].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def status_of(command: Callable[[], Any]) -> int:
+    """Run a command's entry point as its script does; its exit status."""
+    try:
+        found = command()
+    except SystemExit as stop:
+        found = stop.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        found = 1
+    if not isinstance(found, int | None):
+        print(found, file=sys.stderr)
+        found = 1
+    return found or 0
+
+
+def end_at_once() -> None:
+    """Without taking the interpreter apart module by module, which takes a third of a second."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    status = 1
+    atexit.register(end_at_once)  # before the imports, and so after what they and the commands register
+    for name in ("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what was imported is not looked through again and again in each process
+    status = status_of(serve(socket.socket(fileno=int(sys.argv[1]))))
+    sys.exit()
