@@ -25,6 +25,12 @@ def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["nonzero_parameters"])
 
 
+def without_pruned(table: dict[str, Any]) -> dict[str, Any]:
+    """What the other pictures draw of table.json's content: of the rows that --pruning names the densest alone."""
+    names = [row["name"] for row in pruned_rows(table)[1:]]
+    return {**table, "rows": [row for row in table["rows"] if row["name"] not in names]}
+
+
 def sparsity(row: dict[str, Any]) -> float:
     """The percentage of a row's parameters that are zero."""
     return 100 * (1 - row["nonzero_parameters"] / row["parameters"])

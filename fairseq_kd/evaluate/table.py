@@ -13,7 +13,7 @@ from fairseq_kd.evaluate.cost_table import check_costs, summarise_costs
 from fairseq_kd.evaluate.gates import read_courses, write_gates
 from fairseq_kd.evaluate.markdown import markdown
 from fairseq_kd.evaluate.plots import write_plot, write_risks_plot
-from fairseq_kd.evaluate.pruning_plot import pruned_rows, write_pruning
+from fairseq_kd.evaluate.pruning_plot import pruned_rows, without_pruned, write_pruning
 from fairseq_kd.evaluate.runs import (
     EVALUATED,
     METRICS,
@@ -176,7 +176,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--pruning", nargs="+", default=[], metavar="NAME",
-        help="rows of one model pruned ever further; draws pruning.png, BLEU over the share of zeros",
+        help="rows of one model pruned ever further; pruning.png draws them, BLEU over the share of zeros, the other "
+        "pictures the densest alone",
     )  # fmt: skip
 
 
@@ -195,8 +196,8 @@ def run(options: argparse.Namespace) -> None:
     add_risks(rows, read_risks(options.risks, len(rows[0].runs[0]["references"])))
     table = build_table(rows, options)
     text, pruned = markdown(table), pruned_rows(table)
-    write_plot(table, folder / "table.png")
-    write_speed(table, folder / "speed.png")
+    write_plot(without_pruned(table), folder / "table.png")
+    write_speed(without_pruned(table), folder / "speed.png")
     if options.risks:
         write_risks_plot(table, folder / "risks.png")
     if courses:

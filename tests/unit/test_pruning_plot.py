@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.pruning_plot import pruned_rows, sparsity
+from fairseq_kd.evaluate.pruning_plot import pruned_rows, sparsity, without_pruned
 from tests.unit import test_table
 from tests.unit.test_table import BAD, REFERENCES, result, spoil
 
@@ -22,11 +22,13 @@ def test_the_named_rows_are_drawn_from_the_densest_on(make_table):
     assert [row["name"] for row in rows] == ["a", "a, half", "a, tenth"]
     assert [sparsity(row) for row in rows] == pytest.approx([0, 50, 90])
     assert (folder / "pruning.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["name"] for row in without_pruned(content)["rows"]] == ["a", "teacher"]
 
 
 def test_without_the_option_nothing_is_drawn(make_table):
     _, content, folder = make_table([pruned("a", 1000), pruned("b", 100)])
     assert content["pruning"] == [] and not (folder / "pruning.png").exists()
+    assert without_pruned(content) == content
 
 
 @pytest.mark.parametrize(
