@@ -26,8 +26,11 @@ def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def without_pruned(table: dict[str, Any]) -> dict[str, Any]:
-    """What the other pictures draw of table.json's content: of the rows that --pruning names the densest alone."""
-    names = [row["name"] for row in pruned_rows(table)[1:]]
+    """What the other pictures draw of table.json's content: of the rows that --pruning names the densest alone.
+
+    Baseline and teacher stay, whatever they are: the pictures have lines at their scores.
+    """
+    names = {row["name"] for row in pruned_rows(table)[1:]} - {table["baseline"], table["teacher"]}
     return {**table, "rows": [row for row in table["rows"] if row["name"] not in names]}
 
 

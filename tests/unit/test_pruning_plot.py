@@ -25,6 +25,12 @@ def test_the_named_rows_are_drawn_from_the_densest_on(make_table):
     assert [row["name"] for row in without_pruned(content)["rows"]] == ["a", "teacher"]
 
 
+def test_a_pruned_baseline_stays_in_the_pictures(make_table):
+    runs = [pruned("a", 1000), pruned("a, half", 500), pruned("a, tenth", 100)]
+    _, content, _ = make_table(runs, "--baseline", "a, half", "--pruning", "a", "a, half", "a, tenth")
+    assert [row["name"] for row in without_pruned(content)["rows"]] == ["a", "a, half"]
+
+
 def test_without_the_option_nothing_is_drawn(make_table):
     _, content, folder = make_table([pruned("a", 1000), pruned("b", 100)])
     assert content["pruning"] == [] and not (folder / "pruning.png").exists()
