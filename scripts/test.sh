@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and all tests, in about 12 minutes on two cores. Sets .venv up first if needed.
+# Lint, types and all tests, in about 6 minutes on two cores. Sets .venv up first if needed.
 #
 #   bash scripts/test.sh [pytest options…]
 set -euo pipefail
