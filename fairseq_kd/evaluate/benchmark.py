@@ -48,6 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, default=3, help="how often all is measured in turn; medians count (%(default)s)")
 
 
+def make_cache(teacher: str, data: str, output: Path) -> Path:
+    """The teacher's soft targets on its own data-bin, in a folder of ``output``.
+
+    Raises:
+        UserError: the teacher cannot be used.
+    """
+    cache = output / f"cache-{file_hash(teacher)[:12]}"
+    making = ["--model", teacher, "--teacher-data", data, "--data", data, "--top-k", str(TOP_K), "--output", str(cache)]
+    run_module(["fairseq_kd.cli", "cache", *making])
+    return cache
+
+
 def run(options: argparse.Namespace) -> None:
     """Measure everything in turn, several times over, and write the table.
 
@@ -57,9 +69,7 @@ def run(options: argparse.Namespace) -> None:
     if options.rounds < 1:
         raise UserError(f"--rounds {options.rounds}: give 1 or more")
     check_checkpoint(options.teacher, role="teacher")
-    cache = options.output / f"cache-{file_hash(options.teacher)[:12]}"
-    making = ["--model", options.teacher, "--data", options.data, "--top-k", str(TOP_K), "--output", str(cache)]
-    run_module(["fairseq_kd.cli", "cache", *making])
+    cache = make_cache(options.teacher, options.data, options.output)
     nbest = options.output / f"nbest-{file_hash(options.teacher)[:12]}"
     making = ["--model", options.teacher, "--data", options.data, "--output", str(nbest)]
     run_module(["fairseq_kd.cli", "decode", *making, *DECODING])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairseq_kd.checkpoints import read_checkpoint
 from fairseq_kd.evaluate import measure
-from fairseq_kd.evaluate.benchmark import markdown, write_plot
+from fairseq_kd.evaluate.benchmark import make_cache, markdown, write_plot
 from fairseq_kd.evaluate.cases import loss_cases, rollout_cases
 from fairseq_kd.evaluate.rounds import Case, rows
 from fairseq_kd.evaluate.selection_speed import selections
@@ -88,3 +89,14 @@ def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) ->
         small = {**case.arguments, "options": options, "batches": 2, "steps": 1}
         figures = measure.KINDS[case.kind](**small)
         assert figures["seconds"] == pytest.approx(10000 / figures["tokens_per_second"]) and figures["seconds"] > 0
+
+
+def test_a_teacher_that_has_no_dictionaries_has_those_of_the_data(
+    tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """It may have been trained in another folder, whose relative path to its data it has recorded."""
+    state = read_checkpoint(tiny_teacher)
+    state["cfg"]["task"]["data"] = "data/data-bin"
+    torch.save(state, tmp_path / "teacher.pt")
+    cache = make_cache(str(tmp_path / "teacher.pt"), str(tiny_corpus), tmp_path / "output")
+    assert (cache / "train" / "manifest.json").is_file()
