@@ -5,7 +5,7 @@
 #   bash scripts/benchmark.sh [TEACHER DATABIN]
 #
 # Without arguments it takes the teacher and data that scripts/quickstart.sh multi30k has made. Prints the table and writes
-# results/benchmark/table.{md,json,png}; works in runs/benchmark. Give it a quiet machine: about half an hour on two cores.
+# results/benchmark/table.{md,json,png}; works in runs/benchmark. Give it a quiet machine: about forty minutes on two cores.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
