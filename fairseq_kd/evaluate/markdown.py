@@ -24,7 +24,7 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
-    """A row's cells; its name is the user's and may hold the character that parts the cells."""
+    """A row's cells but those of cost."""
     beams = list(row["beams"].values())
     cells = [row["name"], f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:

@@ -196,8 +196,9 @@ def run(options: argparse.Namespace) -> None:
     add_risks(rows, read_risks(options.risks, len(rows[0].runs[0]["references"])))
     table = build_table(rows, options)
     text, pruned = markdown(table), pruned_rows(table)
-    write_plot(without_pruned(table), folder / "table.png")
-    write_speed(without_pruned(table), folder / "speed.png")
+    drawn = without_pruned(table)
+    write_plot(drawn, folder / "table.png")
+    write_speed(drawn, folder / "speed.png")
     if options.risks:
         write_risks_plot(table, folder / "risks.png")
     if courses:
