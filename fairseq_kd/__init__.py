@@ -6,7 +6,7 @@ import logging
 # It asks for tensorboardX at every start of every command.
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 
-from fairseq_kd.checkpoints import allow_fairseq_classes  # noqa: E402
+from fairseq_kd.networks.checkpoints import allow_fairseq_classes  # noqa: E402
 
 # Before anything of fairseq reads a checkpoint.
 allow_fairseq_classes()

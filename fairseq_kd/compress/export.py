@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from fairseq_kd.checkpoints import check_checkpoint
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpack_bytes, untrained, write_once
-from fairseq_kd.corpus.engines import PRECISIONS, check_models
-from fairseq_kd.corpus.engines.conversion import (
+from fairseq_kd.data.databin import open_dictionaries
+from fairseq_kd.decoding.choice import check_models
+from fairseq_kd.decoding.conversion import (
+    PRECISIONS,
     SIGNATURE,
     CannotConvert,
     inputs,
@@ -18,9 +19,9 @@ from fairseq_kd.corpus.engines.conversion import (
     read_made,
     write_model,
 )
-from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, whole_folder
+from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.storage.files import file_hash, whole_folder
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
-from fairseq_kd.checkpoints import read_checkpoint
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import whole_file
-from fairseq_kd.hidden_states import SIDES, copied_layers, transformer_config
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.hidden_states import SIDES, copied_layers, transformer_config
+from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
 

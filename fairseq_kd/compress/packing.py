@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairseq_kd.checkpoints import check_checkpoint
-from fairseq_kd.compress.weights import tied_names
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import whole_file
+from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.parameters import tied_names
+from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, untrained, write_once
-from fairseq_kd.compress.weights import classes, count_nonzero, padding_zeros
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, write_json
-from fairseq_kd.signature import commit, versions
+from fairseq_kd.networks.parameters import classes, count_nonzero, padding_zeros
+from fairseq_kd.storage.files import file_hash, write_json
+from fairseq_kd.storage.provenance import commit, versions
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,6 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_kd.checkpoints import check_checkpoint, split_paths
-from fairseq_kd.corpus.engines import batches
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.soft_targets import (
     MANIFEST,
@@ -30,12 +28,14 @@ from fairseq_kd.data.soft_targets import (
     untaught,
     warn_of_untaught,
 )
-from fairseq_kd.distributions import real_tokens
+from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash
-from fairseq_kd.shards import check_shares
-from fairseq_kd.teacher import Teacher, load_teacher
-from fairseq_kd.token_values import top_k
+from fairseq_kd.losses.token_values import top_k
+from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.distributions import real_tokens
+from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.storage.shards import check_shares
 
 logger = logging.getLogger(__name__)
 

@@ -11,16 +11,18 @@ from typing import Any
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-from fairseq_kd.checkpoints import check_checkpoint, split_paths
-from fairseq_kd.corpus.engines import ENGINES, PRECISIONS, Choice, DecodingOptions, choose_engine
-from fairseq_kd.corpus.engines.sampler import Sampler, add_sampling_arguments, check_seed
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.decoding.choice import ENGINES, Choice, choose_engine
+from fairseq_kd.decoding.conversion import PRECISIONS
+from fairseq_kd.decoding.interface import DecodingOptions
+from fairseq_kd.decoding.rollouts import Sampling
+from fairseq_kd.decoding.sampler import Sampler, add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash
-from fairseq_kd.rollouts import Sampling
-from fairseq_kd.shards import check_shares
+from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.storage.shards import check_shares
 
 logger = logging.getLogger(__name__)
 

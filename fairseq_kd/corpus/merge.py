@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from fairseq_kd.corpus.engines import NOT_TRANSLATED
 from fairseq_kd.corpus.parts import SIGNATURE, Block, blocks, is_merged, output_paths, read_signature
+from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, whole_file, write_json
-from fairseq_kd.shards import missing_blocks
-from fairseq_kd.signature import versions
+from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.shards import missing_blocks
 
 logger = logging.getLogger(__name__)
 

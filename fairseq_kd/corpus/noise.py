@@ -11,7 +11,7 @@ from random import Random
 
 from fairseq_kd.corpus.prepare import SPLITS, read_pair, write_lines
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import write_json
+from fairseq_kd.storage.files import write_json
 
 
 def misalign(targets: Sequence[str], share: float, seed: int) -> list[str]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.engines import Hypothesis
+from fairseq_kd.decoding.interface import Hypothesis
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, whole_file, write_json
-from fairseq_kd.shards import differences, read_settings, spans
+from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.shards import differences, read_settings, spans
 
 SIGNATURE = "signature.json"
 

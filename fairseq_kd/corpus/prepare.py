@@ -13,8 +13,8 @@ import sentencepiece
 from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, whole_file, write_json
-from fairseq_kd.signature import versions
+from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.provenance import versions
 
 SPLITS = ("train", "valid", "test")
 

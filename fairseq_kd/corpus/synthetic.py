@@ -9,8 +9,8 @@ from random import Random
 
 from fairseq_kd.corpus.language import Language, count_translations
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import whole_file, write_json
-from fairseq_kd.signature import versions
+from fairseq_kd.storage.files import whole_file, write_json
+from fairseq_kd.storage.provenance import versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

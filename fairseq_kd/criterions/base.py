@@ -13,10 +13,10 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import Objective, TeacherAnswer
-from fairseq_kd.distributions import next_tokens, real_tokens
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, fused_loss
+from fairseq_kd.losses.chunk import Objective, TeacherAnswer
+from fairseq_kd.losses.fused import Losses, fused_loss
+from fairseq_kd.networks.distributions import next_tokens, real_tokens
 
 
 @dataclass

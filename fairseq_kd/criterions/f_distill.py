@@ -14,18 +14,18 @@ from fairseq.models import BaseFairseqModel
 from omegaconf import II
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import NextTokens, Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.criterions.interleave import interleave, select, tokens_of
-from fairseq_kd.distributions import next_tokens, real_tokens, unwrap
-from fairseq_kd.divergences import DIVERGENCES, Divergence, sequence_log_odds
+from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, fused_loss
-from fairseq_kd.rollouts import Sampling, draw_rollouts, uniform_numbers
-from fairseq_kd.rollouts_ahead import RolloutsAhead
+from fairseq_kd.losses.chunk import NextTokens, Objective
+from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, sequence_log_odds
+from fairseq_kd.losses.fused import Losses, fused_loss
+from fairseq_kd.losses.token_values import token_nll
+from fairseq_kd.networks.distributions import next_tokens, real_tokens, unwrap
+from fairseq_kd.networks.teacher import Teacher
+from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
-from fairseq_kd.teacher import Teacher
-from fairseq_kd.token_values import token_nll
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
 MIXTURES = ("step", "sequence")

@@ -6,8 +6,8 @@ from fairseq.criterions import register_criterion
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion
+from fairseq_kd.losses.chunk import Objective
 
 
 @register_criterion("fused_cross_entropy", dataclass=FusedConfig)

@@ -9,7 +9,7 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_kd.criterions.base import summed
-from fairseq_kd.gates import Places
+from fairseq_kd.gates.inputs import Places
 
 SURE = 0.9
 """A gate above it, or below 1 − it, has all but decided for one half."""

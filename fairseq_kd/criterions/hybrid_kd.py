@@ -9,28 +9,21 @@ from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import NextTokens, Objective, TeacherAnswer
 from fairseq_kd.criterions.base import summed
 from fairseq_kd.criterions.gate_log import gate_sums, log_gate
 from fairseq_kd.criterions.hybrid_options import HybridKDConfig, check_options
 from fairseq_kd.criterions.interleave import interleave, select, tokens_of
 from fairseq_kd.criterions.token_kd import TokenKDCriterion
-from fairseq_kd.distributions import next_tokens, real_tokens
-from fairseq_kd.encoder import encoder_outputs, encoder_states, encoder_width
 from fairseq_kd.errors import UserError
-from fairseq_kd.fused import Losses, fused_loss
-from fairseq_kd.gate_signal import Half, Signal, gate_objective
-from fairseq_kd.gates import (
-    GateNetwork,
-    Places,
-    at_same_places,
-    edit_distance,
-    gate_inputs,
-    local_inputs,
-    uncertainty,
-)
+from fairseq_kd.gates.inputs import Places, at_same_places, edit_distance, gate_inputs, local_inputs, uncertainty
+from fairseq_kd.gates.network import GateNetwork
+from fairseq_kd.gates.signal import Half, Signal, gate_objective
+from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer
+from fairseq_kd.losses.fused import Losses, fused_loss
+from fairseq_kd.losses.token_values import entropies
+from fairseq_kd.networks.distributions import next_tokens, real_tokens
+from fairseq_kd.networks.encoder import encoder_outputs, encoder_states, encoder_width
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
-from fairseq_kd.token_values import entropies
 
 
 @register_criterion("hybrid_kd", dataclass=HybridKDConfig)
@@ -43,7 +36,8 @@ class HybridKDCriterion(TokenKDCriterion):
 
     The student learns with the gate's values as they are. A learned gate minimises, per gold token,
     J(x) = g(x)·(C_sentence(x) − C_token(x)) + prior weight·KL(g(x)‖prior), C either half's mean cost per token as
-    :class:`fairseq_kd.gates.Signal` has it. The paper leaves the gate's parametrisation open; this is the project's.
+    :class:`fairseq_kd.gates.signal.Signal` has it. The paper leaves the gate's parametrisation open; this one is the
+    project's.
 
     Raises:
         UserError: an option out of its range, no distilled data, or a task without a teacher.

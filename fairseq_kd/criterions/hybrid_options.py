@@ -7,7 +7,7 @@ from fairseq.dataclass import ChoiceEnum
 
 from fairseq_kd.criterions.token_kd import TokenKDConfig
 from fairseq_kd.errors import UserError
-from fairseq_kd.gate_signal import SIGNALS
+from fairseq_kd.gates.signal import SIGNALS
 
 GATES = ("fixed", "schedule", "learned", "teacher_entropy", "agreement")
 BY_TOKEN = ("learned", "teacher_entropy")

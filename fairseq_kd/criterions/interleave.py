@@ -7,8 +7,8 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import NextTokens
-from fairseq_kd.rollouts import previous_tokens
+from fairseq_kd.losses.chunk import NextTokens
+from fairseq_kd.networks.distributions import previous_tokens
 
 
 def interleave(

@@ -12,13 +12,21 @@ from fairseq.models import BaseFairseqModel
 from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor, nn
 
-from fairseq_kd.checkpoints import model_config, split_paths
-from fairseq_kd.chunk_loss import Objective
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
-from fairseq_kd.distributions import real_tokens
-from fairseq_kd.divergences import kl
 from fairseq_kd.errors import UserError
-from fairseq_kd.hidden_states import SIDES, HiddenStates, hidden_states, squared_error, stacks, transformer_config
+from fairseq_kd.losses.chunk import Objective
+from fairseq_kd.losses.divergences import kl
+from fairseq_kd.networks.checkpoints import model_config
+from fairseq_kd.networks.distributions import real_tokens
+from fairseq_kd.networks.hidden_states import (
+    SIDES,
+    HiddenStates,
+    hidden_states,
+    squared_error,
+    stacks,
+    transformer_config,
+)
+from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 

@@ -9,11 +9,11 @@ from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from fairseq_kd.chunk_loss import Objective, TeacherAnswer, TopK
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.data.soft_targets import normalised
-from fairseq_kd.distributions import real_tokens
 from fairseq_kd.errors import UserError
+from fairseq_kd.losses.chunk import Objective, TeacherAnswer, TopK
+from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 

@@ -9,7 +9,6 @@ from fairseq import utils
 from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.checkpoints import split_paths
 from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
@@ -20,8 +19,8 @@ from fairseq_kd.data.soft_targets import (
     warn_of_untaught,
 )
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash
-from fairseq_kd.shards import differences
+from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.storage.shards import differences
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash
+from fairseq_kd.storage.files import file_hash
 
 POST_PROCESSES = ("sentencepiece", "subword_nmt", "none")
 """How subwords are joined to text, fairseq's names."""

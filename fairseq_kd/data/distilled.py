@@ -11,9 +11,9 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash
-from fairseq_kd.vocabulary import first_difference
+from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
 

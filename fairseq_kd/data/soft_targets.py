@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.files import file_hash, whole_file, write_json
-from fairseq_kd.shards import differences, missing_blocks, read_settings, spans
+from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.shards import differences, missing_blocks, read_settings, spans
 
 logger = logging.getLogger(__name__)
 

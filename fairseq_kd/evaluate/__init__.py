@@ -1,1 +1,1 @@
-"""Scores, speed, tables and pictures."""
+"""Scores, teacher-forced measures, risks and costs of a model."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.checkpoints import split_paths
-from fairseq_kd.corpus.engines import DecodingOptions, choose_engine
-from fairseq_kd.corpus.engines.conversion import import_ctranslate2
-from fairseq_kd.corpus.engines.ctranslate2_engine import device
+from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.conversion import import_ctranslate2
+from fairseq_kd.decoding.ctranslate2_engine import device
+from fairseq_kd.decoding.interface import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.rounds import Case, measure_in_turn, rows
-from fairseq_kd.files import file_hash
+from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.timing.interleaved import Case, measure_in_turn, rows
 
 ROUNDS, ROWS = 3, 500
 PRECISIONS = ("float32", "int8")

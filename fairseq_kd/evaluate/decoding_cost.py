@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 
-from fairseq_kd.corpus.engines import DecodingOptions, Engine, Hypothesis, choose_engine
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.evaluate import process_memory
-from fairseq_kd.evaluate.evaluate import translate_timed
+from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.interface import DecodingOptions, Engine, Hypothesis
+from fairseq_kd.evaluate.evaluation import translate_timed
+from fairseq_kd.timing import process_memory
 
 
 class OneByOne:

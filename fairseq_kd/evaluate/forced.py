@@ -8,9 +8,9 @@ from fairseq import utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.corpus.engines import batches
-from fairseq_kd.distributions import next_tokens, real_tokens
-from fairseq_kd.token_values import entropies, top_k
+from fairseq_kd.decoding.interface import batches
+from fairseq_kd.losses.token_values import entropies, top_k
+from fairseq_kd.networks.distributions import next_tokens, real_tokens
 
 
 @torch.no_grad()

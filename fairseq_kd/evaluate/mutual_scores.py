@@ -14,12 +14,11 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
-from fairseq_kd.corpus.engines import DecodingOptions, batches
-from fairseq_kd.corpus.engines.interface import out_of_memory
-from fairseq_kd.distributions import next_tokens, real_tokens
+from fairseq_kd.decoding.interface import DecodingOptions, batches, out_of_memory
+from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
 from fairseq_kd.errors import UserError
-from fairseq_kd.rollouts import Sampling, draw_rollouts, previous_tokens
-from fairseq_kd.token_values import token_nll
+from fairseq_kd.losses.token_values import token_nll
+from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
 
 STREAMS = {"teacher": 0, "student": 2**31}
 """Added to a sample's number to seed it, so that the two models' samples are independent.
@@ -54,7 +53,7 @@ class Samples:
     """One sample of each of a batch's inputs.
 
     Attributes:
-        targets: as :func:`fairseq_kd.rollouts.draw_rollouts` gives them, shape (batch, length).
+        targets: as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them, shape (batch, length).
         counted: mask of the tokens that were drawn, shape (batch, length).
         symbols: each sample's, without ``</s>``.
         cut: how many reached the longest length.
@@ -85,7 +84,7 @@ def sequence_nll(
     Args:
         model: any fairseq encoder-decoder.
         sample: the batch; of ``net_input`` only the source is read.
-        targets: the sequences, shape (batch, length), as :func:`fairseq_kd.rollouts.draw_rollouts` gives them.
+        targets: the sequences, shape (batch, length), as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them.
         counted: mask of the tokens whose probabilities count, shape (batch, length).
         symbols: the target dictionary.
     """

@@ -13,16 +13,16 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-from fairseq_kd.checkpoints import build_models, check_checkpoint, split_paths
-from fairseq_kd.corpus.engines import check_models
-from fairseq_kd.corpus.engines.sampler import add_sampling_arguments, check_seed
 from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.decoding.choice import check_models
+from fairseq_kd.decoding.rollouts import Sampling
+from fairseq_kd.decoding.sampler import add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import Measurement, Plan
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
-from fairseq_kd.files import file_hash, write_json
-from fairseq_kd.rollouts import Sampling
-from fairseq_kd.signature import commit, machine, versions
+from fairseq_kd.networks.checkpoints import build_models, check_checkpoint
+from fairseq_kd.storage.files import file_hash, split_paths, write_json
+from fairseq_kd.storage.provenance import commit, machine, versions
 
 logger = logging.getLogger(__name__)
 

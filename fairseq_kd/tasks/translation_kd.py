@@ -16,13 +16,13 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
 
-from fairseq_kd.checkpoints import split_paths
-from fairseq_kd.compress.keep_zeros import PrunedWeights
 from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.distilled import add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.errors import UserError
-from fairseq_kd.teacher import Teacher, load_teacher
+from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.storage.files import split_paths
+from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from tests.conftest import ROOT, run_command
+from tests.support.commands import ROOT, run_command
 
 Refuse = Callable[..., str]
 MORE = {"cache": ("--top-k", 2)}

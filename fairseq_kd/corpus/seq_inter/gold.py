@@ -1,0 +1,86 @@
+"""The gold target of a corpus, one line at a time: from a text file or from a data-bin."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairseq.data.data_utils import post_process
+
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import file_hash
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The detokenised gold target.
+
+    Attributes:
+        rows: their number.
+        sha256: of each file that they depend on, by its name.
+        lines: gives them from the first on.
+    """
+
+    rows: int
+    sha256: dict[str, str]
+    lines: Callable[[], Iterator[str]]
+
+
+def open_gold(path: Path, subset: str, symbol: str) -> Gold:
+    """The lines of a text file as they are, or the target side of ``subset`` of a data-bin, its subwords joined.
+
+    Args:
+        path: the file, or the folder that fairseq-preprocess made.
+        subset: of the data-bin.
+        symbol: how its subwords are joined, fairseq's name.
+
+    Raises:
+        UserError: it is missing, empty or damaged, or the data-bin lacks the subset or its target side.
+    """
+    gold = _databin(path, subset, symbol) if path.is_dir() else _text(path)
+    if not gold.rows:
+        raise UserError(f"reference {path}: it is empty; give the gold target, a line for each row")
+    return gold
+
+
+def _text(path: Path) -> Gold:
+    def lines() -> Iterator[str]:
+        # Bytes: only "\n" ends a line here
+        with open(path, "rb") as handle:
+            for number, line in enumerate(handle, 1):
+                try:
+                    yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"reference {path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
+                    ) from None
+
+    # The name would be part of the settings that a rerun has to repeat
+    return Gold(sum(1 for _ in lines()), {"text": file_hash(path)}, lines)
+
+
+def _databin(path: Path, subset: str, symbol: str) -> Gold:
+    task = open_databin(path, subset)
+    dataset, dictionary, target = task.dataset(subset), task.target_dictionary, task.cfg.target_lang
+    if dataset.tgt is None:
+        raise UserError(f"data-bin {path}: subset {subset!r} has no {target} side; give --reference FILE")
+
+    def lines() -> Iterator[str]:
+        told = False
+        for row in range(len(dataset)):
+            ids = dataset.tgt[row]
+            if not told and (ids == dictionary.unk()).any():
+                told = True
+                logger.warning(
+                    "%s: gold targets hold %s (the first is row %d, from 0), so what is said of them is off: "
+                    "give the text with --reference FILE",
+                    path, dictionary.unk_word, row,
+                )  # fmt: skip
+            yield post_process(dictionary.string(ids), symbol)
+
+    stem = f"{subset}.{task.cfg.source_lang}-{target}.{target}"
+    names = (f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
+    return Gold(len(dataset), {name: file_hash(path / name) for name in names}, lines)

@@ -1,0 +1,76 @@
+"""Which engine decodes a model."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_kd.data.vocabulary import check_vocabulary
+from fairseq_kd.decoding.conversion import CannotConvert, kept_conversion
+from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_precision
+from fairseq_kd.decoding.fairseq_engine import FairseqEngine
+from fairseq_kd.decoding.interface import Engine
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "ctranslate2", "fairseq")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine that takes the models: its name, what it computes in, and how to load it."""
+
+    engine: str
+    precision: str
+    build: Callable[[], Engine]
+
+
+def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: TranslationTask) -> Choice:
+    """The engine called ``name`` over one model or, with several paths, their ensemble.
+
+    "auto" is CTranslate2 where that takes the models, else fairseq; the log says why.
+
+    Raises:
+        UserError: there is no such engine, it does not take the models or the precision, or a checkpoint cannot be used
+            or has other dictionaries than ``task``.
+    """
+    if name not in ENGINES:
+        raise UserError(f"--engine {name}: there is no such engine; choose from {', '.join(ENGINES)}")
+    check_models(model_paths, task)
+    if name == "fairseq":
+        if precision != "float32":
+            raise UserError(f"--precision {precision}: --engine fairseq decodes in float32; give --engine ctranslate2")
+    else:
+        try:
+            return _ctranslate2(precision, model_paths, task)
+        except CannotConvert as reason:
+            if name == "ctranslate2":
+                raise UserError(f"--engine ctranslate2: {reason}") from None
+            if precision != "float32":
+                raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
+            logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
+    return Choice("fairseq", "float32", partial(FairseqEngine, model_paths, task))
+
+
+def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> None:
+    """Read each checkpoint safely and compare its dictionaries with the task's; ``role`` is what errors call it.
+
+    Raises:
+        UserError: a checkpoint cannot be used, or its dictionaries differ.
+    """
+    for path in model_paths:
+        not_found = check_vocabulary(path, read_checkpoint(path, role), task, role)
+        if not_found:
+            logger.warning("%s %s: %s; nothing proves that it numbers symbols as the data does", role, path, not_found)
+
+
+def _ctranslate2(precision: str, model_paths: Sequence[str], task: TranslationTask) -> Choice:
+    if len(model_paths) > 1:
+        raise CannotConvert(f"{len(model_paths)} checkpoints are an ensemble, it decodes single models")
+    check_precision(precision)
+    folder = kept_conversion(model_paths[0], task)
+    return Choice("ctranslate2", precision, partial(CTranslate2Engine, folder, precision, task))

@@ -1,0 +1,192 @@
+"""CTranslate2 models made from fairseq checkpoints, and where they are kept.
+
+A checkpoint is read and checked by this package first. The converter is then given a file that this package wrote, so
+that it meets neither a pickle that runs code nor a task or a data folder that the checkpoint recorded.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
+from omegaconf import DictConfig, OmegaConf
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import build_models, count_parameters, read_checkpoint
+from fairseq_kd.storage.files import file_hash, whole_folder, write_json
+from fairseq_kd.storage.provenance import versions
+
+logger = logging.getLogger(__name__)
+
+SIGNATURE = "signature.json"
+PRECISIONS = (
+    "float32",
+    "bfloat16",
+    "float16",
+    "int8",
+    "int8_float32",
+    "int8_bfloat16",
+    "int8_float16",
+    "int16",
+)
+
+
+class CannotConvert(Exception):
+    """Why CTranslate2 cannot take a model, in one line."""
+
+
+def import_ctranslate2() -> ModuleType:
+    """The package.
+
+    Raises:
+        CannotConvert: it is not installed, or does not load on this machine.
+    """
+    try:
+        return import_module("ctranslate2")
+    except ImportError as error:
+        raise CannotConvert(f"ctranslate2 cannot be imported ({error}); pip install ctranslate2") from None
+
+
+def load_translator(folder: Path, **options: Any) -> Any:
+    """``ctranslate2.Translator(folder, …)``, but torch keeps its threads: making one sets OpenMP's for the process."""
+    threads = torch.get_num_threads()
+    try:
+        return import_ctranslate2().Translator(str(folder), **options)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def inputs(path: str, task: TranslationTask, precision: str) -> dict[str, Any]:
+    """All that a converted model depends on, as hashes."""
+    names = [f"dict.{language}.txt" for language in (task.cfg.source_lang, task.cfg.target_lang)]
+    return {
+        "model": file_hash(path),
+        "dictionaries": {name: file_hash(Path(task.cfg.data, name)) for name in names},
+        "source": task.cfg.source_lang,
+        "target": task.cfg.target_lang,
+        "precision": precision,
+    }
+
+
+def kept_conversion(path: str, task: TranslationTask) -> Path:
+    """The float32 model made from the checkpoint ``path`` with the dictionaries of ``task``'s data-bin.
+
+    It is made once and kept, under a name that says what it was made from, in ``$FAIRSEQ_KD_CACHE`` or
+    ``~/.cache/fairseq_kd``.
+
+    Raises:
+        CannotConvert: there is no CTranslate2, or it does not take the architecture.
+        UserError: the checkpoint is at fault, or the folder cannot be written.
+    """
+    name = [inputs(path, task, "float32"), import_ctranslate2().__version__]
+    key = hashlib.sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()[:32]
+    cache = Path(os.environ.get("FAIRSEQ_KD_CACHE") or Path.home() / ".cache" / "fairseq_kd")
+    folder = cache / "ctranslate2" / key
+    if not folder.is_dir():
+        logger.info("%s: converting it for ctranslate2, kept in %s", path, folder)
+        try:
+            with whole_folder(folder) as new:
+                write_model(path, task, new, "float32")
+        except OSError as error:
+            raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
+    return folder
+
+
+def write_model(path: str, task: TranslationTask, folder: Path, precision: str, **more: Any) -> None:
+    """Convert a checkpoint into the empty ``folder``, its weights stored in ``precision``.
+
+    A float32 model is compared with the checkpoint's, since the converter passes over options that it does not know.
+    Beside CTranslate2's files goes ``signature.json``: what the model was made from, the number of its parameters, its
+    positions, versions, and ``more``.
+
+    Raises:
+        CannotConvert: CTranslate2 does not take the architecture, or the converted model gives other probabilities.
+        UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
+        OSError: the folder cannot be written.
+    """
+    (model,) = build_models([path], task, role="model")
+    checked = folder / "checked.pt"
+    torch.save({"args": _arguments(path), "model": model.state_dict()}, checked)
+    _convert(checked, task, folder, precision)
+    if precision == "float32":
+        compare(model, task, folder)
+    write_json(folder / SIGNATURE, {**inputs(path, task, precision), **more, **_figures(model), "versions": versions()})
+
+
+def read_made(folder: Path) -> dict[str, Any]:
+    """What :func:`write_model` recorded in ``folder``.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / SIGNATURE}: cannot be read ({error}); delete its folder") from None
+
+
+def _arguments(path: str) -> argparse.Namespace:
+    """The checkpoint's architecture and its sizes as fairseq's command line has them, for the task ``translation``."""
+    config = read_checkpoint(path, "model")["cfg"].model
+    values: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else dict(vars(config))
+    # fairseq-hydra-train nests what the command line calls --encoder-layers.
+    for side in ("encoder", "decoder"):
+        if isinstance(values.get(side), dict):
+            values |= {f"{side}_{name}": value for name, value in values.pop(side).items()}
+    name = values.get("_name") or values.get("arch")
+    return argparse.Namespace(**{**values, "arch": name, "task": "translation"})
+
+
+def _convert(checked: Path, task: TranslationTask, folder: Path, precision: str) -> None:
+    ctranslate2 = import_ctranslate2()
+    converter = ctranslate2.converters.FairseqConverter(
+        str(checked), task.cfg.data, source_lang=task.cfg.source_lang, target_lang=task.cfg.target_lang
+    )
+    try:
+        # The folder is ours and holds the input alone, which the converter removes with it before it writes.
+        converter.convert(str(folder), quantization=precision, force=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever the converter meets in a model that it does not know
+        raise reasons_of(error) from None
+
+
+def reasons_of(error: Exception) -> CannotConvert:
+    """What the converter's error says, in one line."""
+    reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
+    return CannotConvert("; ".join(reasons) or f"its converter fails ({error!r})")
+
+
+def compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> None:
+    """Score one pair of random sentences with the model and with its conversion in ``folder``.
+
+    Raises:
+        CannotConvert: they give other probabilities.
+    """
+    draw = torch.Generator().manual_seed(1)
+    dictionaries = task.source_dictionary, task.target_dictionary
+    source, target = (torch.randint(d.nspecial, len(d), (12,), generator=draw).tolist() for d in dictionaries)
+    words = [[d[i] for i in ids] for d, ids in zip(dictionaries, (source, target), strict=True)]
+    eos = task.target_dictionary.eos()
+    with torch.no_grad():
+        given = torch.tensor([[*source, task.source_dictionary.eos()]]), torch.tensor([len(source) + 1])
+        output = model(*given, torch.tensor([[eos, *target]]))
+        expected = model.get_normalized_probs(output, log_probs=True)[0, range(len(target) + 1), [*target, eos]]
+    translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
+    (found,) = translator.score_batch([words[0]], [words[1]])
+    # Not (… < …), which NaN on both sides would fail: that is a model's fault, not the conversion's.
+    if (torch.tensor(found.log_probs) - expected).abs().max() > 0.01:
+        raise CannotConvert("the converted model gives other probabilities")
+
+
+def _figures(model: BaseFairseqModel) -> dict[str, int]:
+    source, target = model.max_positions()[0], model.max_decoder_positions()
+    return {"parameters": count_parameters(model), "source_positions": source, "target_positions": target}

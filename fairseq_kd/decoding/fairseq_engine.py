@@ -1,0 +1,94 @@
+"""fairseq's own beam search behind the interface."""
+
+import argparse
+import math
+from collections.abc import Sequence
+
+import torch
+from fairseq import utils
+from fairseq.data import data_utils
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_kd.decoding.interface import (
+    NOT_TRANSLATED,
+    DecodingOptions,
+    Hypothesis,
+    Progress,
+    batches,
+    out_of_memory,
+    too_few,
+)
+from fairseq_kd.networks.checkpoints import build_models, count_parameters
+
+
+class FairseqEngine:
+    """fairseq's own beam search, on the GPU if there is one; several checkpoints are decoded as an ensemble.
+
+    Attributes:
+        models: the models, in eval mode, made fast for generation (they can no longer be trained).
+        parameters: how many they have, all together.
+        max_source_positions: the longest source that all of them take, ``</s>`` counted.
+    """
+
+    def __init__(self, model_paths: Sequence[str], task: TranslationTask):
+        """Load the checkpoints with ``task``'s dictionaries.
+
+        Raises:
+            UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
+        """
+        self.task = task
+        self.cuda = torch.cuda.is_available()
+        self.models = build_models(model_paths, task, role="model")
+        self.parameters = sum(map(count_parameters, self.models))
+        for model in self.models:
+            model.make_generation_fast_(need_attn=False)
+            if self.cuda:
+                model.cuda()
+        self.max_source_positions = min(model.max_positions()[0] for model in self.models)
+
+    def translate(
+        self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Progress | None = None
+    ) -> list[list[Hypothesis]]:
+        """As :meth:`Engine.translate`.
+
+        Raises:
+            UserError: a batch does not fit the GPU, or the search gives fewer than ``nbest`` hypotheses.
+        """
+        search = argparse.Namespace(beam=options.beam, max_len_a=options.max_len_a, max_len_b=options.max_len_b)
+        generator = self.task.build_generator(self.models, search)
+        found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
+        usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
+        if progress:
+            progress(len(sources) - len(usable))
+        for batch in batches(usable, options.max_tokens):
+            sample = self._sample([sources[i] for i in batch])
+            try:
+                nbest_lists = self.task.inference_step(generator, self.models, sample)
+            except torch.cuda.OutOfMemoryError:
+                raise out_of_memory(options) from None
+            for i, hypotheses in zip(batch, nbest_lists, strict=True):
+                found[i] = self._read(hypotheses, options.nbest)
+            if progress:
+                progress(len(batch))
+        return found
+
+    def takes(self, source: torch.Tensor) -> bool:
+        """As :meth:`Engine.takes`."""
+        return 1 < len(source) <= self.max_source_positions
+
+    def _sample(self, sources: Sequence[torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+        tokens = data_utils.collate_tokens(
+            sources, self.task.source_dictionary.pad(), left_pad=self.task.cfg.left_pad_source
+        )
+        lengths = torch.tensor([len(source) for source in sources])
+        sample = {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
+        return utils.move_to_cuda(sample) if self.cuda else sample
+
+    def _read(self, hypotheses: Sequence[dict[str, torch.Tensor]], nbest: int) -> list[Hypothesis]:
+        if len(hypotheses) < nbest:
+            raise too_few(len(hypotheses), nbest)
+        dictionary = self.task.target_dictionary
+        return [
+            Hypothesis(dictionary.string(hypothesis["tokens"].cpu()), float(hypothesis["score"]) / math.log(2))
+            for hypothesis in hypotheses[:nbest]
+        ]

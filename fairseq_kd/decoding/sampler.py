@@ -1,0 +1,106 @@
+"""Samples in the place of a search's best translations."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fairseq.tasks.translation import TranslationTask
+from torch import Tensor
+
+from fairseq_kd.decoding.fairseq_engine import FairseqEngine
+from fairseq_kd.decoding.interface import (
+    NOT_TRANSLATED,
+    DecodingOptions,
+    Hypothesis,
+    Progress,
+    batches,
+    out_of_memory,
+)
+from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of what is drawn."""
+    add = parser.add_argument
+    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
+    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
+    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
+    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
+
+
+def check_seed(seed: int) -> None:
+    """Raise a UserError unless ``seed`` is one that can be drawn from."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
+
+
+class Sampler(FairseqEngine):
+    """Draws translations from one model, each row's from random numbers of its own.
+
+    Raises:
+        UserError: there are several checkpoints, or as :class:`FairseqEngine`.
+    """
+
+    def __init__(self, model_paths: Sequence[str], task: TranslationTask):
+        if len(model_paths) > 1:
+            raise UserError(f"--sampling draws from a single model, not from {len(model_paths)}")
+        super().__init__(model_paths, task)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        sources: Sequence[Tensor],
+        first_row: int,
+        options: DecodingOptions,
+        sampling: Sampling,
+        seed: int,
+        progress: Progress,
+    ) -> list[list[Hypothesis]]:
+        """``options.nbest`` samples of each source, as :meth:`Engine.translate` gives the best.
+
+        A score is that of the model's whole distribution, whatever the samples were cut to.
+
+        Args:
+            sources: token ids ending in ``</s>``.
+            first_row: the number of the first of them in its split; a row's samples depend on it, the seed and the
+                model alone.
+            options: how many, and the size of batches.
+            sampling: what to draw from.
+            seed: of all samples.
+            progress: called with a number of sentences whenever so many more are done.
+
+        Raises:
+            UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.
+        """
+        found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
+        usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
+        progress(len(sources) - len(usable))
+        for batch in batches(usable, options.max_tokens):
+            sample: dict[str, Any] = self._sample([sources[i] for i in batch])
+            sample["id"] = torch.tensor([first_row + i for i in batch])
+            try:
+                drawn = [self._hypotheses(sample, sampling, (seed, rank)) for rank in range(options.nbest)]
+            except torch.cuda.OutOfMemoryError:
+                raise out_of_memory(options) from None
+            for i, hypotheses in zip(batch, zip(*drawn, strict=True), strict=True):
+                found[i] = list(hypotheses)
+            progress(len(batch))
+        return found
+
+    def _hypotheses(self, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int]) -> list[Hypothesis]:
+        (model,), dictionary = self.models, self.task.target_dictionary
+        targets = draw_rollouts(model, sample, sampling, seed, dictionary)
+        real = real_tokens(targets, dictionary.pad())
+        asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
+        answers = next_tokens(model, asked, real)
+        hypotheses, end = [], 0
+        for row, size in zip(targets, real.sum(dim=1).tolist(), strict=True):
+            start_of_row, end = end, end + size
+            log_probs = torch.log_softmax(answers.logits(slice(start_of_row, end)), dim=-1)
+            score = log_probs.gather(1, row[:size, None]).mean().item() / math.log(2)
+            hypotheses.append(Hypothesis(dictionary.string(row[:size].cpu()), score))
+        return hypotheses

@@ -1,0 +1,1 @@
+"""What a task is like, and which method it calls for."""

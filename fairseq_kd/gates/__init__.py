@@ -1,0 +1,1 @@
+"""Gates between sentence-level and token-level loss."""

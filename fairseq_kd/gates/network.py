@@ -1,0 +1,41 @@
+"""The network behind a learned gate."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+HIDDEN = 32
+"""Width of a learned gate's inner layer."""
+
+
+class GateNetwork(nn.Module):
+    """From encoder states to a gate's logit: layer norm, tanh layer, linear layer; at first g = ``start`` everywhere.
+
+    Args:
+        width: of the input.
+        start: in (0, 1).
+        lr_scale: the weights count this many times, and are as much smaller. An optimiser whose step does not depend on
+            the gradient's scale (Adam and its kin) then moves what the gate computes with so much faster; plain SGD by
+            its square. (Karras et al. 2018, "Progressive Growing of GANs", section 4.1.) fairseq sets one learning
+            rate for all parameters, so that a group of its own would not do it.
+    """
+
+    def __init__(self, width: int, start: float, lr_scale: float):
+        super().__init__()
+        self.lr_scale = lr_scale
+        self.hidden, self.output = nn.Linear(width, HIDDEN), nn.Linear(HIDDEN, 1)
+        with torch.no_grad():
+            self.output.weight.zero_()
+            self.output.bias.fill_(torch.logit(torch.tensor(start)))
+            for parameter in self.parameters():
+                parameter.div_(lr_scale)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, shape (rows,), for inputs of shape (rows, width), in float32 or wider whatever the parameters are."""
+        inner = torch.tanh(self._linear(self.hidden, functional.layer_norm(inputs, inputs.shape[-1:])))
+        return self._linear(self.output, inner).squeeze(1)
+
+    def _linear(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
+        return functional.linear(
+            inputs, layer.weight.to(inputs.dtype) * self.lr_scale, layer.bias.to(inputs.dtype) * self.lr_scale
+        )

@@ -1,0 +1,1 @@
+"""The maths: divergences, and losses computed chunk by chunk."""

@@ -1,0 +1,239 @@
+"""The maths of one decoding step: p is the teacher's distribution, q the student's, both over the same symbols.
+
+A value is a function of two tensors of log-probabilities, shape (tokens, symbols), float32 or wider and padding already
+left out, and gives one value per token, in nats. Gradients flow into the student's side alone. Log-probabilities count
+as at least −10⁴: a probability of exactly 0 then meets no infinity, and what is infinite by definition is very large.
+
+An f-divergence is D_f(p‖q) = Σ_k q(k)·f(p(k)/q(k)) with f convex and f(1) = 0 (Wen et al. 2023, eq. 2).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+Divergence = Callable[..., Tensor]
+"""(teacher's, student's log-probabilities), both (tokens, symbols), to one value per token, shape (tokens,).
+
+One with a mixture of whole sequences takes as third argument the log-odds of :func:`sequence_log_odds`."""
+
+LOWEST = -1e4
+
+
+def cross_entropy(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """−Σ p·log q: the inner sum of Kim & Rush 2016's word-level KD.
+
+    It is KL(p‖q) plus the teacher's entropy, so its gradient is that of the KL and its value at p = q the entropy.
+    """
+    return -(teacher_log_probs.exp() * _finite(student_log_probs)).sum(dim=-1)
+
+
+def engine(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """−Σ q·log p: the reverse KL without the student's entropy (ENGINE; Tu et al. 2020)."""
+    return -(student_log_probs.exp() * _finite(teacher_log_probs)).sum(dim=-1)
+
+
+def kl(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """KL(p‖q) = Σ p·(log p − log q)."""
+    return _expected_log_ratio(teacher_log_probs, student_log_probs)
+
+
+def rkl(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """KL(q‖p) = Σ q·(log q − log p)."""
+    return _expected_log_ratio(student_log_probs, teacher_log_probs)
+
+
+def tvd(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """Total variation distance ½·Σ |p − q|, between 0 and 1."""
+    return (teacher_log_probs.exp() - student_log_probs.exp()).abs().sum(dim=-1) / 2
+
+
+def hellinger(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+    """Squared Hellinger distance ½·Σ (√p − √q)², between 0 and 1."""
+    one, other = ((_finite(side) / 2).exp() for side in (teacher_log_probs, student_log_probs))
+    return (one - other).square().sum(dim=-1) / 2
+
+
+def skew_kl(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float) -> Tensor:
+    """KL(p‖λ·p + (1−λ)·q): the KL against a student that is mixed with the teacher (Ko et al. 2024, DistiLLM)."""
+    return kl(teacher_log_probs, mixture(teacher_log_probs, student_log_probs, weight))
+
+
+def skew_rkl(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float) -> Tensor:
+    """KL(q‖(1−λ)·p + λ·q): the reverse KL against a teacher that is mixed with the student (Ko et al. 2024)."""
+    return kl(student_log_probs, mixture(student_log_probs, teacher_log_probs, weight))
+
+
+def generalized_js(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float
+) -> Tensor:
+    """β·KL(p‖m) + (1−β)·KL(q‖m) with m = β·p + (1−β)·q (Agarwal et al. 2024, GKD); JS at β = ½.
+
+    With ``log_odds``, shape (tokens,), the middle is that of :func:`sequence_log_odds` instead.
+    """
+    middle = _middle(teacher_log_probs, student_log_probs, log_odds, weight)
+    return weight * kl(teacher_log_probs, middle) + (1 - weight) * kl(student_log_probs, middle)
+
+
+def alpha(teacher_log_probs: Tensor, student_log_probs: Tensor, weight: float) -> Tensor:
+    """(Σ p^α·q^(1−α) − 1) / (α·(α−1)), Amari's family between the reverse KL (α → 0) and the KL (α → 1)."""
+    powers = weight * _finite(teacher_log_probs) + (1 - weight) * _finite(student_log_probs)
+    return (powers.exp().sum(dim=-1) - 1) / (weight * (weight - 1))
+
+
+def mixture(one_log_probs: Tensor, other_log_probs: Tensor, weight: float) -> Tensor:
+    """Log-probabilities of ``weight`` · one + (1 − ``weight``) · other, same shape; the weight is in [0, 1)."""
+    if weight == 0:
+        return other_log_probs
+    return torch.logaddexp(_finite(one_log_probs) + math.log(weight), _finite(other_log_probs) + math.log1p(-weight))
+
+
+def sequence_log_odds(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, lengths: Tensor, weight: float = 0.5
+) -> Tensor:
+    """What makes the step-wise mixture that of whole sequences (Wen et al. 2023, section 7).
+
+    The mixture m = β·p + (1−β)·q of two distributions over sequences has m(y_t | y_<t) = w·p(y_t | y_<t) +
+    (1−w)·q(y_t | y_<t) with w = β·p(y_<t) / (β·p(y_<t) + (1−β)·q(y_<t)). This gives log w/(1−w), through which
+    gradients flow.
+
+    Args:
+        teacher_log_probs: log p(y_t | y_<t) of the symbols that are there, sequence after sequence, shape (tokens,).
+        student_log_probs: log q(y_t | y_<t), likewise.
+        lengths: of the sequences, shape (sequences,); they sum to the number of tokens.
+        weight: β.
+
+    Returns:
+        Shape (tokens,).
+    """
+    gained = teacher_log_probs - student_log_probs
+    before = gained.double().cumsum(dim=0) - gained.double()
+    first = lengths.cumsum(dim=0) - lengths
+    prefix = before - before[first].repeat_interleave(lengths)
+    return prefix.to(gained.dtype) + math.log(weight) - math.log1p(-weight)
+
+
+def _middle(teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None, weight: float) -> Tensor:
+    if log_odds is None:
+        return mixture(teacher_log_probs, student_log_probs, weight)
+    shares = [logsigmoid(sign * log_odds)[:, None] for sign in (1, -1)]
+    return torch.logaddexp(_finite(teacher_log_probs) + shares[0], _finite(student_log_probs) + shares[1])
+
+
+def _expected_log_ratio(own_log_probs: Tensor, other_log_probs: Tensor) -> Tensor:
+    """Σ own·(log own − log other)."""
+    own = _finite(own_log_probs)
+    return (own.exp() * (own - _finite(other_log_probs))).sum(dim=-1)
+
+
+def _finite(log_probs: Tensor) -> Tensor:
+    return log_probs.clamp(min=LOWEST)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered divergence, or a family of them with one parameter, in [0, 1) or (0, 1).
+
+    Attributes:
+        value: the step-wise quantity; a family's takes the parameter as a third argument.
+        generator: f(u) of D_f(p‖q) = Σ q·f(p/q), with the same parameter; None for what is no f-divergence.
+        prefixes: on whose sequences' prefixes its authors take it: "teacher", "student" or "both".
+        halves: for "both", what is taken on teacher prefixes and what on student prefixes, which on equal prefixes sum
+            to ``value``; None for half of it on either.
+        default: the parameter where the user gives none; None where there is no parameter.
+        takes_zero: whether the parameter can be 0.
+        mixes: whether it is taken to the mixture of teacher and student, β the teacher's share in it.
+    """
+
+    value: Callable[..., Tensor]
+    generator: Callable[..., float] | None
+    prefixes: str
+    halves: tuple[Callable[..., Tensor], Callable[..., Tensor]] | None = None
+    default: float | None = None
+    takes_zero: bool = False
+    mixes: bool = False
+
+    def at(self, parameter: float | None) -> "Bound":
+        """The divergence with its parameter, which is the default where ``parameter`` is None.
+
+        Raises:
+            ValueError: the parameter is out of its range, or there is none to give.
+        """
+        if parameter is not None and self.default is None:
+            raise ValueError("it has no parameter")
+        parameter = self.default if parameter is None else parameter
+        fixed = parameter is None
+        if parameter is not None and not (0 < parameter < 1 or (parameter == 0 and self.takes_zero)):
+            raise ValueError(f"give a parameter {'of at least' if self.takes_zero else 'above'} 0 and below 1")
+
+        def settled(one: Divergence) -> Divergence:
+            return one if fixed else partial(one, weight=parameter)
+
+        half = _half(settled(self.value))
+        on_teacher, on_student = map(settled, self.halves) if self.halves else (half, half)
+        share = (0.5 if fixed else parameter) if self.mixes else None
+        return Bound(settled(self.value), on_teacher, on_student, share)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A divergence whose parameter is settled; the three quantities of :class:`Family`."""
+
+    value: Divergence
+    on_teacher_prefixes: Divergence
+    on_student_prefixes: Divergence
+    teacher_share: float | None
+    """β of the mixture it is taken to; None where there is none."""
+
+
+def _half(value: Divergence) -> Divergence:
+    def half(teacher_log_probs: Tensor, student_log_probs: Tensor) -> Tensor:
+        return value(teacher_log_probs, student_log_probs) / 2
+
+    return half
+
+
+def _teacher_to_middle(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float = 0.5
+) -> Tensor:
+    return weight * kl(teacher_log_probs, _middle(teacher_log_probs, student_log_probs, log_odds, weight))
+
+
+def _student_to_middle(
+    teacher_log_probs: Tensor, student_log_probs: Tensor, log_odds: Tensor | None = None, *, weight: float = 0.5
+) -> Tensor:
+    return (1 - weight) * kl(student_log_probs, _middle(teacher_log_probs, student_log_probs, log_odds, weight))
+
+
+def _u_log(u: float, ratio: float) -> float:
+    return u * math.log(ratio) if u else 0.0
+
+
+def _js_generator(u: float, weight: float = 0.5) -> float:
+    middle = weight * u + 1 - weight
+    return weight * _u_log(u, u / middle) - (1 - weight) * math.log(middle)
+
+
+_TO_MIDDLE = (_teacher_to_middle, _student_to_middle)
+DIVERGENCES: dict[str, Family] = {
+    "cross_entropy": Family(cross_entropy, None, "teacher"),
+    "kl": Family(kl, lambda u: _u_log(u, u), "teacher"),
+    "rkl": Family(rkl, lambda u: -math.log(u), "student"),
+    "js": Family(partial(generalized_js, weight=0.5), _js_generator, "both", halves=_TO_MIDDLE, mixes=True),
+    "tvd": Family(tvd, lambda u: abs(u - 1) / 2, "both"),
+    "engine": Family(engine, None, "student"),
+    "generalized_js": Family(generalized_js, _js_generator, "both", halves=_TO_MIDDLE, default=0.5, mixes=True),
+    "skew_kl": Family(
+        skew_kl, lambda u, weight: _u_log(u, u / (weight * u + 1 - weight)), "teacher", default=0.1, takes_zero=True
+    ),
+    "skew_rkl": Family(
+        skew_rkl, lambda u, weight: -math.log((1 - weight) * u + weight), "student", default=0.1, takes_zero=True
+    ),
+    "alpha": Family(alpha, lambda u, weight: (u**weight - 1) / (weight * (weight - 1)), "both", default=0.5),
+    "hellinger": Family(hellinger, lambda u: (math.sqrt(u) - 1) ** 2 / 2, "both"),
+}
+"""By the names that options give them."""

@@ -1,0 +1,195 @@
+"""Projection, softmax and loss over chunks of tokens, the gradient computed on the way forward.
+
+Nothing of size tokens × vocabulary ever exists, on either side: a chunk's logits are made, turned into the gradient in
+place, multiplied back onto features and weights, and forgotten. Besides memory this saves time on every device whose
+cache or bandwidth is the limit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, teacher_chunk
+
+CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
+"""Default size of one chunk's logits in MiB: on a CPU what its cache holds, on a GPU what keeps it busy."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sums over tokens, scalars in nats, and what each token has to them; only ``loss`` carries a gradient."""
+
+    loss: Tensor
+    """The tokens' losses, each by its weight; the other sums know no weights."""
+    nll_loss: Tensor
+    soft_loss: Tensor
+    agreed: Tensor
+    """Tokens whose likeliest symbol is the same for teacher and student."""
+    by_token: Tensor
+    """Each token's loss before its weight, shape (tokens,)."""
+    slopes: Tensor | None
+    """Each token's own gradient, before its weight, of its features; shape (tokens, width). None where not needed."""
+
+
+def fused_loss(
+    student: NextTokens,
+    target: Tensor,
+    objective: Objective,
+    teacher: TeacherAnswer | None = None,
+    chunk_memory: float = 0,
+    weights: Tensor | None = None,
+    log_odds: Tensor | None = None,
+) -> Losses:
+    """The loss of all tokens and, if anything requires it, the gradient of the student's features and projection.
+
+    Args:
+        student: over the real tokens (no padding), (tokens, …).
+        target: gold symbols, shape (tokens,).
+        objective: the loss.
+        teacher: the same tokens' answer; None where the soft part is not wanted.
+        chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
+            default, and at least 128 tokens.
+        weights: the tokens' shares in the loss, shape (tokens,), in which no gradient flows; None: 1 each.
+        log_odds: third argument of the objective's divergence, shape (tokens,); it too gets its gradient.
+    """
+    chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
+    # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
+    with torch.autocast(student.features.device.type, enabled=False):
+        loss, sums, by_token, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
+            student.features,
+            student.weight,
+            student.bias,
+            log_odds,
+            target,
+            objective,
+            teacher,
+            chunk,
+            torch.is_grad_enabled(),
+            None if weights is None else weights.detach(),
+        )
+    nll_loss, soft_loss, agreed = sums
+    return Losses(loss, nll_loss, soft_loss, agreed, by_token, slopes)
+
+
+def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
+    """How many tokens a chunk has whose float32 logits fit ``chunk_memory`` MiB."""
+    if chunk_memory:
+        return max(1, int(chunk_memory * 2**20 / (4 * vocabulary)))
+    # Below 128 tokens reading and writing the weight's gradient, once a chunk, costs more than the cache saves.
+    return max(128, int(CHUNK_MEMORY.get(device.type, 256) * 2**20 / (4 * vocabulary)))
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        log_odds: Tensor | None,
+        target: Tensor,
+        objective: Objective,
+        teacher: TeacherAnswer | None,
+        chunk: int,
+        with_gradient: bool,
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        student = NextTokens(features, weight, bias)
+        gradients = Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3, weights)
+        odds = None if log_odds is None else log_odds.detach().requires_grad_()
+        sums = torch.zeros(4, dtype=torch.float64, device=features.device)
+        by_token = features.new_empty(len(target), dtype=torch.promote_types(features.dtype, torch.float32))
+        own, theirs = student.room(chunk), None
+        if isinstance(teacher, Sequence) and len(teacher) == 1:
+            theirs = teacher[0].room(chunk)
+        for rows in chunks(len(target), chunk):
+            answer = teacher_chunk(teacher, rows, objective, theirs)
+            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, _at(objective, odds, rows))
+            by_token[rows] = values[0]
+            weighted = values[0] if weights is None else values[0] * weights[rows]
+            sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, *values[1:])])
+            gradients.add(rows, slope)
+        ctx.gradients, ctx.weights = gradients.result(), weights
+        ctx.odds_gradient = None if odds is None or odds.grad is None else odds.grad * objective.soft_weight
+        loss, rest = sums[0].to(by_token.dtype), sums[1:].to(by_token.dtype)
+        results = (rest, by_token) if gradients.features is None else (rest, by_token, gradients.features)
+        ctx.mark_non_differentiable(*results)
+        return loss, rest, by_token, gradients.features
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        def scaled(gradient: tuple[Tensor, torch.dtype] | None, factor: Tensor) -> Tensor | None:
+            # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
+            return None if gradient is None else (gradient[0] * factor).to(gradient[1])
+
+        features, *projection = ctx.gradients
+        per_token = loss_gradient if ctx.weights is None else loss_gradient * ctx.weights[:, None]
+        own = (scaled(features, per_token), *(scaled(one, loss_gradient) for one in projection))
+        odds = None if ctx.odds_gradient is None else ctx.odds_gradient * per_token.flatten()
+        return (*own, odds, *[None] * 6)
+
+
+def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
+    """The objective of these rows. Their log-odds are cut out where the divergence is taken, under autograd."""
+    if odds is None:
+        return objective
+    return replace(objective, divergence=lambda teacher, student: objective.divergence(teacher, student, odds[rows]))
+
+
+class Gradients:
+    """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider.
+
+    Those of the features are each token's own, before its weight.
+    """
+
+    def __init__(self, student: NextTokens, needed: Sequence[bool], weights: Tensor | None):
+        self.student, self.weights = student, weights
+        self.features, self.weight, self.bias = (
+            torch.zeros(tensor.shape, dtype=torch.promote_types(tensor.dtype, torch.float32), device=tensor.device)
+            if need and tensor is not None
+            else None
+            for need, tensor in zip(needed, (student.features, student.weight, student.bias), strict=False)
+        )
+
+    def add(self, rows: slice, slope: Tensor) -> None:
+        """Take in ``slope``, the gradient of these rows' losses with respect to their logits."""
+        if self.student.weight is None:
+            if self.features is not None:
+                self.features[rows] = slope
+            return
+        shares = None if self.weights is None else self.weights[rows].to(slope.dtype)
+        if self.bias is not None:
+            self.bias += slope.sum(dim=0) if shares is None else torch.mv(slope.t(), shares)
+        # bfloat16 has float32's range, so the products may be as narrow as the features; float16 would lose the
+        # gradients of unlikely symbols, which no loss scale has lifted yet.
+        narrow = self.student.features.dtype
+        narrow = slope.dtype if narrow == torch.float16 else narrow
+        slope = slope.to(narrow)
+        if self.features is not None:
+            self.features[rows] = torch.mm(slope, self.student.weight.to(narrow))
+        if self.weight is not None:
+            features = self.student.features[rows]
+            features = (features if shares is None else features * shares[:, None]).to(narrow)
+            if narrow == self.weight.dtype:
+                self.weight.addmm_(slope.t(), features)
+            else:
+                self.weight += torch.mm(slope.t(), features)
+
+    def result(self) -> list[tuple[Tensor, torch.dtype] | None]:
+        """Each gradient, or None, with the dtype it has to have in the end."""
+        own = (self.student.features, self.student.weight, self.student.bias)
+        sums = (self.features, self.weight, self.bias)
+        return [
+            None if total is None or tensor is None else (total, tensor.dtype)
+            for total, tensor in zip(sums, own, strict=True)
+        ]
+
+
+def chunks(tokens: int, size: int) -> Iterator[slice]:
+    """Rows of one chunk after the other."""
+    return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))

@@ -1,0 +1,1 @@
+"""Models: checkpoints, frozen teachers, next-token distributions, hidden states, parameters."""

@@ -1,0 +1,127 @@
+"""From a model and a batch to next-token distributions over the real (non-pad) target tokens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from fairseq.models import BaseFairseqModel, FairseqDecoder
+from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.losses.chunk import NextTokens
+
+STOCK_SOFTMAX = (BaseFairseqModel.get_normalized_probs, TransformerModelBase.get_normalized_probs)
+
+
+def real_tokens(target: Tensor, pad: int) -> Tensor:
+    """Mask, shape (batch, length), of the target tokens that count: all but padding, </s> included."""
+    return target.ne(pad)
+
+
+def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -> NextTokens:
+    """The model's distributions on the batch's own target prefixes, one for each real token.
+
+    Transformers give features and their output projection; what else there is gives logits, a tensor of
+    (real tokens, vocabulary). Padding is dropped before the projection, so that it costs nothing and can reach no loss.
+
+    Args:
+        model: any fairseq encoder-decoder, wrapped for several processes or not. Its own forward is called, so that
+            the wrapper's hooks see it.
+        sample: the batch.
+        real: mask of shape (batch, length).
+
+    Raises:
+        UserError: a model with an adaptive softmax is to learn.
+    """
+    kept = real.flatten().nonzero().squeeze(1)
+
+    def select(output: Tensor) -> Tensor:
+        return output.flatten(0, 1).index_select(0, kept)
+
+    bare = unwrap(model)
+    projection = output_projection(bare)
+    if projection is not None and not _misses_the_projection(model, bare):
+        # No layer has the number -1: attention weights, which slow a layer down, are computed for none.
+        features, _ = model(**sample["net_input"], features_only=True, alignment_layer=-1)
+        return NextTokens(select(features), projection.weight, projection.bias)
+    if getattr(bare.decoder, "adaptive_softmax", None) is not None and torch.is_grad_enabled():
+        raise UserError(
+            "fairseq's adaptive softmax gives no gradient over the whole vocabulary; "
+            "train the student without --adaptive-softmax-cutoff (a teacher may have one)"
+        )
+    net_output = model(**sample["net_input"])
+    if plain_softmax(bare):
+        return NextTokens(select(net_output[0]))
+    # Log-probabilities are logits too: the softmax gives the probabilities back. (With the sample at hand, an adaptive
+    # softmax would fill in the clusters of the targets alone.)
+    return NextTokens(select(bare.get_normalized_probs(net_output, log_probs=True)))
+
+
+def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
+    """What a decoder is given to predict ``targets``: each row moved on by one behind ``</s>``; the same shape."""
+    start = targets.new_full((len(targets), 1), symbols.eos())
+    moved = torch.cat([start, targets[:, :-1]], dim=1)
+    return moved.masked_fill(targets.eq(symbols.pad()), symbols.pad())
+
+
+def unwrap(model: nn.Module) -> Any:
+    """The model inside fairseq's wrappers for several processes."""
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module  # type: ignore[assignment]
+    return model
+
+
+def output_projection(model: BaseFairseqModel) -> nn.Linear | None:
+    """What makes a Transformer's features logits; None where it is anything but a linear map and a softmax."""
+    decoder = model.decoder
+    stock = (
+        isinstance(model, TransformerModelBase)
+        and isinstance(decoder, TransformerDecoderBase)
+        and type(model).forward is TransformerModelBase.forward
+        and type(decoder).forward is TransformerDecoderBase.forward
+        and type(decoder).output_layer is TransformerDecoderBase.output_layer
+        and type(decoder.output_projection) is nn.Linear
+    )
+    return decoder.output_projection if stock and plain_softmax(model) else None
+
+
+def plain_softmax(model: BaseFairseqModel) -> bool:
+    """Whether the first of what the model's forward returns is logits."""
+    decoder = model.decoder
+    return (
+        getattr(decoder, "adaptive_softmax", None) is None
+        and type(model).get_normalized_probs in STOCK_SOFTMAX
+        and type(decoder).get_normalized_probs is FairseqDecoder.get_normalized_probs
+    )
+
+
+def _misses_the_projection(model: nn.Module, bare: Any) -> bool:
+    """Whether the wrapper would not notice that the projection is used outside of the forward it wraps.
+
+    torch's DistributedDataParallel that looks for unused parameters counts one that is no part of the graph below the
+    features as unused, and fully sharded parameters exist within the forward alone.
+    """
+    inner: Any = model
+    while inner is not bare:
+        if type(inner).__name__ == "FullyShardedDataParallel":
+            return True
+        if isinstance(inner, DistributedDataParallel) and inner.find_unused_parameters:
+            return bare.decoder.output_projection.weight is not bare.decoder.embed_tokens.weight
+        inner = inner.module
+    return False
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

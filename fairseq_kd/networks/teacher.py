@@ -1,0 +1,107 @@
+"""A frozen teacher: one checkpoint or several, never a part of the student, its criterion or its optimiser."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
+from torch import Tensor, nn
+
+from fairseq_kd.data.databin import translation_task
+from fairseq_kd.data.vocabulary import check_languages, check_vocabulary, recorded_languages
+from fairseq_kd.errors import UserError
+from fairseq_kd.losses.chunk import NextTokens
+from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
+from fairseq_kd.networks.distributions import next_tokens
+
+logger = logging.getLogger(__name__)
+
+
+class Teacher:
+    """Answers with next-token distributions on the student's own batches.
+
+    It is no ``nn.Module`` on purpose: fairseq optimises, checkpoints, halves, wraps and ``.train()``s every module it
+    can reach from the model or the criterion.
+
+    Args:
+        models: in eval mode; several count as the mean of their probabilities.
+        dtype: keep them in this dtype whatever the student's; None follows the student.
+    """
+
+    def __init__(self, models: Sequence[BaseFairseqModel], dtype: torch.dtype | None = None):
+        self.models = list(models)
+        self.dtype = dtype
+
+    def follow(self, student: nn.Module) -> None:
+        """Move to the student's device and dtype; costs nothing where nothing has changed.
+
+        Raises:
+            UserError: float16 asked for on a CPU.
+        """
+        example = next(student.parameters())
+        if self.dtype == torch.float16 and example.device.type == "cpu":
+            raise UserError("--teacher-fp16 needs a GPU; leave it out with --cpu")
+        dtype = self.dtype or example.dtype
+        for model in self.models:
+            own = next(model.parameters())
+            if own.device != example.device or own.dtype != dtype:
+                model.to(device=example.device, dtype=dtype)
+
+    @torch.inference_mode()
+    def next_tokens(self, sample: dict[str, Any], real: Tensor) -> list[NextTokens]:
+        """Each model's distributions on the batch's own target prefixes, over the tokens of the mask ``real``.
+
+        Raises:
+            UserError: the batch is longer than a teacher's positions.
+        """
+        for model in self.models:
+            self._check_length(model, sample["net_input"])
+        return [next_tokens(model, sample, real) for model in self.models]
+
+    @staticmethod
+    def _check_length(model: BaseFairseqModel, net_input: dict[str, Tensor]) -> None:
+        sides = (("source", net_input["src_tokens"]), ("target", net_input["prev_output_tokens"]))
+        for (side, tokens), most in zip(sides, model.max_positions(), strict=True):
+            if tokens.size(1) > most:
+                raise UserError(
+                    f"a {side} of {tokens.size(1)} tokens is beyond the teacher's {most} positions; "
+                    f"train with --max-{side}-positions {int(most)} and --skip-invalid-size-inputs-valid-test"
+                )
+
+
+def load_teacher(
+    paths: Sequence[str],
+    student: TranslationTask,
+    data: str | None,
+    assume_same_dictionary: bool,
+    dtype: torch.dtype | None,
+) -> Teacher:
+    """Load and check a teacher for the students of the task ``student``.
+
+    Its dictionaries are looked for and compared as :func:`fairseq_kd.data.vocabulary.check_vocabulary` does.
+
+    Raises:
+        UserError: a checkpoint is bad, its dictionary is not found or differs, or it translates the other way round.
+    """
+    models = []
+    for path in paths:
+        state = read_checkpoint(path, role="teacher")
+        if assume_same_dictionary:
+            logger.warning("--assume-same-dictionary: nothing proves that %s numbers symbols as the data does", path)
+            check_languages(path, state["cfg"], student, "teacher")
+        else:
+            not_found = check_vocabulary(path, state, student, "teacher", data)
+            if not_found:
+                raise UserError(
+                    f"teacher {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
+                    "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
+                )
+        # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
+        pair = recorded_languages(state["cfg"], student)
+        task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
+        models += build_models([path], task, role="teacher")
+        models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
+        logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in models[-1].parameters()):,}")
+    return Teacher(models, dtype)

@@ -1,0 +1,76 @@
+"""A gate's course over training, read from fairseq-train's log, as a picture."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.report.plots import COLOURS
+from fairseq_kd.storage.files import whole_file
+
+# "gate=0.5, num_updates=3", "gate 0.5 | num_updates 3" and "gate": "0.5", "num_updates": "3"
+FIGURE = re.compile(r"\b(?:train_)?(gate|gate_spread|num_updates)\b[\"]?[ =:]+[\"]?([0-9.]+)")
+LINES = ("-", "--", ":")
+Course = dict[int, tuple[float, float]]
+"""Mean and standard deviation of g by the number of updates."""
+
+
+def read_course(path: Path) -> Course:
+    """What a log of criterion ``hybrid_kd`` says, in any --log-format of lines; of a repeated update the last.
+
+    The means over epochs count only where the log has nothing shorter.
+
+    Raises:
+        UserError: it cannot be read, or says nothing of a gate.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"--gate-log {path}: cannot be read ({error.strerror})") from None
+    course: Course = {}
+    for line in [line for line in lines if "| train_inner |" in line] or [
+        line for line in lines if "| train |" in line
+    ]:
+        found = {name: float(value.rstrip(".")) for name, value in FIGURE.findall(line)}
+        if found.keys() == {"gate", "gate_spread", "num_updates"}:
+            course[int(found["num_updates"])] = (found["gate"], found["gate_spread"])
+    if not course:
+        raise UserError(f"--gate-log {path}: no gate in it; give fairseq-train's log of a --criterion hybrid_kd")
+    return dict(sorted(course.items()))
+
+
+def read_courses(options: Sequence[str]) -> dict[str, Course]:
+    """The courses that ``NAME=FILE`` tell, by their names.
+
+    Raises:
+        UserError: one has another form or its file no gate.
+    """
+    courses = {}
+    for option in options:
+        name, equals, path = option.rpartition("=")  # a name may well say g = 0.5
+        if not (name and equals and path):
+            raise UserError(f"--gate-log {option}: give NAME=FILE")
+        courses[name] = read_course(Path(path))
+    return courses
+
+
+def write_gates(courses: dict[str, Course], path: str | Path) -> None:
+    """Draw g's mean over the updates, with a band of one standard deviation on either side."""
+    figure = Figure(figsize=(8, 4))
+    axes = figure.add_subplot()
+    for number, (name, course) in enumerate(courses.items()):
+        colour, updates = COLOURS[number % len(COLOURS)], list(course)
+        means = [mean for mean, _ in course.values()]
+        low, high = ([mean + sign * sd for mean, sd in course.values()] for sign in (-1, 1))
+        axes.plot(updates, means, color=colour, linestyle=LINES[number // len(COLOURS) % len(LINES)], label=name)
+        axes.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("updates")
+    axes.set_ylabel("g: mean and standard deviation")
+    axes.set_title("The gate: 0 is token-level, 1 is sentence-level")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    with whole_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")

@@ -1,0 +1,130 @@
+"""The table as Markdown, with notes that say what was printed."""
+
+from typing import Any
+
+from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
+from fairseq_kd.report.headline import headline_section
+from fairseq_kd.report.table_line import table_line
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The heading, the table and its notes, of table.json's content."""
+    beams = list(table["rows"][0]["beams"])
+    largest = beams[-1]
+    header = ["row", "parameters (M)"]
+    for beam in beams:
+        header += [f"BLEU, beam {beam}", *([f"Δ BLEU, beam {beam}"] if table["baseline"] else [])]
+    header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
+    header += ["R_llh", "R_cvg"] if table["signature"]["risks"] else []
+    header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
+    lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
+    sections = [*headline_section(table), *cost_section(table)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *sections]) + "\n"
+
+
+def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
+    """A row's cells but those of cost."""
+    beams = list(row["beams"].values())
+    cells = [row["name"], f"{row['parameters'] / 1e6:.2f}"]
+    for beam in beams:
+        cells.append(_spread(beam["bleu"], 2))
+        if table["baseline"]:
+            cells.append(f"{beam['delta']:+.2f} (p = {beam['p']:.3f})" if "delta" in beam else "–")
+    return [
+        *cells,
+        _spread(beams[-1]["chrf"], 1),
+        _spread(beams[-1]["ter"], 1),
+        *(_risks(row) if table["signature"]["risks"] else []),
+        *map(_speed, beams),
+    ]
+
+
+def _risks(row: dict[str, Any]) -> list[str]:
+    return [_spread(row["risks"][name], 2) if "risks" in row else "–" for name in ("likelihood", "coverage")]
+
+
+def _speed(beam: dict[str, Any]) -> str:
+    own, fairseq = beam["sentences_per_second"], beam.get("fairseq_sentences_per_second")
+    return f"{own:.1f}" + (f" ({own / fairseq:.1f} ×)" if fairseq else "")
+
+
+def _spread(figure: dict[str, Any], digits: int) -> str:
+    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.{digits}f}"
+    return f"{figure['mean']:.{digits}f}{deviation}"
+
+
+def _notes(table: dict[str, Any]) -> list[str]:
+    signature = table["signature"]
+    evaluated, scores = signature["evaluated"], signature["scores"]
+    several = any(len(row["seeds"]) > 1 for row in table["rows"])
+    notes = [
+        f"{table['sentences']} sentences, {_languages(evaluated)}; beam 1 is greedy search; "
+        "higher is better, for TER lower."
+    ]
+    if several:
+        notes.append(
+            "Mean ± sample standard deviation over training seeds; sentences/s, and the picture's intervals, are means."
+        )
+    if table["baseline"]:
+        bootstrap = signature["bootstrap"]
+        notes.append(
+            f"Δ BLEU is against {table['baseline']}, p sacreBLEU's paired bootstrap ({bootstrap['samples']} resamples, "
+            f"seed {bootstrap['seed']})" + (
+                "; with several seeds it is the largest p of the pairs of equal seed (all pairs where one side "
+                "has a single run), and Δ is the mean over those pairs." if several else "."
+            )
+        )  # fmt: skip
+    notes.append(
+        "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
+    )
+    if signature["risks"]:
+        notes.append(_risks_note(table))
+    notes.append(
+        "sentences/s is decoding alone, without loading and a warm-up batch, on: "
+        + "; ".join(_machine(machine) for machine in evaluated["machine"])
+        + f". Decoded by {', '.join(evaluated['engine'])} in {', '.join(evaluated['precision'])}."
+    )
+    if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
+        notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
+    notes += cost_notes(table)
+    notes.append("Versions: " + "; ".join(_listed(found) for found in evaluated["versions"]) + ".")
+    seeds = (f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in table["rows"] if row["seeds"] != [None])
+    notes.append(f"Commit: {signature['commit'] or 'not known'}. Training seeds: {'; '.join(seeds) or 'not recorded'}.")
+    if signature["config"]:
+        notes.append(f"Configuration: {signature['config']['name']}, SHA-256 {signature['config']['sha256'][:12]}….")
+    return notes
+
+
+def _risks_note(table: dict[str, Any]) -> str:
+    made, distinct = next(
+        (table["signature"]["risks"], row["risks"]["teacher_dist"]) for row in table["rows"] if "risks" in row
+    )
+    low, high = distinct["interval"]
+    return (
+        "R_llh: mean −log p(y′) of the teacher p over the student's samples, low too where these are little else than "
+        "one sentence; R_cvg: mean −log q(y) of the student q over the teacher's samples; nats a sentence, "
+        f"{made['samples']} samples of each model and source{_cut_to(made['sampling'])}. TeacherDist, the share of "
+        f"distinct subword bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f})."
+    )
+
+
+def _cut_to(sampling: dict[str, Any]) -> str:
+    """What samples are drawn from where that is not the whole distribution."""
+    cuts = {"top-k": sampling["top_k"] or None, "top-p": sampling["top_p"], "temperature": sampling["temperature"]}
+    told = [f"{name} {value}" for name, value in cuts.items() if value not in (None, 1)]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _languages(evaluated: dict[str, Any]) -> str:
+    return ", ".join("→".join(pair) for pair in evaluated["languages"])
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpu = f"{machine['gpus']} × {machine['gpu']}, " if "gpu" in machine else ""
+    return f"{gpu}{machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+
+
+def _listed(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())

@@ -1,0 +1,75 @@
+"""BLEU against sparsity as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.report.plots import COLOURS, MARKERS, reference_lines
+from fairseq_kd.storage.files import whole_file
+
+
+def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that --pruning names, of table.json's content, from the densest to the sparsest.
+
+    Raises:
+        UserError: they are of different sizes, or one was evaluated before non-zero parameters were counted.
+    """
+    rows = [row for row in table["rows"] if row["name"] in table["pruning"]]
+    for row in rows:
+        if "nonzero_parameters" not in row:
+            raise UserError(f"--pruning: {row['name']!r} has no non-zero parameters counted; evaluate it again")
+        if row["parameters"] != rows[0]["parameters"]:
+            raise UserError(f"--pruning: {row['name']!r} and {rows[0]['name']!r} are of different sizes")
+    return sorted(rows, key=lambda row: -row["nonzero_parameters"])
+
+
+def without_pruned(table: dict[str, Any]) -> dict[str, Any]:
+    """What the other pictures draw of table.json's content: of the rows that --pruning names the densest alone.
+
+    Baseline and teacher stay, whatever they are: the pictures have lines at their scores.
+    """
+    names = {row["name"] for row in pruned_rows(table)[1:]} - {table["baseline"], table["teacher"]}
+    return {**table, "rows": [row for row in table["rows"] if row["name"] not in names]}
+
+
+def sparsity(row: dict[str, Any]) -> float:
+    """The percentage of a row's parameters that are zero."""
+    return 100 * (1 - row["nonzero_parameters"] / row["parameters"])
+
+
+def write_pruning(table: dict[str, Any], path: str | Path) -> None:
+    """Draw BLEU with its 95 % intervals over sparsity, of table.json's content: a line a beam.
+
+    Raises:
+        UserError: as :func:`pruned_rows`.
+    """
+    rows = pruned_rows(table)
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.add_subplot()
+    places, beams = [sparsity(row) for row in rows], list(rows[0]["beams"])
+    for number, beam in enumerate(beams):
+        scores = [row["beams"][beam]["bleu"] for row in rows]
+        axes.errorbar(
+            places, [score["mean"] for score in scores], yerr=[score["interval"] for score in scores],
+            color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)], markersize=5,
+            linewidth=1, elinewidth=0.7, capsize=2, label=f"beam {beam}" + (" (greedy)" if beam == "1" else ""),
+        )  # fmt: skip
+    reference_lines(axes.axhline, table, beams[-1])
+    size = rows[0]["parameters"] / 1e6
+
+    def parameters(percent: Any) -> Any:
+        return size * (1 - percent / 100)
+
+    def percentage(parameters: Any) -> Any:
+        return 100 * (1 - parameters / size)
+
+    left = axes.secondary_xaxis("top", functions=(parameters, percentage))
+    left.set_xlabel("parameters that are not zero (millions)")
+    axes.set_xlabel("parameters that are zero (%)")
+    axes.set_ylabel("BLEU with 95 % bootstrap intervals")
+    axes.set_title(f"{table['title']}\n{rows[0]['name']}", fontsize=10)
+    axes.legend(fontsize=8, frameon=False)
+    with whole_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")

@@ -1,0 +1,62 @@
+"""Speed against BLEU as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from fairseq_kd.report.plots import COLOURS
+from fairseq_kd.storage.files import whole_file
+
+MARKERS = "osD^vP"
+
+
+def speeds(table: dict[str, Any]) -> tuple[list[dict[str, float]], str]:
+    """Each row's speed by beam, and what it is in.
+
+    Times the teacher's, where `evaluate --cost --teacher` measured that of every row with the engine and precision of
+    its scores, in batches; else sentences a second.
+    """
+    found: list[dict[str, float]] = []
+    for row in table["rows"]:
+        ratios = {
+            str(line["beam"]): line["times_teacher"]
+            for line in row.get("cost", ())
+            if line["batched"] and [line["engine"], line["precision"]] in row["engines"] and "times_teacher" in line
+        }
+        found.append(ratios if len(row["engines"]) == 1 else {})
+    if all(ratios.keys() == row["beams"].keys() for ratios, row in zip(found, table["rows"], strict=True)):
+        beam = table["rows"][0]["cost_of"]["teacher_beam"]
+        return found, f"speed: times that of the teacher with beam {beam}"
+    plain = [{beam: row["beams"][beam]["sentences_per_second"] for beam in row["beams"]} for row in table["rows"]]
+    return plain, "speed: sentences a second"
+
+
+def write_speed(table: dict[str, Any], path: str | Path) -> None:
+    """Draw BLEU with its 95 % intervals over speed, of table.json's content: a row is a line from beam to beam."""
+    figure = Figure(figsize=(8, 5))
+    axes = figure.add_subplot()
+    found, label = speeds(table)
+    for number, (row, speed) in enumerate(zip(table["rows"], found, strict=True)):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+        scores = [beam["bleu"] for beam in row["beams"].values()]
+        axes.errorbar(
+            [speed[beam] for beam in row["beams"]], [score["mean"] for score in scores],
+            yerr=[score["interval"] for score in scores], color=colour, marker=marker, markersize=5,
+            linewidth=1, elinewidth=0.7, capsize=2, label=row["name"],
+        )  # fmt: skip
+        for beam, score in zip(row["beams"], scores, strict=True):
+            place = (speed[beam], score["mean"])
+            axes.annotate(beam, place, (5, 4), textcoords="offset points", fontsize=8, color=colour)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.set_ylabel("BLEU with 95 % bootstrap intervals; numbers are beams")
+    axes.set_title(table["title"])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8, frameon=False)
+    with whole_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")

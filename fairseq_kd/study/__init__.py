@@ -1,0 +1,1 @@
+"""Scores over an axis, and where lines cross."""

@@ -1,0 +1,1 @@
+"""Measurements in turn, and a process's memory."""

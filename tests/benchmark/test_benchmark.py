@@ -1,0 +1,102 @@
+"""The benchmark's ratios and its measurements; its timings are nobody's test."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.benchmark import measure
+from fairseq_kd.benchmark.comparison import make_cache, markdown, write_plot
+from fairseq_kd.benchmark.lines import loss_cases, rollout_cases
+from fairseq_kd.benchmark.selection_speed import selections
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.timing.interleaved import Case, rows
+
+CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
+CASES += [Case("C", "lists", "selection", {})]
+ROUNDS = [
+    [{"seconds": 2.0, "memory": 100.0}, {"seconds": 3.0, "memory": 100.0}, {"seconds": 8.0, "memory": 90.0}],
+    [{"seconds": 1.0, "memory": 10.0}, {"seconds": 1.0, "memory": 10.0}, {"seconds": 2.0, "memory": 10.0}],
+    [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0, "identical": 0.995}] * 3,
+    [{"seconds": 2.0, "candidates_per_second": 40000.0}] * 3,
+]
+
+
+def table() -> dict:
+    made = list(rows(CASES, ROUNDS))
+    return {"rows": made, "rounds": 3, "teacher": "0" * 64, "versions": {"torch": "x"}, "machine": {}, "commit": None}
+
+
+def test_a_speed_is_the_median_ratio_within_a_round() -> None:
+    first, second, alone, _ = table()["rows"]
+    assert (first["speed"], alone["speed"]) == (1.0, 1.0)
+    assert second["speed"] == 3.0 and second["speed_range"] == [2.0, 4.0]  # not the ratio of the medians, 3.0 / 1.0
+    assert second["seconds"] == 1.0 and first["memory"] == 100.0
+
+
+def test_the_table_shows_what_was_measured(tmp_path: Path) -> None:
+    text = markdown(table())
+    assert "| second | 1,000 ms | 3.00 (2.00 to 4.00) | 10 MiB |" in text
+    assert "7 sentences/s, BLEU 30.00, 99.50% of lines as the first" in text and "3 rounds" in text
+    assert "| lists | 2,000 ms | 1.00 (1.00 to 1.00) |  | 40,000 candidates/s |" in text
+    write_plot(table(), tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 1000
+
+
+def test_every_loss_that_is_compared_is_the_same_loss() -> None:
+    """A benchmark of two different losses would say nothing."""
+    draw = torch.Generator().manual_seed(1)
+    student, teacher = (
+        (torch.randn(50, width, generator=draw), torch.randn(30, width, generator=draw)) for width in (4, 6)
+    )
+    target = torch.randint(30, (50,), generator=draw)
+    figures = {}
+    for name, loss in measure.LOSSES.items():
+        own = [tensor.clone().requires_grad_() for tensor in student]
+        value = loss(own, teacher, target)
+        value.backward()
+        figures[name] = (value.item(), own)
+    p = (teacher[0] @ teacher[1].t()).softmax(-1)
+    entropy = measure.ALPHA * torch.distributions.Categorical(p).entropy().sum().item()
+    # The textbook's F.kl_div is the KL; token_kd's soft loss is the cross-entropy: constant apart, the same gradient.
+    assert figures["fused_kd"][0] == pytest.approx(figures["dense_kd"][0] + entropy, rel=1e-5)
+    assert figures["fused_ce"][0] == pytest.approx(figures["stock_ce"][0], rel=1e-5)
+    for one, other in (("fused_kd", "dense_kd"), ("fused_ce", "stock_ce")):
+        for mine, theirs in zip(figures[one][1], figures[other][1], strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_selection_is_measured(tiny_corpus: Path, tmp_path: Path) -> None:
+    """Each of what is compared reads all of the lists."""
+    lines = [f"{row}\t{rank}\t-0.1\tt{row % 20} t{rank}\n" for row in range(40) for rank in (1, 2)]
+    (tmp_path / "valid.nbest.tsv").write_text("".join(lines))
+    for arguments in selections(tmp_path, str(tiny_corpus)).values():
+        figures = measure.KINDS["selection"](**arguments)
+        assert figures["seconds"] * figures["candidates_per_second"] == pytest.approx(80)
+
+
+def test_a_loss_is_measured() -> None:
+    for case in loss_cases()[:2]:
+        small = {**case.arguments, "vocabulary": 20, "tokens": 10, "width": 4, "teacher_width": 4}
+        figures = measure.KINDS[case.kind](**small)
+        assert figures["seconds"] > 0 and math.isfinite(figures["memory"])
+
+
+def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) -> None:
+    for case in rollout_cases(str(tiny_teacher), str(tiny_corpus)):
+        options = ["--arch", "transformer", "--optimizer", "adam", "--max-tokens", "100"]
+        small = {**case.arguments, "options": options, "batches": 2, "steps": 1}
+        figures = measure.KINDS[case.kind](**small)
+        assert figures["seconds"] == pytest.approx(10000 / figures["tokens_per_second"]) and figures["seconds"] > 0
+
+
+def test_a_teacher_that_has_no_dictionaries_has_those_of_the_data(
+    tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """It may have been trained in another folder, whose relative path to its data it has recorded."""
+    state = read_checkpoint(tiny_teacher)
+    state["cfg"]["task"]["data"] = "data/data-bin"
+    torch.save(state, tmp_path / "teacher.pt")
+    cache = make_cache(str(tmp_path / "teacher.pt"), str(tiny_corpus), tmp_path / "output")
+    assert (cache / "train" / "manifest.json").is_file()

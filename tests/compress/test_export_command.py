@@ -1,0 +1,64 @@
+"""`fairseq-kd export`: what it writes runs without fairseq and says what the engine says."""
+
+import json
+from pathlib import Path
+
+import ctranslate2
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.interface import DecodingOptions
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import file_hash
+from tests.support.training import train_model
+
+pytestmark = pytest.mark.integration
+
+
+def export(model: Path, data: Path, output: Path, *options: object) -> None:
+    words = ["export", "--model", model, "--data", data, "--to", "ctranslate2", "--output", output, *options]
+    cli.main([str(word) for word in words])
+
+
+def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "spm.model").write_bytes(b"pieces")
+    export(sure_teacher, tiny_corpus, tmp_path / "out", "--spm-model", tmp_path / "spm.model")
+    task = open_databin(tiny_corpus, "test")
+    sources = [task.dataset("test").src[row] for row in range(20)]
+    engine = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
+    expected = [best[0].tokens for best in engine.translate(sources, DecodingOptions(max_len_b=20))]
+    text = [task.source_dictionary.string(source).split() for source in sources]
+    results = ctranslate2.Translator(str(tmp_path / "out")).translate_batch(text, beam_size=5, max_decoding_length=20)
+    assert [" ".join(result.hypotheses[0]) for result in results] == expected
+    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    assert signature["model"] == file_hash(sure_teacher) and signature["precision"] == "float32"
+    assert signature["parameters"] == engine.parameters and "ctranslate2" in signature["versions"]
+    assert (tmp_path / "out" / "spm.model").read_bytes() == b"pieces"
+    assert [path.name for path in tmp_path.glob("out*")] == ["out"]
+
+
+def test_again_does_nothing_and_something_else_is_refused(
+    tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    export(tiny_teacher, tiny_corpus, output, "--precision", "int8")
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    export(tiny_teacher, tiny_corpus, output, "--precision", "int8")
+    assert "nothing to do" in caplog.text
+    with pytest.raises(UserError, match="holds something else"):
+        export(tiny_teacher, tiny_corpus, output)
+    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+    with pytest.raises(UserError, match="holds something else"):
+        export(tiny_teacher, tiny_corpus, tiny_corpus)
+    with pytest.raises(UserError, match=r"--spm-model .*none: no such file"):
+        export(tiny_teacher, tiny_corpus, tmp_path / "new", "--spm-model", tmp_path / "none")
+
+
+def test_a_model_that_cannot_be_exported_leaves_nothing(tiny_corpus: Path, tmp_path: Path) -> None:
+    model = train_model(tiny_corpus, tmp_path / "model", "--max-update", "1", architecture="lstm")
+    with pytest.raises(UserError, match="--to ctranslate2: Model 'lstm' used by architecture 'lstm' is not supported"):
+        export(model, tiny_corpus, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -1,0 +1,270 @@
+"""The criterion on real models: against loops over the definitions, and in fairseq-train."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.errors import UserError
+from fairseq_kd.losses.divergences import DIVERGENCES
+from fairseq_kd.networks.teacher import Teacher
+from tests.support.corpora import binarise
+from tests.support.models import ARCHITECTURES, batch, build
+from tests.support.training import train_command
+
+KD = ("--task", "translation_kd", "--criterion", "f_distill")
+ONLINE = ("--online-teacher-samples",)
+
+
+def setup(data: Path, *options: str, student: str = "transformer") -> tuple[Any, Any, Any]:
+    """A student, its task and criterion, and a teacher of other weights in the task's hands."""
+    task, model, criterion = build(data, *KD, *options, architecture=student)
+    _, other, _ = build(data, seed=2)
+    task._teacher = Teacher([other.eval().requires_grad_(False)])
+    return task, model.train(), criterion.train()
+
+
+def step_log_probs(model: Any, sample: dict[str, Any], row: int, sequence: list[int], eos: int) -> torch.Tensor:
+    """log p(· | prefix) of one sentence at each step of a sequence, float64, from a forward of its own."""
+    source = sample["net_input"]["src_tokens"][row : row + 1]
+    length = sample["net_input"]["src_lengths"][row : row + 1]
+    source = source[:, -int(length) :]  # fairseq pads sources on the left
+    previous = torch.tensor([[eos, *sequence[:-1]]])
+    with torch.no_grad():
+        return model(source, length, previous)[0][0].double().log_softmax(-1)
+
+
+def by_hand(task: Any, model: Any, sample: dict[str, Any], sequences: torch.Tensor, divergence: Any) -> float:
+    """The sum over the steps of these sequences, sentence by sentence."""
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    total = 0.0
+    for row, padded in enumerate(sequences.tolist()):
+        sequence = [symbol for symbol in padded if symbol != pad]
+        p, q = (step_log_probs(one, sample, row, sequence, eos) for one in (task._teacher.models[0], model))
+        total += divergence(p, q).sum().item()
+    return total
+
+
+def drawn(task: Any, model: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
+    return draw_rollouts(model, sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_the_loss_is_the_sum_over_the_steps(tiny_corpus: Path, name: str) -> None:
+    """Each divergence where its authors take it, on sequences that are drawn again here with the same seed."""
+    task, model, criterion = setup(tiny_corpus, "--divergence", name, *ONLINE)
+    task.update = 5
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    loss, sample_size, _ = criterion(model, sample)
+    family = DIVERGENCES[name]
+    one = family.at(None)
+    whole = {"teacher": (one.value, None), "student": (None, one.value)}
+    on_teacher, on_student = whole.get(family.prefixes, (one.on_teacher_prefixes, one.on_student_prefixes))
+    expected = 0.0
+    for drawer, divergence in ((task._teacher.models[0], on_teacher), (model, on_student)):
+        if divergence is not None:
+            expected += by_hand(task, model, sample, drawn(task, drawer, criterion, sample), divergence)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert sample_size == sample["ntokens"]
+
+
+def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
+    """Against a loop that mixes, at every step, by the running products of the prefix's probabilities."""
+
+    def by_prefixes(p: torch.Tensor, q: torch.Tensor, sequence: list[int], own: int) -> float:
+        before, total = [1.0, 1.0], 0.0
+        for step, symbol in enumerate(sequence):
+            sides = [p[step].exp().tolist(), q[step].exp().tolist()]
+            share = 0.3 * before[0] / (0.3 * before[0] + 0.7 * before[1])
+            total += math.fsum(
+                one * math.log(one / (share * a + (1 - share) * b))
+                for one, a, b in zip(sides[own], *sides, strict=True)
+                if one > 1e-30
+            )
+            before = [chance * side[symbol] for chance, side in zip(before, sides, strict=True)]
+        return total
+
+    js = ("--divergence", "generalized_js", "--divergence-parameter", "0.3", "--js-mixture", "sequence")
+    task, model, criterion = setup(tiny_corpus, *js, *ONLINE)
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    loss, _, _ = criterion(model, sample)
+    loss.backward()
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    expected = 0.0
+    for own, (drawer, weight) in enumerate(((task._teacher.models[0], 0.3), (model, 0.7))):
+        for row, padded in enumerate(drawn(task, drawer, criterion, sample).tolist()):
+            sequence = [symbol for symbol in padded if symbol != pad]
+            p, q = (step_log_probs(one, sample, row, sequence, eos) for one in (task._teacher.models[0], model))
+            expected += weight * by_prefixes(p, q, sequence, own)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    per_step = setup(tiny_corpus, *js[:-2], *ONLINE)[2]
+    per_step.task._teacher = task._teacher
+    assert per_step(model, sample)[0].item() != pytest.approx(expected, rel=1e-4)
+
+
+def test_a_fraction_of_updates_is_on_the_students_sequences(tiny_corpus: Path) -> None:
+    """Each update all on one kind of prefixes: the loss is that of a criterion which knows only this kind."""
+    alone = {}
+    for prefixes in ("gold", "student"):
+        alone[prefixes] = setup(tiny_corpus, "--divergence", "kl", "--prefixes", prefixes)
+    mixed = setup(tiny_corpus, "--divergence", "kl", "--prefixes", "gold", "--student-fraction", "0.3")
+    sample = batch(mixed[0], "valid", [0, 1])
+    kinds = []
+    for update in range(200):
+        for task, *_ in (*alone.values(), mixed):
+            task.update = update
+        kinds.append("student" if mixed[2]._students_turn() else "gold")
+        if update < 12:
+            task, model, criterion = alone[kinds[-1]]
+            assert mixed[2](mixed[1], sample)[0].item() == pytest.approx(criterion(model, sample)[0].item(), rel=1e-5)
+    assert set(kinds[:12]) == {"gold", "student"}
+    assert 40 <= kinds.count("student") <= 80  # 60 of 200 expected, a standard deviation of 6.5
+    mixed[2].eval()
+    assert not any(mixed[2]._students_turn() for mixed[0].update in range(50))
+
+
+def test_gold_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, "--divergence", "tvd", "--prefixes", "gold", "--kd-alpha", "0.3")
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    loss, _, log = criterion(model, sample)
+    tvd = by_hand(task, model, sample, sample["target"], DIVERGENCES["tvd"].at(None).value)
+    stock = build(tiny_corpus, "--criterion", "cross_entropy")[2]
+    nll = stock(model, sample)[0].item()
+    assert loss.item() == pytest.approx(0.7 * nll + 0.3 * tvd, rel=1e-4)
+    assert log["gold_nll"].item() == pytest.approx(nll, rel=1e-4)
+
+
+def test_token_kd_is_a_special_case(tiny_corpus: Path) -> None:
+    task, model, criterion = setup(
+        tiny_corpus, "--divergence", "cross_entropy", "--prefixes", "gold", "--kd-alpha", "0.4"
+    )
+    other, _, token_kd = build(tiny_corpus, "--task", "translation_kd", "--criterion", "token_kd", "--kd-alpha", "0.4")
+    other._teacher = task._teacher
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    gradients = []
+    for one in (criterion, token_kd):
+        model.zero_grad()
+        loss = one(model, sample)[0]
+        loss.backward()
+        gradients.append((loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("student", ARCHITECTURES)
+def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, student: str) -> None:
+    """Whatever was drawn for the others; the length limit here does not depend on the batch's longest source."""
+    limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", "8")
+    task, model, criterion = setup(tiny_corpus, "--divergence", "js", *ONLINE, *limits, student=student)
+    rows = [0, 1, 2, 3]
+    whole = criterion(model, batch(task, "valid", rows))[0].item()
+    parts = math.fsum(criterion(model, batch(task, "valid", [row]))[0].item() for row in rows)
+    assert whole == pytest.approx(parts, rel=1e-4)
+
+
+def test_a_teacher_that_is_the_student_teaches_nothing(tiny_corpus: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, "--divergence", "js", *ONLINE)
+    task._teacher = Teacher([build(tiny_corpus, seed=1)[1].eval().requires_grad_(False)])
+    loss, _, _ = criterion(model, batch(task, "valid", [0, 1, 2]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+    assert max(p.grad.abs().max() for p in model.parameters()) < 1e-4
+
+
+def test_validation_draws_the_same_every_time(tiny_corpus: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, "--divergence", "rkl")
+    model.eval(), criterion.eval()
+    sample = batch(task, "valid", [0, 1, 2])
+    values = set()
+    for task.update in (1, 2, 3):
+        with torch.no_grad():
+            values.add(criterion(model, sample)[0].item())
+    assert len(values) == 1
+
+
+def test_batches_bring_the_teachers_targets_along(tiny_corpus: Path, distilled: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, "--divergence", "kl", "--distilled-data", str(distilled))
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    sample = dataset.collater([dataset[row] for row in (4, 9, 2)])
+    for row, targets in zip(sample["id"].tolist(), sample["distilled"], strict=True):
+        assert torch.equal(targets[targets != task.target_dictionary.pad()], dataset.tgt[row + 1])
+    loss, _, _ = criterion(model, sample)
+    expected = by_hand(task, model, sample, sample["distilled"], DIVERGENCES["kl"].at(None).value)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_distilled_data_that_nothing_reads_is_refused(tiny_corpus: Path) -> None:
+    with pytest.raises(UserError, match="leave out --distilled-data"):
+        build(tiny_corpus, "--task", "translation_kd", "--distilled-data", "distilled", "--criterion", "token_kd")
+
+
+@pytest.mark.parametrize("name", ["js", "tvd", "rkl"])
+def test_fairseq_train_learns(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, name: str
+) -> None:
+    options = [*KD, "--teacher-path", str(tiny_teacher), "--divergence", name, "--max-update", "8"]
+    options += ["--distilled-data", str(distilled)] if name != "rkl" else []
+    done = train_command(tiny_corpus, tmp_path, *options)
+    text = done.stdout + done.stderr
+    lines = [line for line in text.splitlines() if "| train_inner |" in line]
+    assert len(lines) == 8 and all("student_divergence=" in line and "rollout_length=" in line for line in lines)
+    assert all(("teacher_divergence=" in line) == (name != "rkl") for line in lines)
+    values = [float(line.split(" loss=")[1].split(",")[0]) for line in lines]
+    assert all(math.isfinite(value) for value in values) and values[-1] < values[0]
+
+
+def test_resume_draws_what_an_unbroken_run_draws(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    options = [*KD, "--teacher-path", str(tiny_teacher), "--divergence", "tvd", *ONLINE]
+    logs = []
+    for folder, updates in (("unbroken", "9"), ("broken", "4"), ("broken", "9")):
+        done = train_command(tiny_corpus, tmp_path / folder, *options, "--max-update", updates)
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if "| train_inner |" in line]
+        logs.append([re.sub(r"(wps|ups|wall|train_wall)=\S+", "", line.split(" | ")[-1]) for line in lines])
+    assert logs[1] + logs[2] == logs[0]
+
+
+MISTAKES = {
+    "no teacher samples": (("--divergence", "js"), "--distilled-data DATABIN, or draw them"),
+    "weight": (("--kd-alpha", "2", *ONLINE), "--kd-alpha 2.0: give"),
+    "parameter": (("--divergence", "skew_kl", "--divergence-parameter", "1", *ONLINE), "of at least 0 and below 1"),
+    "no parameter": (("--divergence-parameter", "0.5", *ONLINE), "has no parameter"),
+    "mixture": (("--divergence", "tvd", "--js-mixture", "sequence", *ONLINE), "tvd is taken to no mixture"),
+    "fraction": (("--student-fraction", "1.5", *ONLINE), "--student-fraction 1.5: give a share"),
+    "fraction of nothing": (("--divergence", "js", "--student-fraction", "0.5", *ONLINE), "these are of 'both'"),
+    "cache": (("--teacher-cache", "x", *ONLINE), "give --teacher-path"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(tiny_corpus: Path, mistake: str) -> None:
+    options, message = MISTAKES[mistake]
+    with pytest.raises(UserError, match=message):
+        build(tiny_corpus, *KD, *options)
+
+
+def test_an_unknown_divergence_lists_the_choices(
+    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        build(tiny_corpus, *KD, "--divergence", "euclid")
+    assert "skew_rkl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "fewer"])
+def test_misaligned_teacher_samples_are_refused(tiny_text: Path, tiny_corpus: Path, tmp_path: Path, kind: str) -> None:
+    for split in ("train", "valid", "test"):
+        for side in ("src", "tgt"):
+            lines = (tiny_text / f"{split}.{side}").read_text().splitlines(keepends=True)
+            changed = [*lines[:7], lines[8], lines[7], *lines[9:]] if kind == "shuffled" else lines[:-1]
+            (tmp_path / f"{split}.{side}").write_text("".join(changed))
+    dictionary = str(tiny_corpus / "dict.src.txt")
+    data = binarise(tmp_path, tmp_path / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
+    task, _, _ = build(tiny_corpus, *KD, "--divergence", "kl", "--distilled-data", str(data))
+    with pytest.raises(UserError, match="row 7 .* another source" if kind == "shuffled" else "299 rows, .* has 300"):
+        task.load_dataset("train")

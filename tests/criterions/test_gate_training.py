@@ -1,0 +1,100 @@
+"""Gates in fairseq-train: several processes, resume, and whether they collapse."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from tests.support.corpora import binarise
+from tests.support.models import assert_same_weights
+from tests.support.training import train_command, train_model, train_on_two_processes
+
+pytestmark = pytest.mark.integration
+
+
+def hybrid(teacher: Path, distilled: Path, *options: str) -> tuple[str, ...]:
+    words = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--teacher-path", str(teacher))
+    return (*words, "--distilled-data", str(distilled), *options)
+
+
+def logged(text: str, key: str) -> list[float]:
+    return [float(value) for value in re.findall(rf"\| train_inner \|.* {key}=([^,]+)", text)]
+
+
+def assert_same_signal(first: Path, second: Path, **tolerance: float) -> None:
+    one, other = (read_checkpoint(path)["criterion"]["signal._extra_state"] for path in (first, second))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **tolerance)
+
+
+def test_two_processes_equal_one(tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path) -> None:
+    """Three updates over the same pairs of batches: weights, gate and what it remembers."""
+    options = [*hybrid(tiny_teacher, distilled), "--max-update", "3", "--disable-validation"]
+    options += ["--optimizer", "sgd", "--dropout", "0", "--lr", "0.5", "--clip-norm", "0", "--gate-lr-scale", "3"]
+    one = train_model(tiny_corpus, tmp_path / "one", *options, "--update-freq", "2")
+    two = train_on_two_processes(tiny_corpus, tmp_path / "two", *options)
+    other = train_model(tiny_corpus, tmp_path / "other", *options)
+    assert_same_weights(one, two, rtol=1e-4, atol=1e-6)
+    assert_same_signal(one, two, rtol=1e-4, atol=1e-6)
+    with pytest.raises(AssertionError):
+        assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_resumed_run_equals_an_unbroken_one(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    options = hybrid(tiny_teacher, distilled, "--dropout", "0.2")
+    unbroken = train_model(tiny_corpus, tmp_path / "unbroken", *options, "--max-update", "9")
+    train_model(tiny_corpus, tmp_path / "broken", *options, "--max-update", "4")
+    broken = train_model(tiny_corpus, tmp_path / "broken", *options, "--max-update", "9")
+    assert_same_weights(unbroken, broken, rtol=0, atol=0)
+    assert_same_signal(unbroken, broken, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def parrot(tiny_text: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Distilled data of a teacher that says the same whatever it is asked: nothing is easier, or of less use."""
+    folder = tmp_path_factory.mktemp("parrot")
+    for split in ("train", "valid", "test"):
+        source = (tiny_text / f"{split}.src").read_text()
+        (folder / f"{split}.src").write_text(source)
+        (folder / f"{split}.tgt").write_text("t1 t0 t2 t1\n" * source.count("\n"))
+    dictionary = str(tiny_corpus / "dict.src.txt")
+    return binarise(folder, folder / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
+
+
+@pytest.fixture(scope="module")
+def with_the_parrot(
+    tiny_corpus: Path, tiny_teacher: Path, parrot: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, float]]:
+    """What the last update's log says of the gate, and of the student's NLL of gold targets, by the gate's options."""
+    found = {}
+    for name, options in {
+        "default": (),
+        "free": ("--gate-signal", "loss", "--gate-prior-weight", "0"),
+        "prior": ("--gate-signal", "loss", "--gate-prior-weight", "4"),
+        "normalised": ("--gate-signal", "normalised"),
+    }.items():
+        words = hybrid(tiny_teacher, parrot, *options, "--gate-lr-scale", "5", "--max-update", "150")
+        done = train_command(tiny_corpus, tmp_path_factory.mktemp("gates"), *words)
+        keys = ("gate", "gate_spread", "gate_high", "gate_low", "nll_loss")
+        found[name] = {key: logged(done.stdout + done.stderr, key)[-1] for key in keys}
+    return found
+
+
+def test_a_free_gate_collapses_and_the_default_does_not(with_the_parrot: dict[str, dict[str, float]]) -> None:
+    """A free gate takes the half of the smaller loss: the student learns to say what says nothing."""
+    free = with_the_parrot["free"]
+    assert free["gate"] > 0.95 and free["gate_high"] > 0.95
+    for name in ("default", "normalised", "prior"):
+        other = with_the_parrot[name]
+        assert 0.1 < other["gate"] < 0.8 and other["gate_high"] < 0.1, name
+        assert other["nll_loss"] < free["nll_loss"] - 1, name
+    assert with_the_parrot["normalised"]["gate_low"] == with_the_parrot["prior"]["gate_low"] == 0
+
+
+def test_the_default_turns_to_the_half_that_helps(with_the_parrot: dict[str, dict[str, float]]) -> None:
+    default, normalised = (with_the_parrot[name] for name in ("default", "normalised"))
+    assert default["gate"] < 0.35 < normalised["gate"] and default["nll_loss"] < normalised["nll_loss"]

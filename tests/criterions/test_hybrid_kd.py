@@ -1,0 +1,273 @@
+"""The criterion on real models and batches, in one process."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fairseq.logging import metrics
+
+from fairseq_kd import cli
+from fairseq_kd.criterions.hybrid_kd import HybridKDCriterion
+from fairseq_kd.losses.token_values import entropies
+from fairseq_kd.networks.teacher import Teacher
+from tests.support.models import ARCHITECTURES, batch, build
+
+TASK = ("--task", "translation_kd")
+ROWS = [21, 3, 299, 0, 40, 17]
+GATES = {
+    "fixed": ("fixed", "--gate-value", "0.3"),
+    "schedule": ("schedule", "--gate-updates", "10"),
+    "free": ("learned", "--gate-signal", "loss", "--gate-prior-weight", "0"),
+    "normalised": ("learned", "--gate-signal", "normalised"),
+    "held_out": ("learned", "--gate-signal", "held_out"),
+    "by token": ("learned", "--gate-level", "token", "--gate-signal", "loss"),
+    "teacher_entropy": ("teacher_entropy",),
+    "teacher_entropy by token": ("teacher_entropy", "--gate-level", "token"),
+    "agreement": ("agreement",),
+}
+LEARNED = [name for name in GATES if GATES[name][0] == "learned"]
+
+
+def setup(
+    data: Path,
+    distilled: Path,
+    gate: str,
+    *options: str,
+    student: str = "transformer",
+    dtype: torch.dtype | None = None,
+) -> tuple[Any, Any, Any]:
+    """A student, its task and criterion, and a teacher of other weights in the task's hands."""
+    words = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", *GATES[gate], *options)
+    task, model, criterion = build(data, *words, architecture=student)
+    _, other, _ = build(data, seed=2)
+    task._teacher = Teacher([other.eval().requires_grad_(False)])
+    task.update = 4
+    if hasattr(criterion, "network"):
+        with torch.no_grad():
+            torch.manual_seed(3)
+            criterion.network.output.weight.normal_()
+    for one in (model, criterion, other):
+        one.to(dtype)
+    return task, model.train(), criterion.train()
+
+
+def remember(criterion: Any, model: Any, sample: dict[str, Any]) -> None:
+    """An update behind it, so that running means are there."""
+    criterion.after_update([criterion(model, sample)[2]])
+
+
+def gradients(*modules: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for m in modules for p in m.parameters() if p.grad is not None])
+
+
+def loss_and_gradient(model: Any, criterion: Any, samples: list[dict[str, Any]]) -> tuple[float, float, torch.Tensor]:
+    model.zero_grad(), criterion.zero_grad()
+    results = [criterion(model, sample) for sample in samples]
+    sum(result[0] for result in results).backward()
+    loss, size = (sum(float(result[part]) for result in results) for part in (0, 1))
+    return loss, size, gradients(model, criterion).clone()
+
+
+def halves(task: Any, data: Path, distilled: Path, options: tuple[str, ...]) -> list[tuple[Any, dict[str, Any]]]:
+    """token_kd on the gold data and fused_cross_entropy on the distilled data, each with its batch of these rows."""
+    token_task, _, token_kd = build(data, *TASK, "--criterion", "token_kd", *options)
+    token_task._teacher = task._teacher
+    smoothing = options[options.index("--label-smoothing") :][:2]
+    seq_task, _, seq_kd = build(distilled, *TASK, "--criterion", "fused_cross_entropy", *smoothing)
+    return [(token_kd.train(), batch(token_task, "train", ROWS)), (seq_kd.train(), batch(seq_task, "train", ROWS))]
+
+
+@pytest.mark.parametrize("student", ["transformer", "lstm"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--label-smoothing", "0.1"),
+        ("--kd-alpha", "0.8", "--kd-temperature", "2", "--kd-top-k", "4", "--label-smoothing", "0"),
+        ("--label-smoothing", "0.2", "--sentence-avg"),
+    ],
+)
+def test_the_gate_mixes_token_kd_and_seq_kd(
+    tiny_corpus: Path, distilled: Path, student: str, options: tuple[str, ...]
+) -> None:
+    """Gate 0 is the one and gate 1 the other, in loss, gradient and sample size; between them it is their mean."""
+    task, model, _ = setup(tiny_corpus, distilled, "fixed", *options, student=student)
+    expected = [loss_and_gradient(model, c, [s]) for c, s in halves(task, tiny_corpus, distilled, options)]
+    for g in (0.0, 0.25, 1.0):
+        _, _, criterion = setup(tiny_corpus, distilled, "fixed", *options, "--gate-value", str(g), student=student)
+        criterion.task = task
+        loss, size, gradient = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
+        token, sentence = ([(1 - g) * value for value in expected[0]], [g * value for value in expected[1]])
+        if "--sentence-avg" in options:
+            assert size == len(ROWS)
+        else:
+            assert size == pytest.approx(token[1] + sentence[1], rel=1e-6)
+        assert loss == pytest.approx(token[0] + sentence[0], rel=1e-5)
+        wanted = token[2] + sentence[2]
+        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("gate", "student"),
+    [(gate, "transformer") for gate in GATES]
+    + [(gate, student) for gate in ("normalised", "by token") for student in ARCHITECTURES if student != "transformer"],
+)
+def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, distilled: Path, gate: str, student: str) -> None:
+    """Padding enters neither loss, nor gate, nor the gradient of either."""
+    task, model, criterion = setup(tiny_corpus, distilled, gate, student=student)
+    remember(criterion, model, batch(task, "train", [5, 6]))
+    samples = [batch(task, "train", [row]) for row in ROWS]
+    whole, size, gradient = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
+    parts, sizes, expected = loss_and_gradient(model, criterion, samples)
+    assert (whole, size) == pytest.approx((parts, sizes), rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+    logs = [criterion(model, sample)[2] for sample in samples]
+    log = criterion(model, batch(task, "train", ROWS))[2]
+    for name in log:
+        assert float(log[name]) == pytest.approx(sum(float(one[name]) for one in logs), rel=1e-4, abs=1e-4), name
+
+
+def test_bfloat16_keeps_the_gate_in_float32(tiny_corpus: Path, distilled: Path) -> None:
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        task, model, criterion = setup(tiny_corpus, distilled, "held_out", dtype=dtype)
+        remember(criterion, model, batch(task, "train", [5, 6, 7]))
+        loss, size, log = criterion(model, batch(task, "train", ROWS))
+        loss.backward()
+        assert criterion.network.output.weight.dtype == dtype and loss.dtype == torch.float32
+        assert criterion.signal.direction.dtype == torch.float32
+        found.append((loss.item(), size.item(), log["gate_loss"].item()))
+    assert found[1] == pytest.approx(found[0], rel=2e-2)
+
+
+def exact(task: Any, name: str, rows: list[int]) -> list[list[int]]:
+    pad = task.target_dictionary.pad()
+    return [[symbol for symbol in row if symbol != pad] for row in batch(task, "train", rows)[name].tolist()]
+
+
+@pytest.mark.parametrize("gate", ["teacher_entropy", "agreement", "schedule"])
+def test_the_gates_without_parameters_are_their_formulas(tiny_corpus: Path, distilled: Path, gate: str) -> None:
+    task, model, criterion = setup(tiny_corpus, distilled, gate)
+    for row in ROWS[:3]:
+        sample = batch(task, "train", [row])
+        found = criterion(model, sample)[2]["gate_g"].item()
+        if gate == "teacher_entropy":
+            p = task._teacher.models[0](**sample["net_input"])[0][0].double().softmax(-1)
+            expected = 1 - np.exp((p * p.log()).sum(-1).mean().item())
+        elif gate == "agreement":
+            (gold,), (other,) = exact(task, "target", [row]), exact(task, "distilled", [row])
+            table = np.zeros((len(gold) + 1, len(other) + 1))
+            table[:, 0], table[0] = range(len(gold) + 1), range(len(other) + 1)
+            for i, one in enumerate(gold):
+                for j, two in enumerate(other):
+                    table[i + 1, j + 1] = min(table[i, j] + (one != two), table[i, j + 1] + 1, table[i + 1, j] + 1)
+            expected = table[-1, -1] / max(len(gold), len(other))
+        else:
+            expected = 0.4
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gate", LEARNED)
+def test_a_learned_gates_gradient_by_finite_differences(tiny_corpus: Path, distilled: Path, gate: str) -> None:
+    task, model, criterion = setup(tiny_corpus, distilled, gate, dtype=torch.float64)
+    remember(criterion, model, batch(task, "train", [5, 6, 7]))
+    sample = batch(task, "train", ROWS)
+    criterion.zero_grad()
+    criterion(model, sample)[0].backward()
+    slopes = [p.grad.clone() for p in criterion.parameters()]
+    torch.manual_seed(5)
+    for _ in range(4):
+        direction = [torch.randn_like(slope) for slope in slopes]
+        values = []
+        for step in (1e-5, -2e-5):
+            with torch.no_grad():
+                for p, d in zip(criterion.parameters(), direction, strict=True):
+                    p += step * d
+                values.append(criterion(model, sample)[2]["gate_loss"].item())
+        with torch.no_grad():
+            for p, d in zip(criterion.parameters(), direction, strict=True):
+                p += 1e-5 * d
+        expected = sum((s * d).sum().item() for s, d in zip(slopes, direction, strict=True))
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(expected, rel=1e-6, abs=1e-8)
+
+
+def test_a_free_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus: Path, distilled: Path) -> None:
+    """dJ/dg of a sentence is L_sentence − L_token, both per token, times its gold tokens."""
+    task, model, criterion = setup(tiny_corpus, distilled, "free", dtype=torch.float64)
+    sample = batch(task, "train", [3])
+    loss, _, log = criterion(model, sample)
+    g, tokens, other = log["gate_g"].item(), log["ntokens"], log["sentence_tokens"]
+    difference = log["sentence_cost"].item() / other - log["token_cost"].item() / tokens
+    loss.backward()
+    assert criterion.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_the_gate_reaches_the_student_only_where_asked_to(tiny_corpus: Path, distilled: Path, trains: bool) -> None:
+    """The student's gradient beside that of the same weights without a gate's objective."""
+    found = []
+    for prior in ("0.5", "50"):
+        options = ("--gate-prior-weight", prior, *(["--gate-trains-encoder"] if trains else []))
+        task, model, criterion = setup(tiny_corpus, distilled, "free", *options)
+        criterion(model, batch(task, "train", ROWS))[0].backward()
+        found.append([gradients(part).clone() for part in (model.encoder, model.decoder)])
+    (encoder, decoder), (other_encoder, other_decoder) = found
+    assert torch.equal(decoder, other_decoder) and torch.equal(encoder, other_encoder) != trains
+
+
+def test_a_cache_stands_in_for_the_teacher(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    words = ["cache", "--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path, "--top-k", "4"]
+    cli.main([str(word) for word in words])
+    shared = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", "teacher_entropy")
+    found = []
+    for option in (("--teacher-cache", str(tmp_path)), ("--teacher-path", str(tiny_teacher), "--kd-top-k", "4")):
+        task, model, criterion = build(tiny_corpus, *shared, *option)
+        sample = batch(task, "train", ROWS)
+        found.append(criterion(model.train(), sample)[2] | {"cached": "soft_targets" in sample})
+    assert [log["cached"] for log in found] == [True, False]
+    for name in ("sentence_nll", "kd_loss", "nll_loss"):
+        assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-3)
+    assert 0 < found[0]["gate_g"] < found[1]["gate_g"], "of 4 words and a bucket the entropy is at most the whole one"
+
+
+def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, distilled, "normalised")
+    sample = batch(task, "valid", [0, 1, 2])
+    other, _, token_kd = build(tiny_corpus, *TASK, "--criterion", "token_kd")
+    other._teacher = task._teacher
+    assert criterion(model, sample)[0].item() == token_kd(model, sample)[0].item()
+
+
+@pytest.mark.parametrize("gate", ["normalised", "by token"])
+def test_what_is_logged_of_a_gate(tiny_corpus: Path, distilled: Path, gate: str) -> None:
+    """Over two batches, against numpy on the values of single sentences."""
+    task, model, criterion = setup(tiny_corpus, distilled, gate)
+    with torch.no_grad():
+        criterion.network.output.weight.mul_(4)
+    gates, lengths, entropy = [], [], []
+    for row in ROWS:
+        sample = batch(task, "train", [row])
+        log = criterion(model, sample)[2]
+        real = sample["target"].ne(task.target_dictionary.pad())
+        by_token = entropies(task._teacher.next_tokens(sample, real)).double()
+        if gate == "normalised":
+            gates.append(log["gate_g"].item()), entropy.append(by_token.mean().item())
+            lengths.append(sample["net_input"]["src_lengths"].item())
+        else:
+            assert log["gate_count"] == sample["ntokens"]
+            assert log["gate_entropy"].item() == pytest.approx(by_token.sum().item(), rel=1e-6)
+    with metrics.aggregate() as logged:
+        for rows in (ROWS[:2], ROWS[2:]):
+            HybridKDCriterion.reduce_metrics([criterion(model, batch(task, "train", rows))[2]])
+    values = logged.get_smoothed_values()
+    if gate == "normalised":
+        assert values["gate"] == pytest.approx(np.mean(gates), abs=1e-3)
+        assert values["gate_spread"] == pytest.approx(np.std(gates), abs=1e-3) and np.std(gates) > 0.01
+        assert values["gate_high"] == pytest.approx(np.mean(np.array(gates) > 0.9), abs=1e-3)
+        assert values["gate_low"] == pytest.approx(np.mean(np.array(gates) < 0.1), abs=1e-3)
+        assert values["gate_length_correlation"] == pytest.approx(np.corrcoef(gates, lengths)[0, 1], abs=2e-3)
+        assert values["gate_entropy_correlation"] == pytest.approx(np.corrcoef(gates, entropy)[0, 1], abs=2e-3)
+    assert not any(name.startswith("_") for name in values)

@@ -1,0 +1,36 @@
+"""What a user of hybrid_kd can get wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from fairseq_kd.errors import UserError
+from tests.criterions.test_hybrid_kd import ROWS, TASK, setup
+from tests.support.models import batch, build
+
+MISTAKES = {
+    "--gate-value 1.5": ("--gate", "fixed", "--gate-value", "1.5"),
+    "--gate-start -0.1": ("--gate", "schedule", "--gate-updates", "3", "--gate-start", "-0.1"),
+    "a learned gate starts above 0": ("--gate-value", "1"),
+    "give the number of updates": ("--gate", "schedule"),
+    "leave out --gate-level token": ("--gate", "agreement", "--gate-level", "token"),
+    "--gate-prior-weight -1.0": ("--gate-prior-weight", "-1"),
+    "--gate-lr-scale 0.0": ("--gate-lr-scale", "0"),
+    "--kd-alpha 2.0": ("--kd-alpha", "2"),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_is_one_line(tiny_corpus: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(tiny_corpus, *TASK, "--criterion", "hybrid_kd", "--distilled-data", "x", *MISTAKES[message])
+
+
+def test_what_is_missing_is_one_line(tiny_corpus: Path, distilled: Path) -> None:
+    with pytest.raises(UserError, match="give it with --distilled-data DATABIN"):
+        build(tiny_corpus, *TASK, "--criterion", "hybrid_kd")
+    with pytest.raises(UserError, match="--task translation_kd"):
+        build(tiny_corpus, "--criterion", "hybrid_kd")
+    task, model, criterion = setup(tiny_corpus, distilled, "held_out", student="lstm")
+    with pytest.raises(UserError, match="give --gate-signal normalised"):
+        criterion(model, batch(task, "train", ROWS))

@@ -1,0 +1,280 @@
+"""CTranslate2 against fairseq's own search, and which of them decodes what."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import pytest
+import torch
+from fairseq.tasks.translation import TranslationTask
+from omegaconf import OmegaConf
+
+from fairseq_kd import cli
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.conversion import kept_conversion
+from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
+from fairseq_kd.decoding.fairseq_engine import FairseqEngine
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions
+from fairseq_kd.errors import UserError
+from tests.support.training import train_model
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+
+
+@pytest.fixture(scope="module")
+def task(tiny_corpus: Path) -> TranslationTask:
+    return open_databin(tiny_corpus, "valid")
+
+
+@pytest.fixture(scope="module")
+def sources(task: TranslationTask) -> list[torch.Tensor]:
+    """40 sentences of which one is empty, one too long, and one has a word that no dictionary has."""
+    rows = [task.dataset("valid").src[row] for row in range(40)]
+    rows[3] = rows[3][-1:]
+    rows[5] = torch.cat([rows[5][:1].repeat(1024), rows[5][-1:]])
+    rows[9][0] = task.source_dictionary.unk()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def engines(sure_teacher: Path, task: TranslationTask) -> tuple[FairseqEngine, CTranslate2Engine]:
+    chosen = choose_engine("auto", "float32", [str(sure_teacher)], task)
+    assert (chosen.engine, chosen.precision) == ("ctranslate2", "float32")
+    fast = chosen.build()
+    assert isinstance(fast, CTranslate2Engine)
+    return FairseqEngine([str(sure_teacher)], task), fast
+
+
+def test_torch_keeps_its_threads(
+    sure_teacher: Path, task: TranslationTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converting and loading must not leave the decode, and all that follows it, with a single thread."""
+    monkeypatch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path))  # so that it converts
+    torch.set_num_threads(2)
+    try:
+        engine = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
+        assert torch.get_num_threads() == 2
+        assert isinstance(engine, CTranslate2Engine) and engine.translator.num_translators == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DecodingOptions(beam=5, nbest=3, max_len_a=1.2, max_len_b=10),
+        DecodingOptions(beam=1),
+        DecodingOptions(beam=5, max_len_b=4),
+        DecodingOptions(beam=1, max_len_b=4),
+        DecodingOptions(beam=4, max_len_a=0.4, max_len_b=1, max_tokens=40),
+        DecodingOptions(beam=2, nbest=2, max_len_b=1),
+    ],
+)
+def test_hypotheses_and_scores_are_fairseqs(
+    options: DecodingOptions, engines: tuple[FairseqEngine, CTranslate2Engine], sources: list[torch.Tensor]
+) -> None:
+    expected, found = (engine.translate(sources, options) for engine in engines)
+    assert [[h.tokens for h in nbest] for nbest in found] == [[h.tokens for h in nbest] for nbest in expected]
+    scores = [[h.score for nbest in made for h in nbest] for made in (found, expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    assert found[3] == found[5] == [NOT_TRANSLATED] * options.nbest
+    assert len({nbest[0].tokens for nbest in found}) > 3
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_a_model_that_never_ends_is_cut_where_fairseq_cuts_it(
+    beam: int, sure_teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """A ``</s>`` that points away from all states is never chosen."""
+
+    def never_end(state: dict[str, Any]) -> None:
+        state["model"]["decoder.output_projection.weight"][task.target_dictionary.eos()] *= -3
+
+    path = str(edited(sure_teacher, tmp_path, never_end))
+    options = DecodingOptions(beam=beam, nbest=beam, max_len_a=1.5, max_len_b=2, max_tokens=50)
+    expected = FairseqEngine([path], task).translate(sources, options)
+    found = choose_engine("ctranslate2", "float32", [path], task).build().translate(sources, options)
+    assert [[h.tokens for h in nbest] for nbest in found] == [[h.tokens for h in nbest] for nbest in expected]
+    assert max(len(nbest[0].tokens.split()) for nbest in found) > 10
+
+
+def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
+    engines: tuple[FairseqEngine, CTranslate2Engine], sources: list[torch.Tensor]
+) -> None:
+    assert engines[0].parameters == engines[1].parameters
+    takes = [[engine.takes(source) for source in sources] for engine in engines]
+    assert takes[0] == takes[1] and takes[0].count(False) == 2
+
+
+def test_threads_and_the_order_of_the_sources_change_nothing(
+    sure_teacher: Path,
+    task: TranslationTask,
+    sources: list[torch.Tensor],
+    engines: tuple[FairseqEngine, CTranslate2Engine],
+) -> None:
+    options = DecodingOptions(nbest=2, max_len_a=1.2, max_len_b=10)
+    once = engines[1].translate(sources, options)
+    torch.set_num_threads(3)
+    several = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
+    torch.set_num_threads(1)
+    assert isinstance(several, CTranslate2Engine) and several.translator.num_translators == 3
+    assert several.translate(sources, options) == once
+    backwards = engines[1].translate(sources[::-1], options)[::-1]
+    assert [[h.tokens for h in nbest] for nbest in backwards] == [[h.tokens for h in nbest] for nbest in once]
+
+
+def test_unknown_words_are_written_as_fairseq_writes_them(
+    engines: tuple[FairseqEngine, CTranslate2Engine], task: TranslationTask
+) -> None:
+    dictionary = task.target_dictionary
+    (hypothesis,) = engines[1]._read({(dictionary.unk_word, dictionary[5], dictionary.bos_word): -1.0}, 1)
+    assert hypothesis.tokens == dictionary.string(torch.tensor([dictionary.unk(), 5, dictionary.bos()]))
+
+
+def test_a_model_of_nan_is_told(
+    tiny_teacher: Path, tiny_corpus: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    path = edited(tiny_teacher, tmp_path, lambda state: state["model"]["decoder.embed_tokens.weight"].fill_(torch.nan))
+    engine = choose_engine("ctranslate2", "float32", [str(path)], task).build()
+    with pytest.raises(UserError, match="look for NaN in the model"):
+        engine.translate(sources, DecodingOptions(max_len_b=5))
+
+
+def edited(checkpoint: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a checkpoint after ``change``, beside a copy of its dictionaries."""
+    state = torch.load(checkpoint, weights_only=True)
+    change(state)
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(checkpoint.with_name(name), folder)
+    torch.save(state, folder / "edited.pt")
+    return folder / "edited.pt"
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "fconv", "lightconv"])
+def test_other_architectures_are_fairseqs(
+    architecture: str, tiny_corpus: Path, task: TranslationTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = train_model(tiny_corpus, tmp_path, "--max-update", "1", architecture=architecture)
+    reason = f"Model '{architecture}' used by architecture '{architecture}' is not supported"
+    chosen = choose_engine("auto", "float32", [str(model)], task)
+    assert chosen.engine == "fairseq"
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.startswith("decoding with fairseq, since ctranslate2 cannot: ") and reason in line and "\n" not in line
+    with pytest.raises(UserError, match=f"--engine ctranslate2: {reason}"):
+        choose_engine("ctranslate2", "float32", [str(model)], task)
+    with pytest.raises(UserError, match=f"--precision int8: needs ctranslate2, but {reason}"):
+        choose_engine("auto", "int8", [str(model)], task)
+
+
+def test_an_option_that_the_converter_passes_over_is_noticed(
+    tiny_corpus: Path, tiny_teacher: Path, task: TranslationTask, tmp_path: Path
+) -> None:
+    def scale(state: dict[str, Any]) -> None:
+        state["cfg"]["model"].scale_heads = True
+        state["model"]["decoder.layers.0.c_attn"] = torch.tensor([0.1, 3.0])
+
+    path = str(edited(tiny_teacher, tmp_path, scale))
+    with pytest.raises(UserError, match="--engine ctranslate2: the converted model gives other probabilities"):
+        choose_engine("ctranslate2", "float32", [path], task)
+
+
+def test_ensembles_are_fairseqs(tiny_teacher: Path, task: TranslationTask, caplog: pytest.LogCaptureFixture) -> None:
+    models = [str(tiny_teacher), str(tiny_teacher.with_name("checkpoint_best.pt"))]
+    assert choose_engine("auto", "float32", models, task).engine == "fairseq"
+    assert "since ctranslate2 cannot: 2 checkpoints are an ensemble" in caplog.text
+    with pytest.raises(UserError, match="--engine ctranslate2: 2 checkpoints are an ensemble"):
+        choose_engine("ctranslate2", "float32", models, task)
+
+
+def test_sizes_as_fairseq_hydra_train_writes_them(
+    sure_teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """It nests what the command line calls --encoder-layers."""
+
+    def nest(state: dict[str, Any]) -> None:
+        flat = vars(state["cfg"]["model"])
+        sides = {
+            side: {key.removeprefix(f"{side}_"): flat[key] for key in list(flat) if key.startswith(f"{side}_")}
+            for side in ("encoder", "decoder")
+        }
+        rest = {key: value for key, value in flat.items() if not key.startswith(("encoder_", "decoder_"))}
+        state["cfg"]["model"] = OmegaConf.create({**rest, **sides, "_name": "transformer"})
+
+    path = str(edited(sure_teacher, tmp_path, nest))
+    options = DecodingOptions(max_len_b=10)
+    found, expected = (
+        choose_engine("ctranslate2", "float32", [model], task).build().translate(sources, options)
+        for model in (path, str(sure_teacher))
+    )
+    assert found == expected
+
+
+def test_precisions(tiny_teacher: Path, task: TranslationTask, sources: list[torch.Tensor]) -> None:
+    with pytest.raises(UserError, match="--precision int8: --engine fairseq decodes in float32"):
+        choose_engine("fairseq", "int8", [str(tiny_teacher)], task)
+    with pytest.raises(UserError, match=r"--precision none: not supported by .*choose from .*float32"):
+        choose_engine("auto", "none", [str(tiny_teacher)], task)
+    for precision in ctranslate2.get_supported_compute_types("cpu") if not torch.cuda.is_available() else ():
+        chosen = choose_engine("auto", precision, [str(tiny_teacher)], task)
+        assert (chosen.engine, chosen.precision) == ("ctranslate2", precision)
+        assert len(chosen.build().translate(sources, DecodingOptions(max_len_b=10))) == len(sources)
+
+
+def test_a_conversion_is_kept_for_the_checkpoint_and_the_dictionaries(
+    tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path / "cache"))
+    other = tmp_path / "other-data-bin"
+    shutil.copytree(tiny_corpus, other)
+    lines = (other / "dict.tgt.txt").read_text().splitlines(keepends=True)
+    (other / "dict.tgt.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    folders = [kept_conversion(str(tiny_teacher), open_databin(data, "valid")) for data in (tiny_corpus, other)]
+    made = (folders[0] / "model.bin").stat().st_mtime_ns
+    assert kept_conversion(str(tiny_teacher), open_databin(tiny_corpus, "valid")) == folders[0] != folders[1]
+    assert (folders[0] / "model.bin").stat().st_mtime_ns == made
+    assert sorted(folder.name for folder in (tmp_path / "cache" / "ctranslate2").iterdir()) == sorted(
+        folder.name for folder in folders
+    )
+    monkeypatch.setenv("FAIRSEQ_KD_CACHE", str(tiny_corpus / "dict.src.txt"))
+    with pytest.raises(UserError, match=r"dict\.src\.txt: cannot be written .*set FAIRSEQ_KD_CACHE"):
+        kept_conversion(str(tiny_teacher), open_databin(tiny_corpus, "valid"))
+
+
+class Payload:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("words", [["decode"], ["evaluate"], ["export", "--to", "ctranslate2"]])
+def test_a_checkpoint_that_would_run_code_is_refused(
+    words: list[str], tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    path = edited(tiny_teacher, tmp_path, lambda state: state.update(extra_state=Payload(tmp_path / "ran")))
+    with pytest.raises(UserError, match="refused and not run"):
+        cli.main([*words, "--model", str(path), "--data", str(tiny_corpus), "--output", str(tmp_path / "out")])
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
+
+
+def test_evaluate_measures_both_engines(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scores.json"
+    words = ["evaluate", "--model", str(sure_teacher), "--data", str(tiny_corpus), "--output", str(output)]
+    cli.main([*words, "--beam", "2", "--max-len-b", "12", "--compare-fairseq"])
+    made = json.loads(output.read_text())
+    assert (made["engine"], made["precision"]) == ("ctranslate2", "float32")
+    assert made["beams"]["2"]["fairseq_sentences_per_second"] > 0
+    cli.main([*words, "--beam", "2", "--max-len-b", "12", "--engine", "fairseq", "--compare-fairseq"])
+    own = json.loads(output.read_text())
+    assert own["engine"] == "fairseq" and "fairseq_sentences_per_second" not in own["beams"]["2"]
+    assert own["beams"]["2"]["hypotheses"] == made["beams"]["2"]["hypotheses"]
+    assert own["parameters"] == made["parameters"]

@@ -1,0 +1,184 @@
+"""Sequences drawn from real models."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts, draw_symbols
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.distributions import previous_tokens
+from tests.support.models import ARCHITECTURES, batch, build
+
+SEED = (1, 7)
+
+
+def setup(data: Path, architecture: str = "transformer") -> tuple[Any, Any]:
+    task, model, _ = build(data, architecture=architecture)
+    return task, model.train()
+
+
+def draw(task: Any, model: Any, sample: dict[str, Any], seed: tuple[int, int] = SEED, **options: Any) -> torch.Tensor:
+    return draw_rollouts(model, sample, Sampling(**options), seed, task.target_dictionary)
+
+
+def rows_of(drawn: torch.Tensor, pad: int) -> list[list[int]]:
+    return [[symbol for symbol in row if symbol != pad] for row in drawn.tolist()]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_is_ended_and_padded(tiny_corpus: Path, architecture: str) -> None:
+    task, model = setup(tiny_corpus, architecture)
+    sample = batch(task, "valid", list(range(12)))
+    eos, pad = task.target_dictionary.eos(), task.target_dictionary.pad()
+    longest = int(0.5 * sample["net_input"]["src_tokens"].size(1) + 4)
+    drawn = draw(task, model, sample, max_len_a=0.5, max_len_b=4)
+    for row, words in zip(drawn.tolist(), rows_of(drawn, pad), strict=True):
+        assert words[-1] == eos and eos not in words[:-1] and len(words) <= longest + 1
+        assert row == words + [pad] * (len(row) - len(words))
+
+
+def test_a_sentence_draws_the_same_in_whatever_batch(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    pad, found = task.target_dictionary.pad(), {}
+    for rows in ([0, 1, 2, 3, 4, 5], [5, 3], [2, 0, 4]):
+        sample = batch(task, "valid", rows)
+        options = {"max_len_a": 0.0, "max_len_b": 12}  # not by the batch's longest source
+        for row, words in zip(sample["id"].tolist(), rows_of(draw(task, model, sample, **options), pad), strict=True):
+            assert found.setdefault(row, words) == words
+    assert len({tuple(words) for words in found.values()}) > 1
+
+
+def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    model.decoder.layers[0].eval()
+    modes = [module.training for module in model.modules()]
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    before = torch.get_rng_state()
+    first = draw(task, model, sample)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(draw(task, model, sample), first)
+    assert rows_of(draw(task, model, sample, seed=(1, 8)), 1) != rows_of(first, 1)
+
+
+def exact(task: Any, model: Any, sample: dict[str, Any], sampling: Sampling) -> torch.Tensor:
+    """The first step's distribution, without padding, by its definition."""
+    model.eval()
+    start = {**sample["net_input"], "prev_output_tokens": sample["net_input"]["prev_output_tokens"][:, :1]}
+    with torch.no_grad():
+        logits = model.get_normalized_probs(model(**start), log_probs=True)[0, 0].double()
+    logits[task.target_dictionary.pad()] = float("-inf")
+    return cut(logits, sampling)
+
+
+def cut(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    p = (logits / sampling.temperature).softmax(-1)
+    if sampling.top_k:
+        p[p.argsort(descending=True)[sampling.top_k :]] = 0
+        p /= p.sum()
+    mass, kept = 0.0, torch.zeros_like(p)
+    for symbol in p.argsort(descending=True).tolist():
+        if mass < sampling.top_p:
+            kept[symbol] = p[symbol]
+        mass += p[symbol].item()
+    return kept / kept.sum()
+
+
+def assert_drawn_from(symbols: torch.Tensor, p: torch.Tensor) -> None:
+    """Chi-squared; the seeds are fixed, so that it fails for good or not at all."""
+    found = torch.bincount(symbols, minlength=len(p)).double()
+    assert (found[p == 0] == 0).all()
+    expected = len(symbols) * p[p > 0]
+    statistic = ((found[p > 0] - expected) ** 2 / expected).sum().item()
+    degrees = len(expected) - 1
+    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
+    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
+
+
+SAMPLINGS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 0.5},
+    {"top_k": 6},
+    {"top_p": 0.4},
+    {"top_k": 9, "top_p": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", SAMPLINGS)
+def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) -> None:
+    """Of 20,000 first symbols."""
+    task, model = setup(tiny_corpus)
+    check_frequencies(task, model, options)
+
+
+def test_frequencies_are_an_adaptive_softmaxs(tiny_corpus: Path) -> None:
+    """What its decoder returns is no logits."""
+    task, model, _ = build(tiny_corpus, "--adaptive-softmax-cutoff", "10,18")
+    check_frequencies(task, model, {})
+
+
+def check_frequencies(task: Any, model: Any, options: dict[str, Any]) -> None:
+    sample = batch(task, "valid", [3])
+    count = 20000
+    many = {
+        "id": torch.arange(count),
+        "net_input": {name: value.expand(count, *value.shape[1:]) for name, value in sample["net_input"].items()},
+    }
+    first = draw(task, model, many, max_len_a=0.0, max_len_b=1, **options)[:, 0]
+    assert_drawn_from(first, exact(task, model, sample, Sampling(**options)))
+
+
+@pytest.mark.parametrize("options", [*SAMPLINGS, {"top_p": 0.97}, {"top_k": 200}, {"top_k": 200, "top_p": 0.9}])
+def test_frequencies_in_a_vocabulary_of_several_blocks(options: dict[str, Any]) -> None:
+    """Its size is no multiple of a block's, and more symbols than the first candidates are needed for 0.97 of it."""
+    draw_number = torch.Generator().manual_seed(1)
+    logits = torch.randn(700, generator=draw_number)
+    logits[5] = float("-inf")
+    chances = torch.rand(50000, generator=draw_number)
+    sampling = Sampling(**options)
+    symbols = draw_symbols(logits.expand(len(chances), -1).clone(), sampling, chances)
+    assert_drawn_from(symbols, cut(logits.double(), sampling))
+
+
+def test_a_chance_chooses_what_a_loop_over_the_symbols_does() -> None:
+    """The last symbol has no probability: a chance next to 1 must not reach it."""
+    logits = torch.randn(3, 300, generator=torch.Generator().manual_seed(2))
+    logits[:, 290:] = float("-inf")
+    for chance in (0.0, 0.3, 0.77, 1 - 2**-24):
+        chosen = draw_symbols(logits.clone(), Sampling(), torch.full((3,), chance)).tolist()
+        for row, symbol in zip(logits.double().softmax(-1).tolist(), chosen, strict=True):
+            before = sum(row[:symbol])
+            assert row[symbol] > 0 and before - 1e-6 <= chance <= before + row[symbol] + 1e-6
+
+
+@pytest.mark.parametrize("options", [(), ("--encoder-normalize-before", "--decoder-normalize-before")])
+def test_every_step_has_the_probabilities_of_the_whole_forward(tiny_corpus: Path, options: tuple[str, ...]) -> None:
+    """Greedy rollouts (the likeliest symbol alone) are the argmax of one forward over them, pre-norm and post-norm."""
+    task, model, _ = build(tiny_corpus, *options)
+    sample = batch(task, "valid", list(range(12)))
+    drawn = draw(task, model, sample, top_k=1, max_len_a=0.0, max_len_b=8)
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    asked = {**sample["net_input"], "prev_output_tokens": previous_tokens(drawn, task.target_dictionary)}
+    logits = model.eval()(**asked)[0]
+    logits[:, :, pad] = float("-inf")
+    own = drawn.ne(pad)
+    own[:, 8:] = False  # where </s> is put without being drawn
+    assert own.sum() > len(drawn) and drawn[own].ne(eos).any()
+    assert torch.equal(logits.argmax(-1)[own], drawn[own])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"), ({"temperature": 0.0}, "temperature")],
+)
+def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=f"{named} .*: give"):
+        Sampling(**options)
+
+
+def test_more_symbols_than_the_vocabulary_has(tiny_corpus: Path) -> None:
+    task, model = setup(tiny_corpus)
+    with pytest.raises(UserError, match="the vocabulary has"):
+        draw(task, model, batch(task, "valid", [0]), top_k=10**6)

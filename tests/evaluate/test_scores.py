@@ -1,0 +1,112 @@
+"""Scores against sacreBLEU's plain functions, and where the compared text comes from."""
+
+from types import SimpleNamespace
+
+import pytest
+import sacrebleu
+import torch
+from fairseq.data import Dictionary
+
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions, Hypothesis
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.evaluation import mode_mass, translate_timed
+from fairseq_kd.evaluate.scores import (
+    confidence_interval,
+    databin_references,
+    p_value,
+    read_references,
+    score_text,
+)
+
+REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(40)]
+GOOD = [line.replace("lazy", "sleepy") if row % 4 == 0 else line for row, line in enumerate(REFERENCES)]
+BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]
+
+
+def test_scores_are_sacrebleus():
+    scores = score_text(GOOD, REFERENCES)
+    assert scores["bleu"]["score"] == sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score
+    assert scores["chrf"]["score"] == sacrebleu.corpus_chrf(GOOD, [REFERENCES]).score
+    assert scores["ter"]["score"] == sacrebleu.corpus_ter(GOOD, [REFERENCES]).score
+    assert "tok:13a" in scores["bleu"]["signature"] and "nrefs:1" in scores["ter"]["signature"]
+
+
+def test_a_clearly_better_system_is_significant_and_the_same_one_is_not():
+    assert p_value(GOOD, BAD, REFERENCES) < 0.01
+    assert p_value(BAD, GOOD, REFERENCES) < 0.01
+    assert p_value(GOOD, list(GOOD), REFERENCES) == 1
+
+
+def test_interval_is_zero_only_without_variation():
+    assert confidence_interval(REFERENCES, REFERENCES) == pytest.approx(0, abs=1e-9)
+    assert 0 < confidence_interval(GOOD, REFERENCES) < 20
+
+
+def test_reference_lines_are_cut_at_newlines_alone(tmp_path):
+    path = tmp_path / "reference"
+    path.write_bytes("a\u2028b\r\n\nc".encode())
+    assert read_references(path, 3) == ["a\u2028b", "", "c"]
+    path.write_bytes(b"a\n\n")
+    assert read_references(path, 2) == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a\nb\n", "2 lines for 3 rows"), (b"a\n\xff\nc\n", "byte 2 is not UTF-8"), (None, "read")],
+)
+def test_bad_reference_files(tmp_path, content, message):
+    path = tmp_path / "reference"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_references(path, 3)
+
+
+def databin(targets):
+    """A stand-in for a translation task whose subset has ``targets`` (subword text) or no target side."""
+    dictionary = Dictionary()
+    for symbol in ("▁a", "▁dog", "s"):
+        dictionary.add_symbol(symbol)
+    encoded = targets and [dictionary.encode_line(text, add_if_not_exist=False).long() for text in targets]
+
+    class Subset:
+        tgt = encoded
+
+        def __len__(self):
+            return len(targets or [])
+
+    return SimpleNamespace(
+        dataset=lambda subset: Subset(),
+        target_dictionary=dictionary,
+        cfg=SimpleNamespace(data="bin", source_lang="en", target_lang="de"),
+    )
+
+
+def test_references_from_a_databin(caplog):
+    assert databin_references(databin(["▁a ▁dog s", ""]), "test", "sentencepiece") == ["a dogs", ""]
+    assert not caplog.records
+    databin_references(databin(["▁a cat"]), "test", "sentencepiece")
+    assert "1 of 1 references hold <unk>" in caplog.text and "--reference" in caplog.text
+
+
+def test_a_databin_without_targets():
+    with pytest.raises(UserError, match="no de side; give --reference"):
+        databin_references(databin(None), "test", "none")
+
+
+def test_skipped_rows_count_in_no_rate_and_no_mode_mass():
+    class FakeEngine:
+        asked: list[int] = []  # noqa: RUF012
+
+        def translate(self, sources, options, progress=None):
+            self.asked.append(len(sources))
+            return [[Hypothesis("▁a ▁b", -0.5)] if len(source) > 1 else [NOT_TRANSLATED] for source in sources]
+
+    sources = [torch.tensor([5, 2]), torch.tensor([2]), torch.tensor([5, 2])]
+    found, speed = translate_timed(FakeEngine(), sources, [False, True, False], DecodingOptions())
+    assert [best.tokens for best in found] == ["▁a ▁b", "", "▁a ▁b"]
+    assert FakeEngine.asked == [2, 3]  # a warm-up of rows that the model sees, then all
+    assert speed["sentences_per_second"] == pytest.approx(2 / speed["seconds"])
+    assert speed["target_tokens_per_second"] == pytest.approx(6 / speed["seconds"])
+    assert mode_mass(found, [False, True, False]) == pytest.approx(2**-1.5)  # three tokens of half a bit
+    assert mode_mass(found[1:2], [True]) is None

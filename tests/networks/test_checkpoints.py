@@ -1,0 +1,139 @@
+"""Bad checkpoints: one line each, no code run."""
+
+import os
+import pickle
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data import Dictionary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairseq_kd import cli
+from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import check_checkpoint, newest_sound_checkpoint, read_checkpoint
+
+
+class Trap:
+    """Touches a file when unpickled by a reader that runs what it reads."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+def sound(path: Path) -> Path:
+    torch.save({"model": {"w": torch.ones(1000)}, "args": Namespace(arch="transformer"), "cfg": None}, path)
+    return path
+
+
+def message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        check_checkpoint(path, "teacher")
+    text = str(caught.value)
+    assert "\n" not in text and str(path) in text
+    return text
+
+
+def test_a_sound_one_passes(tmp_path: Path) -> None:
+    check_checkpoint(sound(tmp_path / "a.pt"))
+
+
+def test_numbers_and_meters_of_fairseq_pass(tmp_path: Path) -> None:
+    from fairseq.meters import AverageMeter
+
+    bleu_counts = AverageMeter()
+    bleu_counts.update(np.array([3, 2, 1, 0]))  # as --eval-bleu keeps them
+    extra = {"best": np.float64(3.5), "meters": bleu_counts, "size": np.int64(3)}
+    torch.save({"model": {}, "args": Namespace(), "extra_state": extra}, tmp_path / "a.pt")
+    check_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    path, touched = tmp_path / "evil.pt", tmp_path / "touched"
+    torch.save({"model": {}, "args": Trap(touched)}, path, _use_new_zipfile_serialization=zipped)
+    text = message(path)
+    assert "refused and not run" in text and "posix.system" in text
+    assert not touched.exists()
+    with pytest.raises(UserError):
+        read_checkpoint(path)
+    assert not touched.exists()
+
+
+def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Trap(touched)))
+    message(tmp_path / "evil.pt")
+    assert not touched.exists()
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "no such file" in message(tmp_path / "none.pt")
+    assert "no such file" in message(tmp_path)
+
+
+def test_cut_short_anywhere(tmp_path: Path) -> None:
+    whole = sound(tmp_path / "a.pt").read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.999):
+        (tmp_path / "cut.pt").write_bytes(whole[: int(len(whole) * share)])
+        assert "cut short" in message(tmp_path / "cut.pt")
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("hello, this is no checkpoint\n" * 9)
+    assert "not a whole fairseq checkpoint" in message(tmp_path / "text.pt")
+    (tmp_path / "empty.pt").touch()
+    assert "not a whole fairseq checkpoint" in message(tmp_path / "empty.pt")
+    torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
+    assert "no fairseq checkpoint" in message(tmp_path / "other.pt")
+
+
+def test_newest_sound_checkpoint(tmp_path: Path) -> None:
+    assert newest_sound_checkpoint(tmp_path) is None
+    now = time.time()
+    for age, name in ((30, "checkpoint1.pt"), (20, "checkpoint_best.pt"), (10, "checkpoint_last.pt")):
+        os.utime(sound(tmp_path / name), (now - age, now - age))
+    assert newest_sound_checkpoint(tmp_path) == tmp_path / "checkpoint_last.pt"
+    (tmp_path / "checkpoint_last.pt").write_bytes(b"PK\x03\x04 cut")
+    assert newest_sound_checkpoint(tmp_path) == tmp_path / "checkpoint_best.pt"
+
+
+def test_a_best_checkpoint_cut_in_the_copy_is_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest = sound(tmp_path / "checkpoint3.pt")
+    (tmp_path / "checkpoint_best.pt").write_bytes(newest.read_bytes()[:500])
+    cli.main(["last-checkpoint", str(tmp_path)])
+    assert capsys.readouterr().out.strip() == str(newest)
+    assert (tmp_path / "checkpoint_best.pt").read_bytes() == newest.read_bytes()
+
+
+words = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)
+
+
+def dictionary(symbols: list[str]) -> Dictionary:
+    made = Dictionary()
+    for symbol in symbols:
+        made.add_symbol(symbol)
+    return made
+
+
+@given(words, words)
+def test_dictionaries_are_the_same_only_symbol_by_symbol(first: list[str], second: list[str]) -> None:
+    difference = first_difference(dictionary(first), dictionary(second))
+    assert (difference is None) == (first == second)
+    if difference:
+        assert f"{len(first) + 4} symbols against {len(second) + 4}" in difference
+
+
+def test_the_first_difference_is_named() -> None:
+    assert "number 5, 'b' against 'c'" in str(
+        first_difference(dictionary(["a", "b", "c"]), dictionary(["a", "c", "b"]))
+    )
+    assert "'b'" in str(first_difference(dictionary(["a"]), dictionary(["a", "b"])))

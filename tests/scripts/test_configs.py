@@ -1,0 +1,220 @@
+"""Each YAML in configs/: what the workflow reads is there, fairseq takes its options, and a dry run plans its jobs."""
+
+import argparse
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fairseq import options as fairseq_options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from fairseq_kd import cli
+from fairseq_kd.compress.prune import SCHEMES
+from fairseq_kd.corpus import decode
+from fairseq_kd.evaluate import evaluation as evaluate
+from fairseq_kd.study.build import SCALES
+from tests.support.commands import ROOT, run_command
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+SNAKEFILE = ROOT / "scripts" / "Snakefile"
+TEACHER = "teacher/checkpoint_best.pt"
+MADE = ("distilled", "samples", "seq_inter")
+DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}
+LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
+OPTIONAL = {"init", "start", "seeds"}
+
+
+def read(path: Path, point: float | None = None) -> dict[str, Any]:
+    """What the workflow reads, with the keys of a study's point in place."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config if point is None else config | config["points"][point]
+
+
+def sparsities(config: dict[str, Any]) -> list[float]:
+    """Of the models that are pruned in a chain."""
+    return config.get("pruning", {}).get("sparsities", [])
+
+
+STUDIES = [path for path in CONFIGS if path.stem.startswith("study_")]
+CASES = [(path, point) for path in CONFIGS for point in read(path).get("points", [None])]
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+every_case = pytest.mark.parametrize(("path", "point"), CASES, ids=[f"{path.stem}-{point}" for path, point in CASES])
+# A point's options are walked elsewhere: its jobs are those of the others.
+last_of_each = pytest.mark.parametrize(("path", "point"), dict(CASES).items(), ids=[path.stem for path in dict(CASES)])
+
+
+def parse_training(options: str) -> argparse.Namespace:
+    """What fairseq-train reads from a config's options; it exits where it knows one not."""
+    words = [
+        "data-bin",
+        "--user-dir",
+        str(ROOT / "fairseq_kd"),
+        "--save-dir",
+        "x",
+        "--seed",
+        "1",
+        *shlex.split(options),
+    ]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    convert_namespace_to_omegaconf(arguments)
+    return arguments
+
+
+def test_there_are_configs() -> None:
+    assert {"quickstart", "multi30k"} <= {path.stem for path in CONFIGS}
+    names = [read(path)["name"] for path in CONFIGS if path not in STUDIES]
+    assert len(set(names)) == len(names)
+
+
+@every_case
+def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
+    config = read(path, point)
+    required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
+    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
+    # scripts/quickstart.sh reads the name, scripts/study.sh the axis
+    assert set(config) - optional == required | {"name" if point is None else "axis"}
+    assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
+    assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
+    for key, row in config["rows"].items():
+        assert re.fullmatch(r"[a-z]\w*", key) and set(row) - OPTIONAL == {"name", "data", "options"}
+        assert row["data"] in DATA and row.get("start", "teacher") in {"teacher", *config["rows"]} - {key}
+    names = [row["name"] for row in config["rows"].values()]
+    assert len({*names, "Teacher"}) == len(names) + 1
+    assert config["baseline"] in names
+    runs = ["teacher", *config["rows"], *(f"pruned.{sparsity}" for sparsity in sparsities(config))]
+    assert set(config.get("cost", [])) <= set(runs)
+    assert ("seq_inter" in config) <= any(row["data"] == "seq_inter" for row in config["rows"].values())
+    if "pruning" in config:
+        assert set(config["pruning"]) == {"of", "sparsities", "scheme", "options"}
+        assert config["pruning"]["of"] in config["rows"] and config["pruning"]["scheme"] in SCHEMES
+        assert sparsities(config) == sorted(set(sparsities(config))) and sparsities(config)[0] > 0
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_points_of_a_study_change_one_key(path: Path) -> None:
+    config = read(path)
+    (changed,) = {tuple(keys) for keys in config["points"].values()}
+    assert len(changed) == 1 and changed[0] not in config
+    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 4
+    assert set(config["axis"]) == {"label", "scale"} and config["axis"]["scale"] in SCALES
+    assert config["axis"]["scale"] == "linear" or min(config["points"]) > 0
+    assert [row["name"] for row in config["rows"].values()] == ["Word-KD", "Seq-KD", "Hybrid"]
+
+
+@every_config
+def test_the_header_names_the_command(path: Path) -> None:
+    header = re.match(r"(?:#.*\n)+", path.read_text(encoding="utf-8"))
+    name = str(path.relative_to(ROOT / "configs").with_suffix(""))
+    command = ["bash", "scripts/quickstart.sh", *([] if name == "quickstart" else [name])]
+    if path in STUDIES:
+        command = ["bash", "scripts/study.sh", path.stem.removeprefix("study_")]
+    assert header and command in [line.split()[1 : 1 + len(command)] for line in header[0].splitlines()]
+
+
+@every_case
+def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
+    config = read(path, point)
+    teacher = parse_training(f"{config['training']} {config['teacher']}")
+    assert teacher.criterion != "token_kd" and teacher.teacher_path is None
+    for key, row in config["rows"].items():
+        student = parse_training(row_options(config, key))
+        assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
+        if student.teacher_cache:
+            assert student.teacher_cache in [f"caches/{data}" for data in config["cache"]], key
+            assert row["data"] == Path(student.teacher_cache).name, key
+        live = student.criterion in LIVE and not student.teacher_cache
+        assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
+
+
+def row_options(config: dict[str, Any], key: str) -> str:
+    """What the workflow hands to the training of a row, besides its start."""
+    row = config["rows"][key]
+    size = config["teacher" if row.get("start") == "teacher" else "student"]
+    more = config.get("fine_tuning", "") if "start" in row else ""
+    return f"{config['training']} {size} {more} {row['options']}"
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "fine_tuning" in read(path)], ids=lambda path: path.stem)
+def test_the_last_value_counts(path: Path) -> None:
+    """What is trained on is so with the fine-tuning's rate and epochs, and pruned with those of the pruning."""
+    config = read(path)
+    first, later = (parse_training(f"{config['training']} {config[key]}") for key in ("student", "fine_tuning"))
+    for key in (key for key, row in config["rows"].items() if "start" in row):
+        row = parse_training(row_options(config, key))
+        assert row.max_epoch == later.max_epoch < first.max_epoch and row.lr == later.lr < first.lr
+        assert row.lr_scheduler == later.lr_scheduler
+    pruning = config["pruning"]
+    retrained = parse_training(f"{row_options(config, pruning['of'])} {pruning['options']} --keep-zeros")
+    assert retrained.max_epoch == parse_training(f"{config['training']} {pruning['options']}").max_epoch
+    assert retrained.keep_zeros and retrained.task == "translation_kd"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.parent.name == "kim_rush_2016"], ids=lambda p: p.stem
+)
+def test_the_lstm_that_is_pruned_is_the_papers(path: Path) -> None:
+    """Kim & Rush 2016, Table 4: the student of Seq-KD and Seq-Inter, pruned by 50, 80, 85 and 90 %."""
+    config = read(path)
+    assert config["rows"][config["pruning"]["of"]]["name"] == "Seq-KD + Seq-Inter"
+    assert {0.5, 0.8, 0.85, 0.9} <= set(sparsities(config))
+
+
+@every_config
+def test_the_verbs_take_their_options(path: Path) -> None:
+    config = read(path)
+    for verb, beams in ((decode, "5"), (evaluate, config["beams"])):
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        more = config.get("scoring", "") if verb is evaluate else config.get("seq_inter", "")
+        options = f"--model m --data d --output o --beam {beams} {config['decoding']} {more}"
+        parser.parse_args(shlex.split(options))
+
+
+@every_case
+def test_the_raw_text_comes_from_commands_that_exist(path: Path, point: float | None) -> None:
+    raw = read(path, point)["raw"].format(scripts=ROOT / "scripts", output="raw")
+    for call in raw.split("&&"):
+        command, what, *options = shlex.split(call)
+        assert (command == "fairseq-kd" and what in cli.VERBS) or (command == "bash" and Path(what).is_file())
+        if command == "fairseq-kd":
+            parser = argparse.ArgumentParser()
+            importlib.import_module(cli.VERBS[what][0]).add_arguments(parser)
+            parser.parse_args(options)
+    assert "raw" in options  # the last one writes there
+
+
+@last_of_each
+def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path: Path) -> None:
+    config = read(path, point)
+    words = ["--snakefile", SNAKEFILE, "--configfile", path, "--directory", tmp_path, "--cores", "2"]
+    done = run_command("snakemake", "-n", "-p", *words, *([] if point is None else ["--config", f"point={point}"]))
+    planned = done.stdout + done.stderr
+    jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
+    runs = [(key, seed) for key, row in config["rows"].items() for seed in row.get("seeds", config["seeds"])]
+    students = len(runs)
+    once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
+    rows = config["rows"].values()
+    for made in MADE:
+        once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
+    once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
+    once["diagnosis"] = int(path in STUDIES)
+    many = {"student": students, "score_student": students}
+    once["pruning"], many["score_pruned"] = int("pruning" in config), len(sparsities(config))
+    once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
+    expected = {job: count for job, count in (once | many).items() if count}
+    assert jobs == {**expected, "total": sum(expected.values())}
+    for key, seed in runs:
+        training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
+        assert len(re.findall(training, planned)) == 1
+    assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    assert not any(path.name != ".snakemake" for path in tmp_path.iterdir())
+
+
+def costly_runs(config: dict[str, Any]) -> int:
+    """How many scorings measure costs: a row's all seeds."""
+    rows = {key: len(row.get("seeds", config["seeds"])) for key, row in config["rows"].items()}
+    return sum(rows.get(name, 1) for name in config.get("cost", []))

@@ -1,0 +1,130 @@
+"""scripts/get_wmt14.sh and get_iwslt15.sh: what they make of the text that a user has, or that fake downloads give."""
+
+import gzip
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.test_stage_scripts import refused, shell
+from tests.support.commands import BIN, ROOT
+
+ARCHIVES = {"europarl": "training/europarl-v7", "commoncrawl": "./commoncrawl", "nc-v9": "training/news-commentary-v9"}
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def made(folder: Path) -> dict[str, list[str]]:
+    return {path.name: path.read_text().splitlines() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def wmt14(tmp_path: Path) -> Path:
+    """A user's own text: the second training pair has 51 words on one side."""
+    for language in ("en", "de"):
+        long = " ".join(["word"] * (51 if language == "de" else 2))
+        write(tmp_path / "own" / f"train.{language}", f"one {language}", long, f"three {language}")
+        write(tmp_path / "own" / f"valid.{language}", "valid")
+        (tmp_path / "own" / f"test.{language}.gz").write_bytes(gzip.compress(b"test\n"))
+    return tmp_path / "own"
+
+
+def test_wmt14_without_the_long_pairs(wmt14: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = shell("get_wmt14.sh", "out", folder=tmp_path, WMT14_DIR=str(wmt14))
+        assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and made(tmp_path / "out") == {
+        **{f"train.{language}": [f"one {language}", f"three {language}"] for language in ("en", "de")},
+        **{f"{split}.{language}": [split] for split in ("valid", "test") for language in ("en", "de")},
+    }
+    shell("get_wmt14.sh", "all", "--max-words", "51", folder=tmp_path, WMT14_DIR=str(wmt14))
+    assert len(made(tmp_path / "all")["train.de"]) == 3
+
+
+def test_wmt14_that_is_not_parallel(wmt14: Path, tmp_path: Path) -> None:
+    write(wmt14 / "train.de", "one")
+    done = shell("get_wmt14.sh", "out", folder=tmp_path, WMT14_DIR=str(wmt14))
+    assert done.returncode == 1 and done.stderr.endswith("error: train.en and train.de are not parallel\n")
+    write(wmt14 / "valid.de", "one", "two")
+    line = refused("get_wmt14.sh", "other", folder=tmp_path, WMT14_DIR=str(wmt14))
+    assert f"valid.en has 1 lines, valid.de 2 (from {wmt14})" in line
+    (wmt14 / "valid.de").unlink()
+    line = refused("get_wmt14.sh", "other", folder=tmp_path, WMT14_DIR=str(wmt14))
+    assert f"neither valid.de.gz nor valid.de in {wmt14}" in line
+    assert not any(path.name.startswith(("train", "wmt14.")) for path in (tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> tuple[Path, str]:
+    """A copy of the scripts, which finds no .venv, and a PATH with a curl and a sacrebleu that need no network."""
+    for name, stem in ARCHIVES.items():
+        with tarfile.open(tmp_path / f"{name}.tgz", "w:gz") as archive:
+            for language in ("en", "de"):
+                write(tmp_path / "text", f"{name} {language}")
+                archive.add(tmp_path / "text", f"{stem}.de-en.{language}")
+    commands = {
+        "curl": f"""while (($#)); do [[ $1 == -o ]] && out=$2; url=$1; shift; done
+            for name in {" ".join(ARCHIVES)}; do [[ $url != *$name* ]] || exec cp {tmp_path}/$name.tgz "$out"; done
+            echo 'curl: (22) 404' >&2; exit 22""",
+        "sacrebleu": 'echo "$2 $6"',
+    }
+    for name, text in commands.items():
+        write(tmp_path / "bin" / name, "#!/bin/bash", text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
+    return tmp_path / "clone" / "scripts", f"{tmp_path / 'bin'}:{BIN}:{os.environ['PATH']}"
+
+
+def test_wmt14_from_its_archives(downloads: tuple[Path, str], tmp_path: Path) -> None:
+    scripts, path = downloads
+    done = shell(scripts / "get_wmt14.sh", "out", folder=tmp_path, PATH=path)
+    assert done.returncode == 0, done.stderr
+    text = made(tmp_path / "out")
+    assert text["train.de"] == [f"{name} de" for name in ARCHIVES] and len(text["train.en"]) == 3
+    assert (text["valid.en"], text["test.de"]) == (["wmt13 src"], ["wmt14/full ref"])
+    assert len(list((tmp_path / "out" / "archives").iterdir())) == 3
+
+
+def test_a_download_that_fails_names_the_variable(downloads: tuple[Path, str], tmp_path: Path) -> None:
+    scripts, path = downloads
+    line = refused(scripts / "get_iwslt15.sh", "out", folder=tmp_path, PATH=path)
+    assert "cannot download https://wit3.fbk.eu/" in line
+    assert line.endswith("(curl: (22) 404); give the text's folder as IWSLT15_DIR")
+
+
+def test_iwslt15_without_its_tags(tmp_path: Path) -> None:
+    own = tmp_path / "th-en"
+    for language in ("th", "en"):
+        tagged = [
+            "<url>http://x</url>",
+            "<title>no line</title>",
+            f" one {language} ",
+            "two",
+            '<reviewer href="">x</reviewer>',
+        ]
+        write(own / f"train.tags.th-en.{language}", *tagged)
+        for year in range(2010, 2014):
+            segments = [f'<seg id="1"> {year} &amp; on </seg>', '  <seg id="2">last</seg>']
+            write(own / f"IWSLT15.TED.tst{year}.th-en.{language}.xml", "<doc>", "<title>t</title>", *segments, "</doc>")
+    done = shell("get_iwslt15.sh", "out", folder=tmp_path, IWSLT15_DIR=str(own))
+    assert done.returncode == 0, done.stderr
+    text = {name: [line.strip() for line in lines] for name, lines in made(tmp_path / "out").items()}
+    assert len(text) == 6 and text["train.th"] == ["one th", "two"]
+    assert text["valid.en"] == ["2010 & on", "last", "2011 & on", "last"]
+    assert text["test.th"] == ["2012 & on", "last", "2013 & on", "last"]
+    (own / "IWSLT15.TED.tst2012.th-en.th.xml").unlink()
+    assert shell("get_iwslt15.sh", "out", folder=tmp_path, IWSLT15_DIR=str(own)).returncode == 0
+    line = refused("get_iwslt15.sh", "other", folder=tmp_path, IWSLT15_DIR=str(own))
+    assert line.endswith(f"no IWSLT15.TED.tst2012.th-en.th.xml in {own}")
+
+
+@pytest.mark.parametrize("name", ["wmt14", "iwslt15", "multi30k"])
+def test_a_relative_folder_is_told_with_where_it_was_sought(name: str, tmp_path: Path) -> None:
+    """quickstart.sh works in runs/NAME, which is not where the variable was set."""
+    line = refused(f"get_{name}.sh", "out", folder=tmp_path, **{f"{name.upper()}_DIR": "own"})
+    assert line.endswith(f"{name.upper()}_DIR=own is no folder (seen from {tmp_path})")

@@ -1,0 +1,104 @@
+"""Scripts that train: killed at any point and run again, they end where an unbroken run ends."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from tests.support.commands import ROOT, environment
+from tests.support.corpora import binarise, write_text
+from tests.support.models import ARCHITECTURES
+
+pytestmark = pytest.mark.integration
+
+
+def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
+    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 20 --log-format simple"
+    shared += (
+        " --num-workers 0 --seed 3 --criterion label_smoothed_cross_entropy --no-epoch-checkpoints "
+        + ARCHITECTURES["transformer"]
+    )
+    return ["bash", str(ROOT / "scripts" / "train.sh"), str(save_dir), str(data), *shared.split(), *options]
+
+
+def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path) -> None:
+    subprocess.run(train_sh(tmp_path / "unbroken", tiny_corpus), env=environment(), check=True)
+    draw = random.Random(5)
+    log = tmp_path / "killed" / "train.log"
+    for started in (2, 12):
+        running = subprocess.Popen(
+            train_sh(tmp_path / "killed", tiny_corpus), env=environment(), start_new_session=True
+        )
+        while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= started):
+            time.sleep(0.01)
+        time.sleep(draw.random() / 5)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    last = tmp_path / "killed" / "checkpoint_last.pt"
+    if last.exists():
+        last.write_bytes(last.read_bytes()[:-100])
+    subprocess.run(train_sh(tmp_path / "killed", tiny_corpus), env=environment(), check=True)
+    models = [read_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("unbroken", "killed")]
+    for name, weights in models[0].items():
+        torch.testing.assert_close(models[1][name], weights, rtol=0, atol=0)
+
+    again = subprocess.run(
+        train_sh(tmp_path / "killed", tiny_corpus), env=environment(), capture_output=True, text=True
+    )
+    assert again.returncode == 0 and "done before" in again.stderr
+    other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
+    refused = subprocess.run(other, env=environment(), capture_output=True, text=True)
+    assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_prune_and_retrain_killed_and_run_again(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    def command(folder: str) -> list[str]:
+        words = ["bash", str(ROOT / "scripts" / "prune_and_retrain.sh"), "--model", str(tiny_teacher)]
+        words += ["--data", str(tiny_corpus), "--output", str(tmp_path / folder), "--sparsities=0.3 0.6"]
+        return [*words, "--", *train_sh(tmp_path, tiny_corpus, "--max-epoch", "4", "--weight-decay", "0.01")[6:]]
+
+    unbroken = subprocess.run(command("unbroken"), env=environment(), check=True, capture_output=True, text=True)
+    log = tmp_path / "killed" / "0.6" / "retrained" / "train.log"
+    running = subprocess.Popen(command("killed"), env=environment(), start_new_session=True)
+    while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= 3):
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (log.parent / "done").exists()
+    again = subprocess.run(command("killed"), env=environment(), check=True, capture_output=True, text=True)
+    assert "0.3/retrained: done before" in again.stderr and "0.6/retrained: going on from" in again.stderr
+    rows = [line.split(" | ") for line in again.stdout.splitlines() if line.startswith("| 0.")]
+    assert [row[:3] for row in rows] == [row.split(" | ")[:3] for row in unbroken.stdout.splitlines()[2:]]
+    assert len(rows) == 2
+
+    models = [
+        read_checkpoint(tmp_path / name / "0.6/retrained/checkpoint_last.pt")["model"]
+        for name in ("unbroken", "killed")
+    ]
+    pruned = read_checkpoint(tmp_path / "killed" / "0.6" / "pruned.pt")["model"]
+    for name, weights in models[0].items():
+        torch.testing.assert_close(models[1][name], weights, rtol=0, atol=0)
+        if weights.dim() > 1:
+            assert torch.equal(weights == 0, pruned[name] == 0)
+            assert not torch.equal(weights, pruned[name])
+
+
+def test_training_may_end_within_an_epoch(tmp_path: Path) -> None:
+    """fairseq's buffering thread, caught at work by the end of the process, would abort it; in a real process."""
+    write_text(tmp_path / "text", {"train": 12000, "valid": 40, "test": 40})
+    data = binarise(tmp_path / "text", tmp_path / "data-bin", "--joined-dictionary")
+    options = ["--max-tokens", "12000", "--max-update", "1", "--disable-validation", "--no-save"]
+    subprocess.run(train_sh(tmp_path / "x", data, *options), env=environment(forked=False), check=True)
+    assert (tmp_path / "x" / "done").exists()
+
+
+def test_a_failing_training_says_why(tmp_path: Path) -> None:
+    done = subprocess.run(train_sh(tmp_path / "x", tmp_path), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and "training failed" in done.stderr
+    assert not (tmp_path / "x" / "done").exists()

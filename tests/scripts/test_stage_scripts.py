@@ -1,0 +1,219 @@
+"""The stage scripts, called wrongly: their manual or one line, a status other than 0, and nothing written."""
+
+import gzip
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import ROOT, environment
+
+SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
+# common.sh is sourced; the other two start the whole work where no argument is given.
+NEED_ARGUMENTS = [
+    "generate_distilled_corpus.sh",
+    "get_iwslt15.sh",
+    "get_multi30k.sh",
+    "get_wmt14.sh",
+    "prepare_data.sh",
+    "prune_and_retrain.sh",
+    "study.sh",
+    "train.sh",
+]
+FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
+
+
+def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Run a script, by default one of the repository's, in ``folder``."""
+    inherited = {name: value for name, value in environment().items() if name not in (*FOLDERS, "PYTHON")}
+    command = ["bash", str(ROOT / "scripts" / script), *map(str, words)]
+    return subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True)
+
+
+def refused(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> str:
+    """The one line with which a script ends; it may not change any file in ``folder``."""
+    before = files(folder)
+    done = shell(script, *words, folder=folder, **variables)
+    assert done.returncode == 1 and done.stdout == "", done
+    (line,) = done.stderr.splitlines()
+    assert files(folder) == before
+    return line
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_syntax_is_sound(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("name", NEED_ARGUMENTS)
+def test_no_argument_gives_the_manual(name: str, tmp_path: Path) -> None:
+    done = shell(name, folder=tmp_path)
+    assert done.returncode == 1 and f"bash scripts/{name} " in done.stdout and done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["quickstart.sh", *(name for name in NEED_ARGUMENTS if name != "train.sh")])
+def test_help_gives_the_manual(name: str, tmp_path: Path) -> None:
+    done = shell(name, "--help", folder=tmp_path)
+    assert done.returncode == 0 and f"bash scripts/{name} " in done.stdout and done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["out"], ["--arch", "transformer"]])
+def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
+    done = shell("train.sh", *words, folder=tmp_path)
+    assert done.returncode == 1 and "bash scripts/train.sh SAVE_DIR" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "told"),
+    [
+        ("quickstart.sh", "study_size", "study_size is a study; run scripts/study.sh size"),
+        ("study.sh", "nosuch", "no configs/study_nosuch.yaml; there are: study_noise.yaml"),
+        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: f_distill.yaml"),
+        ("prepare_data.sh", "--train raw/train --output out", "give --output, --source-lang and --target-lang"),
+        ("prepare_data.sh", "--source-lang a --target-lang b --output", "give --output"),
+        ("generate_distilled_corpus.sh", "--model=m --data=d", "give --model, --data and --output"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output out --shards 0",
+            "--shards 0: give a whole number",
+        ),
+        ("generate_distilled_corpus.sh", "--data", "--data needs a value"),
+        ("generate_distilled_corpus.sh", "--metric", "--metric needs a value"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --metric chrf",
+            "--metric goes with --seq-inter",
+        ),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --reference=f", "--reference goes with"),
+        ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
+        ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
+        ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
+        ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 0.0", "0.0 is no number between 0 and 1"),
+        ("prune_and_retrain.sh", "--model m --max-epoch 3", "fairseq-train's options come after --"),
+        ("get_wmt14.sh", "out --max-words 0", "--max-words 0: give a whole number"),
+        ("get_iwslt15.sh", "out --wrong", "unknown option --wrong"),
+        ("get_multi30k.sh", "out --target-lang xx", "no language 'xx'"),
+        ("get_multi30k.sh", "out --wrong", "unknown option --wrong"),
+        ("get_multi30k.sh", "out --source-lang", "an option lacks its value"),
+    ],
+)
+def test_wrong_arguments(script: str, words: str, told: str, tmp_path: Path) -> None:
+    line = refused(script, *words.split(), folder=tmp_path)
+    assert line.startswith(f"{script}: error: ") and told in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_missing(tmp_path: Path) -> None:
+    splits = ["--train", "raw/train", "--valid", "raw/valid", "--test", "raw/test", "--vocab-size", "9"]
+    line = refused("prepare_data.sh", "--source-lang=a", "--target-lang=b", *splits, "--output=out", folder=tmp_path)
+    assert line.startswith("fairseq_kd: error: raw/train.a: no such file")
+    words = ["--model", "m.pt", "--data", "data-bin", "--output", "out"]
+    line = refused("prune_and_retrain.sh", *words, "--sparsities", "0.4 0.2", folder=tmp_path)
+    assert "each has to be higher than the one before" in line
+    line = refused("prune_and_retrain.sh", *words, "--sparsities", "0.2 0.4", folder=tmp_path)
+    assert line.startswith("fairseq_kd: error: model m.pt: no such file")
+    line = refused("generate_distilled_corpus.sh", *words, folder=tmp_path)
+    assert line.startswith("fairseq_kd: error: model m.pt: no such file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_that_changed_are_refused(tmp_path: Path) -> None:
+    for folder in ("save", "text/data-bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "arguments").write_text("others\n")
+    (tmp_path / "save" / "lock").touch()
+    assert "data-bin data: no such folder" in refused("train.sh", "save", "data", "--arch", "x", folder=tmp_path)
+    (tmp_path / "data").mkdir()
+    wrong = ["save", "data", "--teacher-path", "none.pt"]
+    assert "teacher none.pt: no such file" in refused("train.sh", *wrong, folder=tmp_path)
+    assert "trained with other arguments" in refused("train.sh", "save", "data", "--arch", "x", folder=tmp_path)
+    words = ["--source-lang", "a", "--target-lang", "b", "--output", "text"]
+    assert "prepared with other arguments" in refused("prepare_data.sh", *words, folder=tmp_path)
+
+
+def multi30k(folder: Path, *names: str, zipped: bool = False) -> Path:
+    folder.mkdir()
+    for name in names:
+        if zipped:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(b"line\n" * 3))
+        else:
+            (folder / name).write_text("line\n" * 3)
+    return folder
+
+
+def test_multi30k_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
+    plain = multi30k(tmp_path / "plain", "train.en", "val.en", "test_2016_flickr.en")
+    zipped = multi30k(tmp_path / "zipped", "train.en", zipped=True)
+    broken = multi30k(tmp_path / "broken", "train.en", zipped=True)
+    (broken / "train.en.gz").write_bytes(b"no gzip")
+    empty = multi30k(tmp_path / "empty")
+    for folder, told in (
+        (plain, "train.en has 3 lines instead of 29000"),
+        (zipped, "train.en has 3 lines instead of 29000"),
+        (broken, f"{broken}/train.en.gz is no sound gzip file"),
+        (empty, f"neither train.en.gz nor train.en in {empty}"),
+        (tmp_path / "none", f"MULTI30K_DIR={tmp_path}/none is no folder"),
+    ):
+        line = refused("get_multi30k.sh", tmp_path / "out", folder=tmp_path, MULTI30K_DIR=str(folder))
+        assert line.startswith("get_multi30k.sh: error: ") and told in line
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What setup.sh needs of the repository, where it can do no harm to the real .venv."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
+    shutil.copy(ROOT / "setup.py", tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+def fake_python(folder: Path, answer: str) -> str:
+    """A command that answers the question for the version and fails at everything else."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\ncase $2 in *version_info*) {answer} ;; *) exit 1 ;; esac\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("echo 3.9", "is Python 3.9; fairseq runs here on 3.11 and 3.12 only"),
+        ("echo 3.13", "is Python 3.13;"),
+        ("exit 3", "does not run; name another with PYTHON="),
+        ("echo 3.12", "cannot make .venv with"),
+    ],
+)
+def test_setup_with_a_python_that_will_not_do(answer: str, told: str, clone: Path, tmp_path: Path) -> None:
+    python = fake_python(tmp_path, answer)
+    line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON=python)
+    assert line.startswith("setup.sh: error: ") and told in line and python in line
+    assert not (clone / ".venv").exists()
+
+
+def test_setup_without_a_python(clone: Path) -> None:
+    line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
+    assert line.startswith("setup.sh: error: no /no/such/python found; install Python 3.11 or 3.12")
+
+
+def test_train_without_the_package(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys._base_executable)
+    words = ["bash", str(clone / "scripts" / "train.sh"), "student", ".", "--arch", "transformer"]
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"train.sh: error: fairseq_kd is not installed for {tmp_path}/bin/python; run scripts/setup.sh\n"
+    )

@@ -1,0 +1,153 @@
+"""`fairseq-kd study` of hand-made results: points, lines, buckets by length, crossings, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.errors import UserError
+from fairseq_kd.study.build import length_buckets
+from tests.report.test_table import REFERENCES, result, spoil
+
+LENGTHS = [3 + row % 10 for row in range(30)]
+Study = Callable[..., tuple[str, dict[str, Any], Path]]
+
+
+def scored(name: str, every: int, right: int = 8, seed: int = 1, **changes: Any) -> dict[str, Any]:
+    """A result with one word wrong in each ``every``-th sentence and so many of ten tokens right."""
+    forced = {"accuracy": 10 * right, "correct": [right] * 30, "tokens": [10] * 30}
+    more = {"teacher_forced": forced, "source_lengths": LENGTHS, **changes}
+    return result(name, seed, spoil(REFERENCES, every), **more)
+
+
+@pytest.fixture
+def study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Study:
+    """Run the verb on (place, result) pairs; returns (what it printed, study.json's content, its folder)."""
+
+    def run(places: list[tuple[float, dict[str, Any]]], *options: str) -> tuple[str, dict[str, Any], Path]:
+        words = []
+        for number, (at, content) in enumerate(places):
+            (tmp_path / f"{number}.json").write_text(json.dumps(content))
+            words.append(f"{at}={tmp_path / str(number)}.json")
+        folder = tmp_path / "made"
+        cli.main(["study", *words, "--axis", "width", "--output", str(folder), *options])
+        return capsys.readouterr().out, json.loads((folder / "study.json").read_text()), folder
+
+    return run
+
+
+CROSSED = [
+    (64, scored("Seq-KD", 6, 8)),
+    (64, scored("Word-KD", 3, 9)),
+    (16, scored("Word-KD", 6, 8)),
+    (16, scored("Seq-KD", 3, 7)),
+    (16, scored("Teacher", 30)),
+    (64, scored("Teacher", 30)),
+]
+
+
+def test_lines_over_the_axis(study: Study) -> None:
+    text, content, folder = study(CROSSED, "--teacher", "Teacher", "--scale", "log", "--title", "A title")
+    axis = content["over_axis"]
+    assert axis["places"] == [16, 64] and list(axis["scores"]) == ["teacher_forced", "beam 1", "beam 5"]
+    for name, places in axis["scores"]["beam 1"].items():
+        for number, place in enumerate(places):
+            (run,) = (one for at, one in CROSSED if at == (16, 64)[number] and one["name"] == name)
+            assert place["mean"] == pytest.approx(run["beams"]["1"]["bleu"]["score"]) and place["values"] == [
+                place["mean"]
+            ]
+            low, high = place["interval"]
+            assert low < place["mean"] < high
+    assert [one["mean"] for one in axis["scores"]["teacher_forced"]["Seq-KD"]] == [70, 80]
+    (pair,) = axis["comparisons"]["beam 5"]
+    (crossing,) = pair["crossings"]
+    # The lines change places: they cross in the logarithm's middle, whatever sentences are drawn, since these are the
+    # same at both places.
+    assert {pair["line"], pair["other"]} == {"Word-KD", "Seq-KD"}
+    assert [crossing["at"], *crossing["interval"]] == pytest.approx([32] * 3) and crossing["share"] > 0.99
+    assert axis["comparisons"]["teacher_forced"][0]["crossings"] == []
+    assert "cross at 32 (95 %: " in text and "Seq-KD is above beyond" in text
+    assert (
+        "teacher-forced accuracy (%): Seq-KD and Word-KD do not cross, Word-KD is above (clear at 2 of 2 places)."
+        in text
+    )
+    assert (
+        f"| 16 | Seq-KD | 1.23 | 70.00 (70.00 to 70.00) | {axis['scores']['beam 1']['Seq-KD'][0]['mean']:.2f} (" in text
+    )
+    assert text.startswith("# A title\n") and text == (folder / "study.md").read_text()
+    pictures = [path for path in folder.iterdir() if path.read_bytes().startswith(b"\x89PNG")]
+    assert {path.name for path in pictures} == {"study.png", "length.png", "decoding.png"}
+    assert len(list(folder.iterdir())) == 5
+    assert "brown fox" not in json.dumps(content) and "/secret" not in json.dumps(content)
+
+
+def test_buckets_hold_each_sentence_once_and_about_as_many() -> None:
+    lengths = [7, 3, 3, 9, 4, 12, 30, 5, 6, 3, 11, 8]
+    buckets = length_buckets(lengths)
+    assert sorted(np.concatenate(buckets)) == list(range(12))
+    assert [sorted(lengths[row] for row in rows) for rows in buckets] == [[3, 3, 3, 4], [5, 6, 7], [8, 9, 11], [12, 30]]
+    assert [len(rows) for rows in length_buckets([5] * 9)] == [9]
+
+
+def test_scores_by_length_are_those_of_the_buckets_sentences(study: Study) -> None:
+    forced = {"accuracy": 0, "correct": LENGTHS, "tokens": [20] * 30}
+    _, content, _ = study([(1, scored("Word-KD", 3, teacher_forced=forced)), (1, scored("Seq-KD", 5))])
+    (point,) = content["over_lengths"]
+    assert [bucket["sentences"] for bucket in point["buckets"]] == [9, 9, 6, 6]
+    spans = [(bucket["shortest"], bucket["longest"]) for bucket in point["buckets"]]
+    assert spans == [(3, 5), (6, 8), (9, 10), (11, 12)]
+    assert point["places"] == [4, 7, 9.5, 11.5]
+    means = [one["mean"] for one in point["scores"]["teacher_forced"]["Word-KD"]]
+    assert means == pytest.approx([100 * place / 20 for place in point["places"]])
+    assert [one["mean"] for one in point["scores"]["teacher_forced"]["Seq-KD"]] == [80] * 4
+    # 20 to 57.5 % against 80 %
+    (pair,) = point["comparisons"]["teacher_forced"]
+    assert pair["line"] == "Seq-KD" and pair["crossings"] == []
+
+
+def test_seeds_are_averaged_and_widen_the_interval(study: Study) -> None:
+    seeds = [(1, scored("Word-KD", 3, right, seed)) for seed, right in ((1, 4), (2, 8))]
+    text, content, _ = study([*seeds, *((at, scored("Word-KD", 3, 6)) for at in (2, 3))])
+    first, second, _ = content["over_axis"]["scores"]["teacher_forced"]["Word-KD"]
+    assert first["mean"] == 60 and first["values"] == [40, 80] and first["interval"] == [40, 80]
+    assert second["interval"] == [60, 60]
+    assert content["points"][0]["seeds"] == {"Word-KD": [1, 2]} and "and of the training seeds" in text
+    assert "There is one line alone" in text
+
+
+def test_no_teacher_forced_accuracy_where_a_test_set_has_no_targets(study: Study) -> None:
+    _, content, _ = study([(1, scored("Word-KD", 3, teacher_forced=None)), (2, scored("Word-KD", 3))])
+    assert list(content["measures"]) == ["beam 1", "beam 5"]
+
+
+OLD = {key: value for key, value in scored("a", 3).items() if key != "source_lengths"}
+
+
+@pytest.mark.parametrize(
+    ("places", "options", "message"),
+    [
+        ([(1, scored("a", 3)), (2, scored("b", 3))], [], "point 2: its rows differ from those of point 1"),
+        ([(1, scored("a", 3)), (1, scored("a", 3))], [], "a second 'a' with seed 1"),
+        ([(1, OLD)], [], "point 1: scored by an earlier fairseq-kd evaluate; evaluate it again"),
+        ([(0, scored("a", 3))], ["--scale", "log"], "--scale log: there is no logarithm of 0"),
+        ([(1, scored("a", 3))], ["--teacher", "b"], "--teacher 'b': no such row; the rows are: a"),
+        ([(1, scored("a", 3))], ["--config", "none.yaml"], "--config none.yaml: no such file"),
+        ([("x", scored("a", 3))], [], "give AT=FILE, a number"),
+        ([("nan", scored("a", 3))], [], "give AT=FILE, a number"),
+    ],
+)
+def test_what_does_not_fit_together(
+    study: Study, tmp_path: Path, places: list[tuple[float, dict[str, Any]]], options: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        study(places, *options)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_word_that_is_no_pair(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give AT=FILE"):
+        cli.main(["study", "scores.json", "--axis", "x", "--output", str(tmp_path / "made")])

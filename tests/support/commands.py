@@ -1,0 +1,58 @@
+"""This environment's commands, run as people run them."""
+
+import atexit
+import functools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.forks.fork_server import COMMANDS
+
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+PLUGIN = ROOT / "fairseq_kd"
+FORKS = ROOT / "tests" / "forks"
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@functools.cache
+def fork_server() -> str:
+    """Its address; it is started where it is asked for, and ends with this process, which holds its stdin open."""
+    address = f"fairseq-kd-tests-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{address}")
+        listener.listen()
+        server = subprocess.Popen(
+            [sys.executable, FORKS / "fork_server.py", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            pass_fds=[listener.fileno()],
+        )
+    atexit.register(server.communicate)
+    return address
+
+
+def environment(*, forked: bool = True) -> dict[str, str]:
+    """For commands and scripts: one thread, this environment's commands and this checkout's package.
+
+    Not ``forked``, each command imports what it needs itself.
+    """
+    found = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    if forked:
+        found |= {"FORK_SERVER": fork_server(), "FORKED_COMMANDS": " ".join(COMMANDS)}
+        found["PYTHONPATH"] = f"{FORKS}:{ROOT}"
+    return found
+
+
+def run_command(*words: str | os.PathLike, check: bool = True, **options: object) -> subprocess.CompletedProcess:
+    """One of this environment's commands on one thread; its output is captured."""
+    command = [str(BIN / str(words[0])), *map(str, words[1:])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), **options)
+    if check:
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done

@@ -1,0 +1,62 @@
+"""What fairseq builds from its options, in this process."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import options as fairseq_options
+from fairseq import tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from fairseq_kd.networks.checkpoints import read_checkpoint  # also registers the plugin
+
+ARCHITECTURES = {
+    "transformer": "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 "
+    "--decoder-embed-dim 16 --encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 --encoder-attention-heads 2 "
+    "--decoder-attention-heads 2",
+    "lstm": "--arch lstm --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-hidden-size 16 "
+    "--decoder-hidden-size 16 --decoder-out-embed-dim 16",
+    "fconv": "--arch fconv --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-layers [(16,3)] "
+    "--decoder-layers [(16,3)] --decoder-out-embed-dim 16",
+    "lightconv": "--arch lightconv --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
+    "--encoder-conv-dim 16 --decoder-conv-dim 16 --encoder-ffn-embed-dim 32 --decoder-ffn-embed-dim 32 "
+    "--encoder-attention-heads 2 --decoder-attention-heads 2 --encoder-kernel-size-list [3] "
+    "--decoder-kernel-size-list [3] --input-dropout 0",
+}
+
+
+def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
+    """The same model in both checkpoints, and the same state of the criterion."""
+    one, other = (read_checkpoint(path) for path in (first, second))
+    one, other = ({**state["model"], **(state["criterion"] or {})} for state in (one, other))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
+    """What fairseq-train builds from its options, in this process: task, model (initialised by ``seed``), criterion."""
+    words = [
+        str(data),
+        "--cpu",
+        "--optimizer",
+        "adam",
+        *ARCHITECTURES[architecture].split(),
+        "--dropout",
+        "0",
+        *options,
+    ]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    config = convert_namespace_to_omegaconf(arguments)
+    task = tasks.setup_task(config.task)
+    torch.manual_seed(seed)
+    model = task.build_model(config.model)
+    return task, model, task.build_criterion(config.criterion)
+
+
+def batch(task: Any, split: str, rows: list[int]) -> dict[str, Any]:
+    """The batch that fairseq makes of these rows."""
+    if split not in task.datasets:
+        task.load_dataset(split)
+    dataset = task.dataset(split)
+    return dataset.collater([dataset[row] for row in rows])

@@ -1,0 +1,51 @@
+"""fairseq-train, on tiny corpora."""
+
+import shutil
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.support.commands import PLUGIN, run_command
+from tests.support.models import ARCHITECTURES
+
+
+def train_model(
+    data: Path, save_dir: Path, *options: str, architecture: str = "transformer", check: bool = True
+) -> Path:
+    """fairseq-train on the CPU; the path of its last checkpoint. Later options win over the defaults."""
+    train_command(data, save_dir, *options, architecture=architecture, check=check)
+    return save_dir / "checkpoint_last.pt"
+
+
+def train_command(
+    data: Path, save_dir: Path, *options: str, architecture: str = "transformer", check: bool = True
+) -> subprocess.CompletedProcess:
+    """The command behind :func:`train_model`."""
+    shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --max-update 4 --log-format simple --log-interval 1"
+    shared += " --criterion label_smoothed_cross_entropy --num-workers 0 --seed 3 --no-epoch-checkpoints"
+    shared += " --data-buffer-size 0"  # as scripts/train.sh does, which says why
+    words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *ARCHITECTURES[architecture].split()]
+    return run_command(*words, "--save-dir", save_dir, *options, check=check)
+
+
+def train_on_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
+    """:func:`train_model` of a Transformer, each process with every second batch."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = "--cpu --optimizer adam --lr 0.01 --max-tokens 400 --num-workers 0 --seed 3 --no-epoch-checkpoints"
+    shared += " --ddp-backend legacy_ddp --distributed-backend gloo --distributed-world-size 2 --distributed-no-spawn"
+    shared += f" --distributed-init-method tcp://127.0.0.1:{port} {ARCHITECTURES['transformer']}"
+    words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *options, "--save-dir", save_dir]
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda rank: run_command(*words, "--distributed-rank", rank), ("0", "1")))
+    return save_dir / "checkpoint_last.pt"
+
+
+def teacher_beside_dictionaries(data: Path, folder: Path, updates: int) -> Path:
+    """A Transformer's checkpoint; its dictionaries lie beside it."""
+    path = train_model(data, folder, "--max-update", str(updates))
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(data / name, folder)
+    return path
