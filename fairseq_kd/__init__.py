@@ -1,15 +1,19 @@
-"""Knowledge distillation for fairseq. Importing the package registers the task and the criterions with fairseq and
-lets torch read fairseq's checkpoints without running the code a pickle may hold."""
+"""Knowledge distillation for fairseq.
 
-import logging
+fairseq imports this package for ``--user-dir``, and then :func:`register` runs by itself. Without fairseq the import is
+quick: `fairseq-kd --help` answers before torch or fairseq is loaded.
+"""
 
-# It asks for tensorboardX at every start of every command.
-logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+import sys
 
-from fairseq_kd.networks.checkpoints import allow_fairseq_classes  # noqa: E402
 
-# Before anything of fairseq reads a checkpoint.
-allow_fairseq_classes()
+def register() -> None:
+    """Register the task and the criterions with fairseq, and let torch read fairseq's checkpoints safely.
 
-# fairseq imports a plugin's tasks/ by itself, but not its criterions/.
-from fairseq_kd import criterions, tasks  # noqa: E402, F401
+    It runs by itself where fairseq was imported before this package. Otherwise call it before you build a task.
+    """
+    from fairseq_kd import criterions, tasks  # noqa: F401
+
+
+if "fairseq" in sys.modules:
+    register()

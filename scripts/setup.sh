@@ -61,6 +61,6 @@ pip install --no-build-isolation -c "$kept" -e '.[workflow,test]'
 for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy; do
   [[ -x .venv/bin/${pair%%:*} ]] || pip install --no-build-isolation --ignore-installed --no-deps "${pair#*:}"
 done
-.venv/bin/python -c 'import fairseq_kd' || die "the installation does not import; see the message above"
+.venv/bin/python -c 'import fairseq_kd; fairseq_kd.register()' || die "the installation does not import; see the message above"
 echo "$wanted" >"$stamp"
 say "done: .venv holds $(.venv/bin/python -c 'import torch, fairseq; print(f"torch {torch.__version__}, fairseq {fairseq.__version__}")' 2>/dev/null | tail -n 1)"

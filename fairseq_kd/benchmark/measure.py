@@ -32,8 +32,8 @@ from torch.nn import functional
 from fairseq_kd.benchmark.selection_speed import measure_selection
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.interface import DecodingOptions
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.evaluate.decoding_cost import measure_cost
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.fused import fused_loss

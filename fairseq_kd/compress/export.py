@@ -10,15 +10,8 @@ import torch
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.conversion import (
-    PRECISIONS,
-    SIGNATURE,
-    CannotConvert,
-    inputs,
-    kept_conversion,
-    read_made,
-    write_model,
-)
+from fairseq_kd.decoding.conversion import SIGNATURE, CannotConvert, inputs, kept_conversion, read_made, write_model
+from fairseq_kd.decoding.options import PRECISIONS
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.storage.files import file_hash, whole_folder

@@ -14,10 +14,8 @@ from tqdm import tqdm
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.decoding.choice import ENGINES, Choice, choose_engine
-from fairseq_kd.decoding.conversion import PRECISIONS
-from fairseq_kd.decoding.interface import DecodingOptions
-from fairseq_kd.decoding.rollouts import Sampling
+from fairseq_kd.decoding.choice import Choice, choose_engine
+from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.criterions.interleave import interleave, select, tokens_of
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts, uniform_numbers
+from fairseq_kd.decoding.options import Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, sequence_log_odds

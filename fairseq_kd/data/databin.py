@@ -8,9 +8,6 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 
-POST_PROCESSES = ("sentencepiece", "subword_nmt", "none")
-"""How subwords are joined to text, fairseq's names."""
-
 
 def languages(data: str | Path) -> tuple[str, str]:
     """Source and target language of a data-bin, read from its file names.

@@ -12,12 +12,11 @@ from fairseq_kd.decoding.conversion import CannotConvert, kept_conversion
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_precision
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
+from fairseq_kd.decoding.options import ENGINES
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 
 logger = logging.getLogger(__name__)
-
-ENGINES = ("auto", "ctranslate2", "fairseq")
 
 
 @dataclass(frozen=True)

@@ -27,16 +27,6 @@ from fairseq_kd.storage.provenance import versions
 logger = logging.getLogger(__name__)
 
 SIGNATURE = "signature.json"
-PRECISIONS = (
-    "float32",
-    "bfloat16",
-    "float16",
-    "int8",
-    "int8_float32",
-    "int8_bfloat16",
-    "int8_float16",
-    "int16",
-)
 
 
 class CannotConvert(Exception):

@@ -10,15 +10,8 @@ import torch
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator, read_made
-from fairseq_kd.decoding.interface import (
-    NOT_TRANSLATED,
-    DecodingOptions,
-    Hypothesis,
-    Progress,
-    batches,
-    out_of_memory,
-    too_few,
-)
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory, too_few
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 
 Beam = dict[tuple[str, ...], float]

@@ -9,15 +9,8 @@ from fairseq import utils
 from fairseq.data import data_utils
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.decoding.interface import (
-    NOT_TRANSLATED,
-    DecodingOptions,
-    Hypothesis,
-    Progress,
-    batches,
-    out_of_memory,
-    too_few,
-)
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory, too_few
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.networks.checkpoints import build_models, count_parameters
 
 

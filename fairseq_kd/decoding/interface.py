@@ -1,50 +1,15 @@
 """What every engine is given and gives back, and how sentences are put into batches."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 
 Progress = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How to search; the names and defaults are fairseq-generate's.
-
-    A hypothesis has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens, its own
-    ``</s>`` not counted.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-
-    beam: int = 5
-    nbest: int = 1
-    max_len_a: float = 0.0
-    max_len_b: int = 200
-    max_tokens: int = 4000
-    """Source tokens in a batch, padding counted; a longer sentence makes a batch of its own."""
-
-    def __post_init__(self) -> None:
-        for name in ("beam", "nbest", "max_len_b", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        if not (self.max_len_a >= 0 and math.isfinite(self.max_len_a)):
-            raise UserError(f"--max-len-a {self.max_len_a}: give 0 or more")
-        if self.nbest > self.beam:
-            raise UserError(
-                f"--nbest {self.nbest}: a beam of {self.beam} cannot give as many; give --beam {self.nbest}"
-            )
-
-    def longest(self, source_length: int, target_positions: int) -> int:
-        """The most tokens a hypothesis can have, its ``</s>`` not counted, in a batch whose sources are padded to
-        ``source_length`` (``</s>`` counted) and by a model of ``target_positions``: fairseq's own rule."""
-        return min(int(self.max_len_a * source_length + self.max_len_b), target_positions - 1)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Sequences drawn from a model: batched ancestral sampling, one token for every unfinished sentence at a time."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,43 +8,12 @@ from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 from torch.nn import functional
 
+from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import evaluating, output_projection, plain_softmax
 
 BLOCK = 128
 """Symbols whose probabilities are summed before one of them is chosen."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """What is drawn from: the model's distribution at a temperature, cut to its likeliest symbols.
-
-    A sequence has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens before its
-    ``</s>``.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-
-    top_k: int = 0
-    """Draw from the k likeliest symbols only; 0: from all."""
-    top_p: float = 1.0
-    """Draw from the fewest likeliest symbols, of those that top_k leaves, whose probabilities sum to at least this."""
-    temperature: float = 1.0
-    max_len_a: float = 1.2
-    max_len_b: int = 10
-
-    def __post_init__(self) -> None:
-        if self.top_k < 0:
-            raise UserError(f"top-k {self.top_k}: give a number of symbols, or 0 for all")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top-p {self.top_p}: give a share above 0 and of at most 1")
-        if not self.temperature > 0:
-            raise UserError(f"temperature {self.temperature}: give a temperature above 0")
-
-    def longest(self, source: int, positions: int) -> int:
-        """Tokens before the ``</s>`` for a batch whose longest source has ``source``, by a decoder of ``positions``."""
-        return max(1, min(int(self.max_len_a * source + self.max_len_b), positions - 1))
 
 
 @torch.no_grad()

@@ -10,15 +10,9 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
-from fairseq_kd.decoding.interface import (
-    NOT_TRANSLATED,
-    DecodingOptions,
-    Hypothesis,
-    Progress,
-    batches,
-    out_of_memory,
-)
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
 

@@ -10,10 +10,10 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 import fairseq_kd
-from fairseq_kd.data.databin import POST_PROCESSES, open_databin, source_hashes
+from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.interface import DecodingOptions
-from fairseq_kd.decoding.rollouts import Sampling
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.diagnose.advice import advise, read_studies
 from fairseq_kd.diagnose.markdown import markdown

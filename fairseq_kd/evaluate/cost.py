@@ -10,7 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.conversion import import_ctranslate2
 from fairseq_kd.decoding.ctranslate2_engine import device
-from fairseq_kd.decoding.interface import DecodingOptions
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, split_paths
 from fairseq_kd.timing.interleaved import Case, measure_in_turn, rows

@@ -7,7 +7,8 @@ import torch
 
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.interface import DecodingOptions, Engine, Hypothesis
+from fairseq_kd.decoding.interface import Engine, Hypothesis
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.evaluate.evaluation import translate_timed
 from fairseq_kd.timing import process_memory
 

@@ -15,11 +15,12 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.compress.packing import read_state
-from fairseq_kd.data.databin import POST_PROCESSES, open_databin
-from fairseq_kd.decoding.choice import ENGINES, choose_engine
-from fairseq_kd.decoding.conversion import PRECISIONS
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
-from fairseq_kd.decoding.interface import DecodingOptions, Engine, Hypothesis
+from fairseq_kd.decoding.interface import Engine, Hypothesis
+from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.cost import add_cost_arguments, measure_costs, plan_costs
 from fairseq_kd.evaluate.forced import teacher_forced

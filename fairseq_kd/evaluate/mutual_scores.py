@@ -14,8 +14,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
-from fairseq_kd.decoding.interface import DecodingOptions, batches, out_of_memory
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.decoding.interface import batches, out_of_memory
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import token_nll
 from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fairseq_kd.data.databin import open_databin, source_hashes
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.rollouts import Sampling
+from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.sampler import add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import Measurement, Plan

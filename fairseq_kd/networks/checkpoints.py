@@ -49,6 +49,10 @@ def allow_fairseq_classes() -> None:
     torch.serialization.add_safe_globals(plain)
 
 
+# Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
+allow_fairseq_classes()
+
+
 def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
     """A fairseq checkpoint's content on the CPU, ``state["cfg"]`` its configuration in fairseq's present form.
 
@@ -181,16 +185,3 @@ def repair_copies(folder: str | Path, sound: Path) -> None:
     except UserError:
         with whole_file(best, "wb") as handle:
             handle.write(sound.read_bytes())
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `fairseq-kd last-checkpoint`."""
-    parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Print the newest sound checkpoint's path, or nothing where there is none; mend a best one that was cut short."""
-    path = newest_sound_checkpoint(options.folder)
-    if path is not None:
-        repair_copies(options.folder, path)
-        print(path)

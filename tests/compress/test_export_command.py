@@ -9,7 +9,7 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.interface import DecodingOptions
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from tests.support.training import train_model

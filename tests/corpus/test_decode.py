@@ -13,7 +13,8 @@ from fairseq_kd.corpus import decode
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions, Hypothesis, batches
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, batches
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 
 SETTINGS: dict[str, Any] = {

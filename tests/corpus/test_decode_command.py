@@ -16,7 +16,8 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions
+from fairseq_kd.decoding.interface import NOT_TRANSLATED
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from tests.support.commands import PLUGIN, ROOT, Run, environment
 from tests.support.corpora import binarise

@@ -20,7 +20,8 @@ from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.conversion import kept_conversion
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions
+from fairseq_kd.decoding.interface import NOT_TRANSLATED
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from tests.support.training import train_model
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts, draw_symbols
+from fairseq_kd.decoding.options import Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts, draw_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens
 from tests.support.models import ARCHITECTURES, batch, build

@@ -13,7 +13,8 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.decoding.options import Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement, Plan
 from fairseq_kd.networks.checkpoints import build_models

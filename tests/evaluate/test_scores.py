@@ -7,7 +7,8 @@ import sacrebleu
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, DecodingOptions, Hypothesis
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.evaluation import mode_mass, translate_timed
 from fairseq_kd.evaluate.scores import (

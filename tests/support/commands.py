@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.forks.fork_server import COMMANDS
 
-
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PLUGIN = ROOT / "fairseq_kd"

@@ -8,7 +8,10 @@ from fairseq import options as fairseq_options
 from fairseq import tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-from fairseq_kd.networks.checkpoints import read_checkpoint  # also registers the plugin
+import fairseq_kd
+from fairseq_kd.networks.checkpoints import read_checkpoint
+
+fairseq_kd.register()
 
 ARCHITECTURES = {
     "transformer": "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 "

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fairseq_kd.decoding.live_translator import live_translator
-from fairseq_kd.decoding.rollouts import Sampling, draw_rollouts
+from fairseq_kd.decoding.options import Sampling
+from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead

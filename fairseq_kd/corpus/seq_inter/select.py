@@ -18,7 +18,7 @@ from fairseq_kd.corpus.seq_inter.closest import METRICS, SMOOTH_METHODS, TOKENIZ
 from fairseq_kd.corpus.seq_inter.gold import Gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, parts, write_parts
-from fairseq_kd.data.databin import POST_PROCESSES
+from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import sys
+from collections.abc import Collection
 
 from fairseq_kd.errors import UserError
 
@@ -24,32 +25,32 @@ VERBS = {
     "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
     "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
     "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),
-    "last-checkpoint": ("fairseq_kd.networks.checkpoints", "print the newest sound checkpoint of a folder"),
-    "user-dir": ("fairseq_kd.user_dir", "print what to give to fairseq's --user-dir"),
+    "last-checkpoint": ("fairseq_kd.cli.last_checkpoint", "print the newest sound checkpoint of a folder"),
+    "user-dir": ("fairseq_kd.cli.user_dir", "print what to give to fairseq's --user-dir"),
 }
 
 
+def build_parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+    """The parser of `fairseq-kd`; those of ``verbs`` know their options, which takes their modules' import."""
+    parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (module, summary) in VERBS.items():
+        verb = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name in verbs:
+            importlib.import_module(module).add_arguments(verb)
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb. Importing only that verb's module keeps ``--help`` quick."""
+    """Run one verb; of the others nothing is imported."""
     # Importing fairseq has already set logging up, at the level DEBUG for everybody.
     logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     words = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    chosen = next((word for word in words if word in VERBS), None)
-    for name, (module, summary) in VERBS.items():
-        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == chosen:
-            importlib.import_module(module).add_arguments(verb)
-    options = parser.parse_args(words)
+    options = build_parser([word for word in words if word in VERBS][:1]).parse_args(words)
     try:
         importlib.import_module(VERBS[options.verb][0]).run(options)
     except OSError as error:
         if error.filename is None:
             raise
         raise UserError(f"{error.filename}: {error.strerror}") from None
-
-
-if __name__ == "__main__":
-    main()

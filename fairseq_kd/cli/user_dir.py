@@ -10,4 +10,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the package's folder."""
-    print(Path(__file__).parent)
+    print(Path(__file__).parents[1])

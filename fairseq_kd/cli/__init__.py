@@ -1,0 +1,5 @@
+"""The command `fairseq-kd`: each verb reads its options and calls one function of a room."""
+
+from fairseq_kd.cli.command_line import main
+
+__all__ = ["main"]
