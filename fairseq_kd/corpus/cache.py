@@ -30,7 +30,7 @@ from fairseq_kd.data.soft_targets import (
 )
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
-from fairseq_kd.losses.token_values import top_k
+from fairseq_kd.losses.token_values import truncated
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
@@ -186,7 +186,7 @@ class Questions:
     def _top_k(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The likeliest symbols, shape (tokens, k), and log-probabilities of them and of the rest, (tokens, k + 1)."""
         real = real_tokens(sample["target"], self.task.target_dictionary.pad())
-        answer = top_k(self.teacher.next_tokens(sample, real), self.settings["top_k"], self.settings["temperature"])
+        answer = truncated(self.teacher.next_tokens(sample, real), self.settings["top_k"], self.settings["temperature"])
         return answer.ids, answer.log_probs
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.decoding.choice import Choice, choose_engine
+from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
@@ -89,7 +89,7 @@ def _settings(
     decoding: DecodingOptions,
     models: Sequence[str],
     task: TranslationTask,
-    chosen: Choice,
+    chosen: ChosenEngine,
 ) -> dict[str, Any]:
     """All that the translations depend on; hashes, not paths, since shards may run on different machines."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
@@ -111,7 +111,7 @@ def _settings(
 def _decode(
     options: argparse.Namespace,
     decoding: DecodingOptions,
-    chosen: Choice,
+    chosen: ChosenEngine,
     task: TranslationTask,
     settings: dict[str, Any],
 ) -> None:

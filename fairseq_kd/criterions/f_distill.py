@@ -76,7 +76,7 @@ class FDistillConfig(FusedConfig):
 
 
 @dataclass(frozen=True)
-class Part:
+class Term:
     """Sequences, shape (batch, length) padded on the right, and the loss on their prefixes."""
 
     name: str
@@ -147,10 +147,10 @@ class FDistillCriterion(FusedCriterion):
             }
         return total, sample_size, {"loss": total.data, **log}
 
-    def _gold(self, sample: dict[str, Any], hard_weight: float = 1.0) -> Part:
-        return Part("gold", sample["target"], Objective(hard_weight, self.label_smoothing))
+    def _gold(self, sample: dict[str, Any], hard_weight: float = 1.0) -> Term:
+        return Term("gold", sample["target"], Objective(hard_weight, self.label_smoothing))
 
-    def _parts(self, model: BaseFairseqModel, teacher: Teacher, sample: dict[str, Any]) -> list[Part]:
+    def _parts(self, model: BaseFairseqModel, teacher: Teacher, sample: dict[str, Any]) -> list[Term]:
         def soft(divergence: Divergence, hard_weight: float = 0.0) -> Objective:
             return Objective(hard_weight, self.label_smoothing, self.alpha, divergence)
 
@@ -163,14 +163,14 @@ class FDistillCriterion(FusedCriterion):
         prefixes = "student" if self._students_turn() else self.prefixes
         if prefixes in ("teacher", "both"):
             drawn = self._teacher_sequences(teacher, sample)
-            parts.append(Part("teacher", drawn, soft(on_teacher if prefixes == "both" else whole)))
+            parts.append(Term("teacher", drawn, soft(on_teacher if prefixes == "both" else whole)))
         if prefixes in ("student", "both"):
             bare = unwrap(model)
             ahead = self.ahead if self.training else None
             drawn = ahead.draw(bare, sample) if ahead else self._draw(bare, sample)
-            parts.append(Part("student", drawn, soft(on_student if prefixes == "both" else whole)))
+            parts.append(Term("student", drawn, soft(on_student if prefixes == "both" else whole)))
         if prefixes == "gold":
-            parts.append(Part("gold", sample["target"], soft(whole, 1 - self.alpha)))
+            parts.append(Term("gold", sample["target"], soft(whole, 1 - self.alpha)))
         elif self.alpha < 1:
             parts.append(self._gold(sample, 1 - self.alpha))
         return parts
@@ -195,8 +195,8 @@ class FDistillCriterion(FusedCriterion):
         return draw_rollouts(model, sample, self.sampling, (self.seed, update), self.task.target_dictionary)
 
     def _losses(
-        self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Part]
-    ) -> list[tuple[Part, int, Losses]]:
+        self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Term]
+    ) -> list[tuple[Term, int, Losses]]:
         """Each part with its number of tokens and its losses; the student's forward is one for all of them."""
         target, batch = interleave(sample, [part.sequences for part in parts], self.task.target_dictionary)
         real = real_tokens(target, self.padding_idx)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
 from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.errors import UserError
-from fairseq_kd.losses.chunk import Objective, TeacherAnswer, TopK
+from fairseq_kd.losses.chunk import Objective, TeacherAnswer, Truncated
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
@@ -77,7 +77,7 @@ class TokenKDCriterion(FusedCriterion):
             label_smoothing=label_smoothing,
             soft_weight=kd_alpha * kd_temperature**2,
             temperature=kd_temperature,
-            top_k=kd_top_k,
+            kept=kd_top_k,
         )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
@@ -94,7 +94,7 @@ class TokenKDCriterion(FusedCriterion):
         """From the batch's soft targets, else from the teacher; None where neither is."""
         soft_targets = sample.get("soft_targets")
         if soft_targets is not None:
-            return TopK(soft_targets["ids"], normalised(soft_targets["log_probs"]))
+            return Truncated(soft_targets["ids"], normalised(soft_targets["log_probs"]))
         teacher = self.task.teacher(model)
         return None if teacher is None else teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
 

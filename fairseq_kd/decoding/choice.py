@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenEngine:
     """An engine that takes the models: its name, what it computes in, and how to load it."""
 
     engine: str
@@ -28,7 +28,7 @@ class Choice:
     build: Callable[[], Engine]
 
 
-def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: TranslationTask) -> Choice:
+def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: TranslationTask) -> ChosenEngine:
     """The engine called ``name`` over one model or, with several paths, their ensemble.
 
     "auto" is CTranslate2 where that takes the models, else fairseq; the log says why.
@@ -52,7 +52,7 @@ def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: T
             if precision != "float32":
                 raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
             logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
-    return Choice("fairseq", "float32", partial(FairseqEngine, model_paths, task))
+    return ChosenEngine("fairseq", "float32", partial(FairseqEngine, model_paths, task))
 
 
 def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> None:
@@ -67,9 +67,9 @@ def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = 
             logger.warning("%s %s: %s; nothing proves that it numbers symbols as the data does", role, path, not_found)
 
 
-def _ctranslate2(precision: str, model_paths: Sequence[str], task: TranslationTask) -> Choice:
+def _ctranslate2(precision: str, model_paths: Sequence[str], task: TranslationTask) -> ChosenEngine:
     if len(model_paths) > 1:
         raise CannotConvert(f"{len(model_paths)} checkpoints are an ensemble, it decodes single models")
     check_precision(precision)
     folder = kept_conversion(model_paths[0], task)
-    return Choice("ctranslate2", precision, partial(CTranslate2Engine, folder, precision, task))
+    return ChosenEngine("ctranslate2", precision, partial(CTranslate2Engine, folder, precision, task))

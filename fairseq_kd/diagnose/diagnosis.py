@@ -21,7 +21,7 @@ from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.diagnose.student_size import student_parameters
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluation as evaluate
-from fairseq_kd.evaluate.mutual_scores import Measured, Measurement, Plan
+from fairseq_kd.evaluate.mutual_scores import Measured, Measurement, SamplePlan
 from fairseq_kd.evaluate.risks import load_model
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.report.result_files import signatures
@@ -130,7 +130,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 def _draw(options: argparse.Namespace, task: TranslationTask) -> Measured:
     sampling = Sampling(max_len_a=0.0, max_len_b=LONGEST)
-    plan = Plan(SAMPLES, sampling, options.seed, options.max_tokens)
+    plan = SamplePlan(SAMPLES, sampling, options.seed, options.max_tokens)
     measurement = Measurement(task, options.subset, load_model(options.teacher, task, "teacher"), None, plan)
     total = SAMPLES * len(measurement.lengths)
     with tqdm(total=total, desc="TeacherDist", unit="sample", disable=None) as bar:

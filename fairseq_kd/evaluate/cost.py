@@ -22,7 +22,7 @@ MODEL, TEACHER = "model", "teacher"
 
 
 @dataclass(frozen=True)
-class Plan:
+class CostPlan:
     """What is measured, checked before the work begins.
 
     Attributes:
@@ -53,7 +53,7 @@ def add_cost_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan_costs(
     options: argparse.Namespace, paths: Sequence[str], searches: Sequence[DecodingOptions], task: TranslationTask
-) -> Plan | None:
+) -> CostPlan | None:
     """What the options of `fairseq-kd evaluate` ask for, or None.
 
     Args:
@@ -85,7 +85,7 @@ def plan_costs(
     cases = list(_cases(asked, shared, task))
     hashes = [{"path": path, "sha256": file_hash(path)} for path in teachers]
     teacher = {"models": hashes, "beam": searches[-1].beam} if teachers else None
-    return Plan(cases, options.cost, sentences, teacher)
+    return CostPlan(cases, options.cost, sentences, teacher)
 
 
 def _cases(
@@ -114,7 +114,7 @@ def engines_of(paths: Sequence[str], task: TranslationTask) -> list[tuple[str, s
     return engines
 
 
-def measure_costs(plan: Plan) -> dict[str, Any]:
+def measure_costs(plan: CostPlan) -> dict[str, Any]:
     """The medians of what was measured, and how many times as fast as the teacher the model is within a round.
 
     Raises:

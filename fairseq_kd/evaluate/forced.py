@@ -9,7 +9,7 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.interface import batches
-from fairseq_kd.losses.token_values import entropies, top_k
+from fairseq_kd.losses.token_values import entropies, truncated
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 
 
@@ -48,7 +48,7 @@ def teacher_forced(
         sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
         real = real_tokens(sample["target"], task.target_dictionary.pad())
         answers = [next_tokens(model, sample, real) for model in models]
-        likeliest = top_k(answers, 1, 1.0).ids.squeeze(1)
+        likeliest = truncated(answers, 1, 1.0).ids.squeeze(1)
         entropy += float(entropies(answers).double().sum())
         asked += len(likeliest)
         right = torch.zeros_like(sample["target"])

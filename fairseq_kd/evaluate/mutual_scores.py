@@ -31,7 +31,7 @@ RISKS = {"teacher": "coverage", "student": "likelihood"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplePlan:
     """What is drawn: so many samples of each input with each model, as ``sampling`` says, its max_len_a 0."""
 
     samples: int
@@ -115,7 +115,7 @@ class Measurement:
         subset: str,
         teacher: BaseFairseqModel,
         student: BaseFairseqModel | None,
-        plan: Plan,
+        plan: SamplePlan,
     ):
         self.dataset, self.dictionary, self.plan = task.dataset(subset), task.target_dictionary, plan
         self.models: dict[str, tuple[BaseFairseqModel, BaseFairseqModel | None]] = {"teacher": (teacher, student)}

@@ -18,7 +18,7 @@ from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.sampler import add_sampling_arguments, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.mutual_scores import Measurement, Plan
+from fairseq_kd.evaluate.mutual_scores import Measurement, SamplePlan
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.networks.checkpoints import build_models, check_checkpoint
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
         UserError: an option is out of range, or a checkpoint, the data-bin or the output is at fault.
     """
     _check(options)
-    plan = Plan(
+    plan = SamplePlan(
         options.samples,
         Sampling(options.top_k, options.top_p, options.temperature, 0.0, options.max_len),
         options.seed,
@@ -95,7 +95,7 @@ def _check(options: argparse.Namespace) -> None:
         check_checkpoint(path, role)
 
 
-def _settings(options: argparse.Namespace, task: TranslationTask, plan: Plan) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, task: TranslationTask, plan: SamplePlan) -> dict[str, Any]:
     """All that the figures depend on, but for the batch size: that one moves a float32 sum's last bits."""
     return {
         "model": file_hash(options.model),
@@ -128,7 +128,7 @@ def load_model(path: str, task: TranslationTask, role: str) -> BaseFairseqModel:
 
 
 def _measure(
-    options: argparse.Namespace, task: TranslationTask, plan: Plan, settings: dict[str, Any]
+    options: argparse.Namespace, task: TranslationTask, plan: SamplePlan, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of the JSON file."""
     teacher, student = load_model(options.teacher, task, "teacher"), load_model(options.model, task, "model")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.losses.divergences import Divergence, cross_entropy
-from fairseq_kd.losses.truncation import top_k_and_tail
+from fairseq_kd.losses.truncation import truncate
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class NextTokens:
 
 
 @dataclass(frozen=True)
-class TopK:
+class Truncated:
     """A teacher's answer in short: its likeliest symbols, and one bucket for all the rest.
 
     Attributes:
@@ -78,7 +78,7 @@ class Objective:
         soft_weight: of the teacher's part.
         divergence: what is taken between the teacher's distribution and the student's.
         temperature: of both in the soft part. (Hinton et al. 2015's τ² is the caller's to put into ``soft_weight``.)
-        top_k: keep the teacher's k likeliest symbols and a bucket for the rest; 0 is all.
+        kept: keep the teacher's k likeliest symbols and a bucket for the rest; 0 is all.
     """
 
     hard_weight: float = 1.0
@@ -86,27 +86,27 @@ class Objective:
     soft_weight: float = 0.0
     divergence: Divergence = cross_entropy
     temperature: float = 1.0
-    top_k: int = 0
+    kept: int = 0
 
 
-TeacherAnswer = Sequence[NextTokens] | TopK
+TeacherAnswer = Sequence[NextTokens] | Truncated
 """Several models count as the mean of their probabilities."""
 
 
 def teacher_chunk(
     teacher: TeacherAnswer | None, rows: slice, objective: Objective, room: Tensor | None
-) -> Tensor | TopK | None:
+) -> Tensor | Truncated | None:
     """A chunk of the answer at the objective's temperature: the likeliest symbols, or logits (rows, vocabulary)."""
     if teacher is None:
         return None
-    if isinstance(teacher, TopK):
-        return TopK(teacher.ids[rows], teacher.log_probs[rows])
+    if isinstance(teacher, Truncated):
+        return Truncated(teacher.ids[rows], teacher.log_probs[rows])
     # Log-probabilities are logits too.
     answer = teacher[0].logits(rows, room) if len(teacher) == 1 else mean_log_probs(teacher, rows)
     if objective.temperature != 1.0:
         answer /= objective.temperature
-    if 0 < objective.top_k < answer.size(-1) - 1:
-        return TopK(*top_k_and_tail(torch.log_softmax(answer, dim=-1), objective.top_k))
+    if 0 < objective.kept < answer.size(-1) - 1:
+        return Truncated(*truncate(torch.log_softmax(answer, dim=-1), objective.kept))
     return answer
 
 
@@ -118,12 +118,12 @@ def mean_log_probs(models: Sequence[NextTokens], rows: slice) -> Tensor:
     return torch.logsumexp(torch.stack(answers), dim=0) - math.log(len(answers))
 
 
-Part = tuple[Tensor, Tensor, Tensor]
+RowTerms = tuple[Tensor, Tensor, Tensor]
 """Log-sum-exp (rows,), divergence (rows,), and the gradient with respect to the logits (rows, vocabulary)."""
 
 
 def chunk_loss(
-    logits: Tensor, target: Tensor, teacher: Tensor | TopK | None, objective: Objective
+    logits: Tensor, target: Tensor, teacher: Tensor | Truncated | None, objective: Objective
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Loss, NLL, divergence and agreement of each row, and the gradient; ``logits`` are overwritten."""
     smoothing = objective.label_smoothing / (logits.size(-1) - 1)
@@ -131,7 +131,7 @@ def chunk_loss(
     gold = logits.gather(1, target[:, None]).squeeze(1)
     everywhere = logits.sum(dim=-1) if smoothing else gold
     agreed = _agreement(logits, teacher)
-    log_sum, divergence, slope = _parts(logits, teacher, objective)
+    log_sum, divergence, slope = _row_terms(logits, teacher, objective)
     nll = log_sum - gold
     # -sum_k log q(k) is what fairseq's label smoothing adds to the NLL, weighted by `smoothing`.
     hard = on_gold * nll + smoothing * (logits.size(-1) * log_sum - everywhere)
@@ -142,29 +142,31 @@ def chunk_loss(
     return (loss, nll, divergence, agreed), slope
 
 
-def _agreement(logits: Tensor, teacher: Tensor | TopK | None) -> Tensor:
+def _agreement(logits: Tensor, teacher: Tensor | Truncated | None) -> Tensor:
     if teacher is None:
         return torch.zeros_like(logits[:, 0])
     best = logits.amax(dim=-1, keepdim=True)
-    if isinstance(teacher, TopK):
+    if isinstance(teacher, Truncated):
         return logits.gather(1, teacher.ids[:, :1]).eq(best).squeeze(1)
     # Two comparisons cost a fraction of an argmax on a CPU.
     return logits.eq(best).logical_and_(teacher.eq(teacher.amax(dim=-1, keepdim=True))).any(dim=-1)
 
 
-def _parts(logits: Tensor, teacher: Tensor | TopK | None, objective: Objective) -> Part:
+def _row_terms(logits: Tensor, teacher: Tensor | Truncated | None, objective: Objective) -> RowTerms:
     """What is left when the gold symbol's own entry is taken out: hard_weight · q is its share of the gradient."""
     hard, soft, temperature = objective.hard_weight, objective.soft_weight, objective.temperature
     if teacher is None:
         return _plain(logits, hard)
     if temperature == 1.0:
-        return _soft_part(logits, hard, teacher, soft, objective.divergence)
-    _, divergence, soft_slope = _soft_part(logits / temperature, 0.0, teacher, soft / temperature, objective.divergence)
+        return _soft_terms(logits, hard, teacher, soft, objective.divergence)
+    _, divergence, soft_slope = _soft_terms(
+        logits / temperature, 0.0, teacher, soft / temperature, objective.divergence
+    )
     log_sum, _, slope = _plain(logits, hard)
     return log_sum, divergence, slope.add_(soft_slope)
 
 
-def _plain(logits: Tensor, hard: float) -> Part:
+def _plain(logits: Tensor, hard: float) -> RowTerms:
     top, total = _exponentials(logits)
     return (top + total.log()).squeeze(1), torch.zeros_like(top[:, 0]), logits.mul_(hard / total)
 
@@ -175,8 +177,10 @@ def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
     return top, logits.sub_(top).exp_().sum(dim=-1, keepdim=True)
 
 
-def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float, divergence: Divergence) -> Part:
-    if isinstance(teacher, TopK):
+def _soft_terms(
+    logits: Tensor, hard: float, teacher: Tensor | Truncated, soft: float, divergence: Divergence
+) -> RowTerms:
+    if isinstance(teacher, Truncated):
         return _buckets(logits, hard, teacher, soft, divergence)
     if divergence is cross_entropy:
         return _cross_entropy(logits, hard, teacher, soft)
@@ -190,7 +194,7 @@ def _soft_part(logits: Tensor, hard: float, teacher: Tensor | TopK, soft: float,
     return log_sum, values.detach(), slope.add_(leaf.grad, alpha=soft)
 
 
-def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> Part:
+def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> RowTerms:
     """−Σ p·log q = log-sum-exp − Σ p·logit, its gradient q − p: one softmax serves both parts of the loss."""
     p = torch.softmax(teacher, dim=-1)
     expected = _dot(p, logits)
@@ -206,7 +210,7 @@ def _dot(one: Tensor, other: Tensor) -> Tensor:
     return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).flatten()
 
 
-def _buckets(logits: Tensor, hard: float, teacher: TopK, soft: float, divergence: Divergence) -> Part:
+def _buckets(logits: Tensor, hard: float, teacher: Truncated, soft: float, divergence: Divergence) -> RowTerms:
     """Any divergence over k symbols and a bucket: beyond the softmax it reads k entries a row, not the vocabulary.
 
     With G the divergence's gradient over the student's buckets (log-probabilities) and S its sum, a kept symbol's

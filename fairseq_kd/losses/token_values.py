@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, TopK, chunk_loss, mean_log_probs
+from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, Truncated, chunk_loss, mean_log_probs
 from fairseq_kd.losses.fused import Gradients, chunk_tokens, chunks
-from fairseq_kd.losses.truncation import temper, top_k_and_tail
+from fairseq_kd.losses.truncation import temper, truncate
 
 
 def token_nll(model: NextTokens, target: Tensor, chunk_memory: float = 0) -> Tensor:
@@ -53,15 +53,14 @@ class _TokenNLL(torch.autograd.Function):
         return (*narrowed, None, None)
 
 
-def top_k(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> TopK:
+def truncated(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> Truncated:
     """The answer of one model, or of several as the mean of their probabilities, in short and chunk by chunk."""
     first = models[0]
     chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
     parts = [
-        top_k_and_tail(temper(mean_log_probs(models, rows), temperature), k)
-        for rows in chunks(len(first.features), chunk)
+        truncate(temper(mean_log_probs(models, rows), temperature), k) for rows in chunks(len(first.features), chunk)
     ]
-    return TopK(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    return Truncated(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def entropies(answer: TeacherAnswer, chunk_memory: float = 0) -> Tensor:
@@ -70,7 +69,7 @@ def entropies(answer: TeacherAnswer, chunk_memory: float = 0) -> Tensor:
     Several models count as the mean of their probabilities. Of an answer in short it is that over its buckets, which is
     at most the whole one.
     """
-    if isinstance(answer, TopK):
+    if isinstance(answer, Truncated):
         return _entropy(answer.log_probs)
     first = answer[0]
     chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)

@@ -14,7 +14,7 @@ def temper(log_probs: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probs / temperature, dim=-1)
 
 
-def top_k_and_tail(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def truncate(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` likeliest symbols, shape (tokens, k), and log-probabilities (tokens, k + 1): theirs and all the rest's.
 
     The last bucket keeps the rest's mass, so what is left is still a distribution: between two such a divergence is

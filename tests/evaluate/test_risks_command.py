@@ -16,16 +16,16 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement, Plan
+from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement, SamplePlan
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
-PLAN = Plan(samples=3, sampling=Sampling(max_len_a=0.0, max_len_b=6), seed=5, max_tokens=4000)
+PLAN = SamplePlan(samples=3, sampling=Sampling(max_len_a=0.0, max_len_b=6), seed=5, max_tokens=4000)
 
 
-def measure(task: Any, teacher: Any, student: Any, plan: Plan = PLAN) -> Measured:
+def measure(task: Any, teacher: Any, student: Any, plan: SamplePlan = PLAN) -> Measured:
     return Measurement(task, "test", teacher, student, plan).run(lambda samples: None)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_kd.losses.divergences import DIVERGENCES, Bound, alpha, cross_entropy, kl, rkl
-from fairseq_kd.losses.truncation import temper, top_k_and_tail
+from fairseq_kd.losses.truncation import temper, truncate
 
 shapes = st.tuples(st.integers(1, 5), st.integers(2, 9), st.integers(0, 10**6), st.floats(0.1, 6.0))
 names = st.sampled_from(sorted(DIVERGENCES))
@@ -166,7 +166,7 @@ def test_top_k_keeps_the_mass_and_never_exceeds_the_whole(
     """The data-processing inequality, which every f-divergence obeys."""
     p, q = distributions(*shape)
     k = min(k, p.size(1) - 1)
-    ids, top_p = top_k_and_tail(p, k)
+    ids, top_p = truncate(p, k)
     assert torch.equal(ids, p.argsort(descending=True, stable=True)[:, :k])
     torch.testing.assert_close(top_p, buckets(p, ids))
     value = bound(name, weight).value
@@ -174,6 +174,6 @@ def test_top_k_keeps_the_mass_and_never_exceeds_the_whole(
 
 
 def test_top_k_by_hand() -> None:
-    ids, top = top_k_and_tail(torch.tensor([[0.1, 0.6, 0.05, 0.25]]).log(), 2)
+    ids, top = truncate(torch.tensor([[0.1, 0.6, 0.05, 0.25]]).log(), 2)
     assert ids.tolist() == [[1, 3]]
     torch.testing.assert_close(top.exp(), torch.tensor([[0.6, 0.25, 0.15]]))

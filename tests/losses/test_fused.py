@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, TopK
+from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
 from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, cross_entropy
 from fairseq_kd.losses.fused import Losses, chunk_tokens, fused_loss
 
@@ -64,8 +64,8 @@ def dense_loss(
     tau = objective.temperature
     log_p = (p.log() / tau).log_softmax(-1)
     log_q = (logits / tau).log_softmax(-1)
-    if 0 < objective.top_k < vocabulary - 1:
-        ids = log_p.topk(objective.top_k).indices
+    if 0 < objective.kept < vocabulary - 1:
+        ids = log_p.topk(objective.kept).indices
         log_p, log_q = dense_buckets(log_p, ids), dense_buckets(log_q, ids)
     soft = objective.divergence(log_p, log_q).sum()
     return {**result, "loss": result["loss"] + objective.soft_weight * soft, "soft_loss": soft, "agreed": agreed}
@@ -153,10 +153,10 @@ def test_a_short_answer_is_worth_the_teacher_with_top_k(
     target = torch.randint(vocabulary, (tokens,), generator=draw)
     log_p = dense_logits(teacher).log_softmax(-1)
     ids = log_p.topk(top_k).indices
-    objective = Objective(0.5, 0.1, 0.5, DIVERGENCES[divergence].at(None).value, top_k=top_k)
+    objective = Objective(0.5, 0.1, 0.5, DIVERGENCES[divergence].at(None).value, kept=top_k)
     live, short = cast(exact, torch.float64), cast(exact, torch.float64)
     one = fused_loss(live, target, objective, [teacher])
-    other = fused_loss(short, target, objective, TopK(ids, dense_buckets(log_p, ids)))
+    other = fused_loss(short, target, objective, Truncated(ids, dense_buckets(log_p, ids)))
     for losses in (one, other):
         losses.loss.backward()
     compare(other, {"loss": one.loss, "soft_loss": one.soft_loss, "agreed": one.agreed}, 1e-9)

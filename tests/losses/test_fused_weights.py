@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, TopK
+from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import entropies
 from tests.losses.test_fused import (
@@ -36,7 +36,7 @@ def test_each_token_counts_by_its_weight(
     exact, teacher = (random_model(draw, tokens, vocabulary, one, 2.0) for one in (projection, "weight"))
     target = torch.randint(vocabulary, (tokens,), generator=draw)
     weights = torch.rand(tokens, generator=draw, dtype=torch.float64) * torch.randint(2, (tokens,), generator=draw)
-    objective = Objective(0.4, 0.1, 0.6, top_k=3)
+    objective = Objective(0.4, 0.1, 0.6, kept=3)
     reference, student = cast(exact, torch.float64), cast(exact, dtype)
 
     def one(token: int) -> torch.Tensor:
@@ -68,5 +68,5 @@ def test_entropies_are_those_of_the_mean_distribution() -> None:
     found = entropies(models, chunk_memory=2 * 6 * 4 / 2**20)
     torch.testing.assert_close(found.float(), expected)
     ids = mean.topk(2).indices
-    short = entropies(TopK(ids, dense_buckets(mean.log(), ids)))
+    short = entropies(Truncated(ids, dense_buckets(mean.log(), ids)))
     assert (short < found).all() and (short > 0).all()

@@ -50,7 +50,7 @@ def _scorer(similarity: Similarity) -> BLEU | CHRF:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selected:
     """What was chosen of a list.
 
     Attributes:
@@ -68,7 +68,7 @@ class Choice:
     tokens: str
 
 
-def closest(candidates: Sequence[Candidate], gold: str, similarity: Similarity) -> Choice:
+def closest(candidates: Sequence[Candidate], gold: str, similarity: Similarity) -> Selected:
     """The candidate most similar to ``gold``; of equals that of the highest score, then of the first rank.
 
     The values are those of sacreBLEU's sentence scores, by its own methods: only what these repeat is left out, which
@@ -85,4 +85,4 @@ def closest(candidates: Sequence[Candidate], gold: str, similarity: Similarity) 
             values[text] = scorer._compute_score_from_stats(statistics).score
         found.append(values[text])
     best = max(range(len(found)), key=lambda i: (found[i], candidates[i].score, -candidates[i].rank))
-    return Choice(candidates[best].rank, found[0], found[best], len(values), candidates[best].tokens)
+    return Selected(candidates[best].rank, found[0], found[best], len(values), candidates[best].tokens)

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from fairseq_kd.corpus.seq_inter.closest import Choice, Similarity, closest
+from fairseq_kd.corpus.seq_inter.closest import Selected, Similarity, closest
 from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
@@ -33,14 +33,14 @@ class Part:
     rows: range
     path: Path
 
-    def write(self, choices: Iterable[Choice]) -> None:
+    def write(self, choices: Iterable[Selected]) -> None:
         """A line "rank, similarity of rank 1, of the chosen, distinct texts, subwords" for each row."""
         with whole_file(self.path) as handle:
             for choice in choices:
                 numbers = f"{choice.rank}\t{choice.first!r}\t{choice.best!r}\t{choice.distinct}"
                 handle.write(f"{numbers}\t{choice.tokens}\n")
 
-    def read(self) -> list[Choice]:
+    def read(self) -> list[Selected]:
         """What :meth:`write` wrote.
 
         Raises:
@@ -50,7 +50,7 @@ class Part:
             # Only "\n" ends a line here
             with open(self.path, encoding="utf-8", newline="\n") as handle:
                 fields = [line.removesuffix("\n").split("\t", 4) for line in handle]
-            choices = [Choice(int(a), float(b), float(c), int(d), tokens) for a, b, c, d, tokens in fields]
+            choices = [Selected(int(a), float(b), float(c), int(d), tokens) for a, b, c, d, tokens in fields]
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path}: cannot be read ({error}); delete it and run the selection again") from None
         if len(choices) != len(self.rows):
@@ -65,7 +65,7 @@ def parts(directory: Path, rows: int, block_rows: int) -> list[Part]:
     return [Part(number, span, directory / "parts" / f"{number:05d}.tsv") for number, span in spans(rows, block_rows)]
 
 
-def choose(nbest: NBest, block: int, gold: Sequence[str], similarity: Similarity) -> Iterator[Choice]:
+def choose(nbest: NBest, block: int, gold: Sequence[str], similarity: Similarity) -> Iterator[Selected]:
     """What is chosen for each row of a block, given its gold targets."""
     for candidates, target in zip(nbest.lists(block, len(gold)), gold, strict=True):
         yield closest(candidates, target, similarity)
