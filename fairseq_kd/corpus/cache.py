@@ -31,6 +31,7 @@ from fairseq_kd.data.soft_targets import (
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import truncated
+from fairseq_kd.losses.truncation import check_kept
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
@@ -68,12 +69,7 @@ def run(options: argparse.Namespace) -> None:
     models = split_paths(options.model)
     _check(options, models)
     task = open_databin(options.data, options.subset)
-    vocabulary = len(task.target_dictionary)
-    if not 1 <= options.top_k < vocabulary - 1:
-        raise UserError(
-            f"--top-k {options.top_k}: give at least 1 and less than {vocabulary - 1}, the vocabulary's {vocabulary} "
-            "symbols less one"
-        )
+    check_kept("--top-k", options.top_k, len(task.target_dictionary))
     teacher = load_teacher(models, task, options.teacher_data, options.assume_same_dictionary, dtype=None)
     settings = _settings(options, models, task, teacher)
     claim(options.output, settings)
