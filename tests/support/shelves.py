@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.forks.fork_server import COMMANDS
+
 MARKER = "integration"
 BIN = Path(sys.executable).parent
 
@@ -81,5 +83,5 @@ class Guard:
             return
         program = Path(os.fsdecode(arguments[0] or arguments[1][0]))
         # The package itself asks git for its commit.
-        if program.name in ("bash", "sh") or program.parent == BIN:
+        if program.name in ("bash", "sh", *COMMANDS) or program.parent == BIN:
             raise AssertionError(f"{self.running.nodeid} runs {program} without the marker {MARKER}")
