@@ -17,8 +17,6 @@ from fairseq_kd.networks.checkpoints import build_models
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.models import ARCHITECTURES
 
-pytestmark = pytest.mark.integration
-
 
 def test_teacher_forced_figures_are_those_of_a_loop(sure_teacher: Path, tiny_teacher: Path, tiny_corpus: Path) -> None:
     task = open_databin(tiny_corpus, "test")
