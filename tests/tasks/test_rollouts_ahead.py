@@ -58,9 +58,9 @@ def test_weights_are_those_at_the_start_of_the_window(tiny_corpus: Path, shards:
             if number % (updates * frequency) == 0:
                 at_start = copy.deepcopy(model)
             found = ahead.draw(model, sample)
-            expected = draw_rollouts(at_start, sample, sampling, (1, 1), task.target_dictionary)
+            expected = draw_rollouts([at_start], sample, sampling, (1, 1), task.target_dictionary)
             assert torch.equal(found, expected)
-            changed += not torch.equal(found, draw_rollouts(model, sample, sampling, (1, 1), task.target_dictionary))
+            changed += not torch.equal(found, draw_rollouts([model], sample, sampling, (1, 1), task.target_dictionary))
             if (number + 1) % frequency == 0:
                 task.update += 1
                 with torch.no_grad():
