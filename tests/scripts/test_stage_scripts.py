@@ -151,7 +151,8 @@ def test_multi30k_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
 def clone(tmp_path: Path) -> Path:
     """What setup.sh needs of the repository, where it can do no harm to the real .venv."""
     shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
-    shutil.copy(ROOT / "setup.py", tmp_path / "clone")
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / "clone")
     return tmp_path / "clone"
 
 
@@ -177,6 +178,36 @@ def test_setup_with_a_python_that_will_not_do(answer: str, told: str, clone: Pat
     line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON=python)
     assert line.startswith("setup.sh: error: ") and told in line and python in line
     assert not (clone / ".venv").exists()
+
+
+FAKE_VENV_PYTHON = """#!/bin/bash
+# Each pip call with constraints asks pip itself whether the installed torch meets them; nothing is installed.
+if [[ "$1 $2" == "-m pip" ]]; then
+  while (($#)) && [[ $1 != -c ]]; do shift; done
+  (($#)) || exit 0
+  exec env PYTHONPATH={fake} {python} -m pip install -qq --dry-run --no-index -c "$2" torch
+elif [[ "$*" == *fairseq_kd* ]]; then
+  exit 0
+fi
+exec env PYTHONPATH={fake} {python} "$@"
+"""
+
+
+@pytest.mark.parametrize("metadata", ["2.13.0", "2.13.0+cu130"])
+def test_setup_keeps_a_torch_whose_version_has_a_suffix(metadata: str, clone: Path, tmp_path: Path) -> None:
+    """PyPI's Linux wheel says 2.13.0 in its metadata and 2.13.0+cu130 when it is imported."""
+    information = tmp_path / "fake" / f"torch-{metadata}.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {metadata}\n")
+    (tmp_path / "fake" / "torch").mkdir()
+    (tmp_path / "fake" / "torch" / "__init__.py").write_text('__version__ = "2.13.0+cu130"\n')
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE_VENV_PYTHON.format(fake=tmp_path / "fake", python=sys.executable))
+    python.chmod(0o755)
+    done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON=fake_python(tmp_path, "echo 3.12"))
+    assert done.returncode == 0, done.stderr
+    assert (clone / ".venv" / ".setup-done").exists()
 
 
 def test_setup_without_a_python(clone: Path) -> None:
