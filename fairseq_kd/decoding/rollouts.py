@@ -28,8 +28,9 @@ def draw_rollouts(
 ) -> Tensor:
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
-    A sentence's random numbers come from ``seed`` and its own number alone. Its sequence is therefore the same in
-    every batch, and torch's random state is not used. The models are put into eval mode and back.
+    A sentence's random numbers come from ``seed`` and its own number, its length limit from its own source. Its
+    sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval
+    mode and back.
 
     Args:
         models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.
@@ -46,11 +47,14 @@ def draw_rollouts(
     """
     if sampling.top_k > len(symbols):
         raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
-    source = sample["net_input"]["src_tokens"]
-    longest = sampling.longest(source.size(1), min(model.max_decoder_positions() for model in models))
+    source, sizes = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"].tolist()
+    positions = min(model.max_decoder_positions() for model in models)
+    limits = source.new_tensor([sampling.longest(size, positions) for size in sizes])
+    longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
+    # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
     drawn = source.new_full((len(source), longest + 2), symbols.pad())
-    drawn[:, 0] = symbols.eos()  # fairseq's decoders start from it
+    drawn[:, 0] = symbols.eos()
     with ExitStack() as modes:
         for model in models:
             modes.enter_context(evaluating(model))
@@ -61,9 +65,12 @@ def draw_rollouts(
             logits[:, symbols.pad()] = float("-inf")
             chosen = draw_symbols(logits, sampling, chances[rows, step])
             drawn[rows, step + 1] = chosen
-            if not unfinished.keep(chosen != symbols.eos()):
+            if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
                 break
-        drawn[unfinished.rows, longest + 1] = symbols.eos()
+    # A row that is full without its </s> gets it now.
+    last = drawn.gather(1, limits[:, None]).squeeze(1)
+    cut = last.ne(symbols.eos()) & last.ne(symbols.pad())
+    drawn[cut, limits[cut] + 1] = symbols.eos()
     lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
     return drawn[:, 1 : 1 + int(lengths.max())]
 
