@@ -22,9 +22,9 @@ VERBS = {
     "table": ("fairseq_kd.report.table", "put scores side by side: Markdown, JSON and a picture"),
     "study": ("fairseq_kd.study.build", "draw scores over an axis: a size, a noise, sentence lengths, the decoding"),
     "diagnose": ("fairseq_kd.diagnose.diagnosis", "measure what a teacher's task is like, and say how to distil there"),
-    "init-student": ("fairseq_kd.compress.init_student", "make a student from spaced layers of its teacher"),
-    "prune": ("fairseq_kd.compress.prune", "set a model's smallest weights to zero"),
-    "export": ("fairseq_kd.compress.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),
+    "init-student": ("fairseq_kd.cli.init_student", "make a student from spaced layers of its teacher"),
+    "prune": ("fairseq_kd.cli.prune", "set a model's smallest weights to zero"),
+    "export": ("fairseq_kd.cli.export", "make a model deployable: a folder for CTranslate2, or a sparse file"),
     "last-checkpoint": ("fairseq_kd.cli.last_checkpoint", "print the newest sound checkpoint of a folder"),
     "user-dir": ("fairseq_kd.cli.user_dir", "print what to give to fairseq's --user-dir"),
 }
