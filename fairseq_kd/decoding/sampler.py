@@ -77,7 +77,7 @@ class Sampler(FairseqEngine):
 
     def _hypotheses(self, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int]) -> list[Hypothesis]:
         (model,), dictionary = self.models, self.task.target_dictionary
-        targets = draw_rollouts(model, sample, sampling, seed, dictionary)
+        targets = draw_rollouts([model], sample, sampling, seed, dictionary)
         real = real_tokens(targets, dictionary.pad())
         asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
         answers = next_tokens(model, asked, real)

@@ -4,10 +4,6 @@ import json
 import logging
 import math
 import random
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -18,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.seq_inter import select as select_module
 from fairseq_kd.corpus.seq_inter.closest import closest
 from fairseq_kd.corpus.seq_inter.nbest import Candidate, check_nbest
+from fairseq_kd.corpus.seq_inter.select import select as select_function
 from fairseq_kd.corpus.seq_inter.similarity import SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.errors import UserError
-from tests.support.commands import environment
+from tests.support.commands import BIN
+from tests.support.kills import Moment, files_there, kill
 
 WORDS = st.sampled_from(["a", "b", "c.", "3,5", "&amp;", "(d)", "ä-ö", "日本", "\u2028", "x" * 9, "don't"])
 TEXTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(alphabet="ab .,\u00a0é\x0c", max_size=15))
@@ -238,10 +235,10 @@ def test_what_is_lost_is_made_again_and_what_is_damaged_is_told(tmp_path: Path) 
 def test_the_function_returns_the_report(tmp_path: Path) -> None:
     write_lists(tmp_path, 30, 3)
     words = (tmp_path / "lists.nbest.tsv", tmp_path / "gold.txt", tmp_path / "out", Similarity("chrf"))
-    report = select_module.select(*words, workers=1)
+    report = select_function(*words, workers=1)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["rows"] == 30 and report["metric"].startswith("nrefs:1|case:mixed|eff:yes|nc:6")
-    assert select_module.select(*words) == report
+    assert select_function(*words) == report
 
 
 def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
@@ -258,36 +255,14 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     assert len(fields) == 5 and repr(float(fields[1])) == fields[1] and repr(float(fields[2])) == fields[2]
 
 
-def at_work(group: int) -> list[str]:
-    """The processes of a group that have not ended."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(its_group) == group and state not in "ZX":
-            found.append(path.parent.name)
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are there")
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     write_lists(tmp_path, 2000, 8)
     options = ["--block-rows", "20", "--workers", "2"]
     words = ["--nbest", tmp_path / "lists.nbest.tsv", "--reference", tmp_path / "gold.txt", "--output", tmp_path / "x"]
-    command = [sys.executable, "-m", "fairseq_kd.cli", "select", *map(str, words), *options]
-    running = subprocess.Popen(
-        command, env=environment(forked=False), stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    while running.poll() is None and len(list(tmp_path.glob("x/parts/*.tsv"))) < 10:
-        time.sleep(0.001)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    deadline = time.monotonic() + 10
-    while at_work(running.pid):  # its workers follow it
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    command = [str(BIN / "fairseq-kd"), "select", *map(str, words), *options]
+    # Alone: its workers follow it.
+    kill(command, Moment(files_there(tmp_path, "x/parts/*.tsv", 10)), forked=False, alone=True)
     assert not (tmp_path / "x" / "signature.json").exists()
     select(tmp_path, *options, output="x")
     select(tmp_path, "--block-rows", 20, output="unbroken")

@@ -14,7 +14,7 @@ from fairseq_kd.errors import UserError
 from tests.support.commands import ROOT, environment
 from tests.support.corpora import binarise
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 6
 SEARCH = ("--beam", SIZE, "--nbest", SIZE, "--max-len-b", 20)
 PLAIN = ("--post-process", "none")  # the tiny corpus has whole words
