@@ -9,13 +9,13 @@ from fairseq_kd.cli.messages import VARIABLE, on_terminal
 from fairseq_kd.errors import UserError
 
 VERBS = {
-    "synthetic": ("fairseq_kd.corpus.synthetic", "make a small language pair with several right translations"),
-    "noise": ("fairseq_kd.corpus.noise", "give a share of the training rows the target of another row"),
-    "prepare": ("fairseq_kd.corpus.prepare", "check raw text and cut it into sentencepiece subwords"),
-    "decode": ("fairseq_kd.corpus.decode", "write a model's translations of a data-bin's split"),
-    "select": ("fairseq_kd.corpus.seq_inter.select", "of n-best lists, take what is closest to the gold target"),
-    "cache": ("fairseq_kd.corpus.cache", "write a teacher's distributions on a data-bin's split"),
-    "merge": ("fairseq_kd.corpus.merge", "join and verify what the shards of a decode wrote"),
+    "synthetic": ("fairseq_kd.cli.synthetic", "make a small language pair with several right translations"),
+    "noise": ("fairseq_kd.cli.noise", "misalign a share of the training pairs"),
+    "prepare": ("fairseq_kd.cli.prepare", "check raw text and cut it into sentencepiece subwords"),
+    "decode": ("fairseq_kd.cli.decode", "write a model's translations of a data-bin's split"),
+    "select": ("fairseq_kd.cli.select", "of n-best lists, take the candidates closest to the gold target"),
+    "cache": ("fairseq_kd.cli.cache", "write a teacher's distributions on a data-bin's split"),
+    "merge": ("fairseq_kd.cli.merge", "join and verify what the shards of a decode wrote"),
     "evaluate": ("fairseq_kd.evaluate.evaluation", "score a model: BLEU, chrF, TER, speed, size"),
     "risks": ("fairseq_kd.evaluate.risks", "measure how likely teacher and student find each other's samples"),
     "benchmark": ("fairseq_kd.benchmark.comparison", "measure speed and memory beside fairseq's own"),
