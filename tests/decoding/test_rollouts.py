@@ -11,6 +11,7 @@ from fairseq_kd.decoding.rollouts import draw_rollouts, draw_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens
 from tests.support.models import ARCHITECTURES, batch, build
+from tests.support.sampling import SAMPLINGS, assert_drawn_from, cut, exact
 
 SEED = (1, 7)
 
@@ -62,49 +63,6 @@ def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(draw(task, model, sample), first)
     assert rows_of(draw(task, model, sample, seed=(1, 8)), 1) != rows_of(first, 1)
-
-
-def exact(task: Any, model: Any, sample: dict[str, Any], sampling: Sampling) -> torch.Tensor:
-    """The first step's distribution, without padding, by its definition."""
-    model.eval()
-    start = {**sample["net_input"], "prev_output_tokens": sample["net_input"]["prev_output_tokens"][:, :1]}
-    with torch.no_grad():
-        logits = model.get_normalized_probs(model(**start), log_probs=True)[0, 0].double()
-    logits[task.target_dictionary.pad()] = float("-inf")
-    return cut(logits, sampling)
-
-
-def cut(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    p = (logits / sampling.temperature).softmax(-1)
-    if sampling.top_k:
-        p[p.argsort(descending=True)[sampling.top_k :]] = 0
-        p /= p.sum()
-    mass, kept = 0.0, torch.zeros_like(p)
-    for symbol in p.argsort(descending=True).tolist():
-        if mass < sampling.top_p:
-            kept[symbol] = p[symbol]
-        mass += p[symbol].item()
-    return kept / kept.sum()
-
-
-def assert_drawn_from(symbols: torch.Tensor, p: torch.Tensor) -> None:
-    """Chi-squared; the seeds are fixed, so that it fails for good or not at all."""
-    found = torch.bincount(symbols, minlength=len(p)).double()
-    assert (found[p == 0] == 0).all()
-    expected = len(symbols) * p[p > 0]
-    statistic = ((found[p > 0] - expected) ** 2 / expected).sum().item()
-    degrees = len(expected) - 1
-    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
-    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
-
-
-SAMPLINGS: list[dict[str, Any]] = [
-    {},
-    {"temperature": 0.5},
-    {"top_k": 6},
-    {"top_p": 0.4},
-    {"top_k": 9, "top_p": 0.5},
-]
 
 
 @pytest.mark.parametrize("options", SAMPLINGS)

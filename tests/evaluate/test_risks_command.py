@@ -21,7 +21,7 @@ from fairseq_kd.networks.checkpoints import build_models
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLAN = SamplePlan(samples=3, sampling=Sampling(max_len_a=0.0, max_len_b=6), seed=5, max_tokens=4000)
 
 

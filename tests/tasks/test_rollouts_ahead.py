@@ -14,8 +14,8 @@ from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead
-from tests.decoding.test_rollouts import SAMPLINGS, assert_drawn_from, exact
 from tests.support.models import build
+from tests.support.sampling import SAMPLINGS, assert_drawn_from, exact
 from tests.support.training import train_command
 
 KD = ("--task", "translation_kd", "--criterion", "f_distill", "--divergence", "rkl")
