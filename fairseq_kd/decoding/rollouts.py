@@ -32,6 +32,9 @@ def draw_rollouts(
     sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval
     mode and back.
 
+    No gradient flows through the sampling. A loss on the student's own rollouts therefore has not the gradient of its
+    expectation (Wen et al. 2023, Limitations).
+
     Args:
         models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.
         sample: the batch; of ``net_input`` only the source is read.
