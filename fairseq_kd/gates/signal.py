@@ -84,7 +84,7 @@ class Signal(nn.Module):
         if self.direction is None or half.slopes is None:
             return torch.zeros_like(half.by_token)
         self.direction = self.direction.to(half.slopes)
-        # A token's ∇loss is slope ⊗ feature, and ⟨slope ⊗ feature, direction⟩ = slopeᵀ · direction · feature: (tokens,).
+        # A token's ∇loss is slope ⊗ feature; ⟨slope ⊗ feature, direction⟩ = slopeᵀ · direction · feature, (tokens,).
         return -(half.slopes @ self.direction * half.features).sum(dim=1)
 
     def scaled(self, costs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
