@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
+from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, cross_entropy
 from fairseq_kd.losses.fused import Losses, chunk_tokens, fused_loss
+from fairseq_kd.losses.truncation import Truncated
 
 
 def random_model(draw: torch.Generator, tokens: int, vocabulary: int, projection: str, scale: float) -> NextTokens:
