@@ -16,7 +16,7 @@ from fairseq_kd import cli
 from fairseq_kd.compress.prune import SCHEMES
 from fairseq_kd.corpus import decode
 from fairseq_kd.evaluate import evaluation as evaluate
-from fairseq_kd.study.build import SCALES
+from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
