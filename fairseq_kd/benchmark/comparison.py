@@ -20,15 +20,18 @@ from fairseq_kd.benchmark.calls import (
 from fairseq_kd.benchmark.markdown import markdown
 from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.benchmark.selection_speed import SUBSET
+from fairseq_kd.corpus.cache import cache
+from fairseq_kd.corpus.decode import decode
 from fairseq_kd.data.databin import languages
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 from fairseq_kd.timing.interleaved import measure_in_turn, run_module, table_lines
 
-NBEST = ["--subset", SUBSET, "--beam", "35", "--nbest", "35", "--max-len-a", "1.2", "--max-len-b", "10"]
-"""How `fairseq-kd decode` makes the n-best lists."""
+NBEST = DecodingOptions(beam=35, nbest=35, max_len_a=1.2, max_len_b=10)
+"""How the n-best lists are made."""
 
 
 def benchmark(teacher: str | Path, data: str | Path, output: str | Path, *, rounds: int = 3) -> dict[str, Any]:
@@ -81,10 +84,9 @@ def make_cache(teacher: str, data: str, folder: Path) -> Path:
     Raises:
         UserError: the teacher cannot be used.
     """
-    cache = folder / f"cache-{file_hash(teacher)[:12]}"
-    making = ["--model", teacher, "--teacher-data", data, "--data", data, "--top-k", str(TOP_K), "--output", str(cache)]
-    run_module(["fairseq_kd.cli", "cache", *making])
-    return cache
+    place = folder / f"cache-{file_hash(teacher)[:12]}"
+    cache(teacher, data, place, TOP_K, teacher_data=data)
+    return place
 
 
 def make_nbest(teacher: str, data: str, folder: Path) -> Path:
@@ -93,10 +95,9 @@ def make_nbest(teacher: str, data: str, folder: Path) -> Path:
     Raises:
         UserError: the teacher cannot be used.
     """
-    nbest = folder / f"nbest-{file_hash(teacher)[:12]}"
-    making = ["--model", teacher, "--data", data, "--output", str(nbest)]
-    run_module(["fairseq_kd.cli", "decode", *making, *NBEST])
-    return nbest
+    place = folder / f"nbest-{file_hash(teacher)[:12]}"
+    decode(teacher, data, place, NBEST, subset=SUBSET)
+    return place
 
 
 def _train_student(data: str, folder: Path) -> str:

@@ -66,5 +66,5 @@ def _drawer(way: str, task: Any, model: Any, updates: int) -> Callable[[dict[str
         ahead = RolloutsAhead(task, sampling, updates, [1], seed=1)
         return lambda sample: int(ahead.draw(model, sample).ne(dictionary.pad()).sum())
     return lambda sample: int(
-        draw_rollouts(model, sample, sampling, (1, task.update), dictionary).ne(dictionary.pad()).sum()
+        draw_rollouts([model], sample, sampling, (1, task.update), dictionary).ne(dictionary.pad()).sum()
     )

@@ -1,7 +1,5 @@
 """Speed of `fairseq-kd select`, beside a loop over sacreBLEU."""
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -9,9 +7,9 @@ from pathlib import Path
 from fairseq.data.data_utils import post_process
 from sacrebleu import sentence_bleu
 
-from fairseq_kd.corpus.seq_inter import select
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.corpus.seq_inter.nbest import check_nbest
+from fairseq_kd.corpus.seq_inter.select import select
 
 SUBSET = "valid"
 """The split whose n-best lists are chosen from."""
@@ -43,10 +41,6 @@ def _loop(nbest: Path, data: Path) -> int:
 
 
 def _select(nbest: str, data: str, workers: int) -> int:
-    parser = argparse.ArgumentParser()
-    select.add_arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--nbest", nbest, "--reference", data, "--output", folder, "--block-rows", "100"]
-        select.run(parser.parse_args([*words, "--workers", str(workers)]))
-        report = json.loads(Path(folder, select.REPORT).read_text(encoding="utf-8"))
+        report = select(Path(nbest), Path(data), Path(folder), workers=workers, block_rows=100)
     return report["rows"] * report["candidates"]

@@ -6,7 +6,6 @@ from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import CostOptions
-from fairseq_kd.storage.files import split_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.evaluate import evaluate
 
     evaluate(
-        split_paths(options.model),
+        options.model,
         options.data,
         subset=options.subset,
         beams=options.beam,
@@ -80,6 +79,5 @@ def _cost(options: argparse.Namespace) -> CostOptions | None:
             if value is not None:
                 raise UserError(f"{option}: needs --cost")
         return None
-    teacher = None if options.teacher is None else split_paths(options.teacher)
     rows = CostOptions().rows if options.cost_rows is None else options.cost_rows
-    return CostOptions(options.cost, rows, teacher)
+    return CostOptions(options.cost, rows, options.teacher)

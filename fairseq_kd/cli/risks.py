@@ -2,14 +2,13 @@
 
 import argparse
 
+from fairseq_kd.cli.shared_options import add_sampling_arguments
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.evaluate.options import SamplePlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from fairseq_kd.decoding.sampler import add_sampling_arguments
-
     add, defaults = parser.add_argument, SamplePlan()
     add("--teacher", required=True, metavar="CKPT", help="the teacher")
     add("--model", required=True, metavar="CKPT",

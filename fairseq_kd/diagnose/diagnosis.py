@@ -76,7 +76,7 @@ def diagnose(
     check_models([str(teacher)], task, "teacher")
     size = None if student is None else student_parameters(str(student), task)
     scored = evaluate(
-        [teacher],
+        teacher,
         data,
         subset=subset,
         beams=(GREEDY, BEAM),

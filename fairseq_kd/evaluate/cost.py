@@ -12,7 +12,7 @@ from fairseq_kd.decoding.ctranslate2_engine import device
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.evaluate.decoding_cost import measure_cost
 from fairseq_kd.evaluate.options import CostOptions
-from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.files import file_hash, split_paths
 from fairseq_kd.timing.interleaved import TimedCall, measure_in_turn, table_lines
 
 PRECISIONS = ("float32", "int8")
@@ -58,8 +58,9 @@ def plan_costs(
     asked = [(MODEL, paths, search) for search in searches]
     if options.teacher is None:
         return CostPlan(list(_calls(asked, shared, task)), options.rounds, sentences, None)
-    calls = list(_calls([(TEACHER, options.teacher, searches[-1]), *asked], shared, task))
-    hashes = [{"path": path, "sha256": file_hash(path)} for path in options.teacher]
+    teachers = split_paths(options.teacher)
+    calls = list(_calls([(TEACHER, teachers, searches[-1]), *asked], shared, task))
+    hashes = [{"path": path, "sha256": file_hash(path)} for path in teachers]
     return CostPlan(calls, options.rounds, sentences, {"models": hashes, "beam": searches[-1].beam})
 
 

@@ -26,7 +26,7 @@ from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_nonzero
-from fairseq_kd.storage.files import file_hash, write_json
+from fairseq_kd.storage.files import file_hash, split_paths, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ NOTE = (
 
 
 def evaluate(
-    models: Sequence[str | Path],
+    model: str | Path,
     data: str | Path,
     *,
     subset: str = "test",
@@ -58,7 +58,7 @@ def evaluate(
     """Score a model on a data-bin's subset, and measure its speed and size.
 
     Args:
-        models: a fairseq checkpoint; several are an ensemble.
+        model: a fairseq checkpoint; several, separated by colons, are an ensemble.
         data: folder made by fairseq-preprocess, with the model's dictionaries.
         subset: the split.
         beams: beam sizes to search with; 1 is greedy search.
@@ -83,7 +83,7 @@ def evaluate(
             is a folder, or a measurement fails.
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
-    paths = [str(path) for path in models]
+    paths = split_paths(str(model))
     if not paths:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     make_place(output)

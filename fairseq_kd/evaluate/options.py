@@ -1,10 +1,10 @@
 """What can be chosen in an evaluation. It imports neither torch nor fairseq, so that `--help` is quick."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import split_paths
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class CostOptions:
     Attributes:
         rounds: how often each measurement is repeated; medians count.
         rows: how many of the subset's first rows each measurement decodes.
-        teacher: checkpoints of a model to measure beside the evaluated one, with the largest beam; None for no such
-            model.
+        teacher: checkpoint of a model to measure beside the evaluated one, with the largest beam; several, separated by
+            colons, are an ensemble. None for no such model.
 
     Raises:
         UserError: a number is below 1, or the teacher has no checkpoint.
@@ -23,13 +23,13 @@ class CostOptions:
 
     rounds: int = 3
     rows: int = 500
-    teacher: Sequence[str] | None = None
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for option, number in (("--cost", self.rounds), ("--cost-rows", self.rows)):
             if number < 1:
                 raise UserError(f"{option} {number}: give 1 or more")
-        if self.teacher is not None and not self.teacher:
+        if self.teacher is not None and not split_paths(self.teacher):
             raise UserError("--teacher: names no file; give the path of a fairseq checkpoint (.pt)")
 
 

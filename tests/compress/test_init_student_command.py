@@ -13,8 +13,6 @@ from fairseq_kd.networks.checkpoints import build_models, count_parameters, read
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
 
-pytestmark = pytest.mark.integration
-
 SHAPES = {
     "tied": ("--encoder-layers", "3", "--decoder-layers", "3", "--share-all-embeddings"),
     "pre-norm": (

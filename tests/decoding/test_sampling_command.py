@@ -14,7 +14,7 @@ from fairseq_kd.networks.checkpoints import build_models
 from tests.support.commands import ROOT, environment
 from tests.support.training import train_command
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SAMPLING = ("--sampling", "--nbest", 2, "--block-rows", 20, "--max-len-b", 20)
 
 

@@ -24,10 +24,12 @@ def test_the_last_line_printed_is_what_the_function_returns() -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == {"seconds": 2}
 
 
+@pytest.mark.integration
 def test_a_measurement_finds_its_function_again() -> None:
     assert measure(TimedCall("a section", "a line", json.loads, {"s": '{"seconds": 2}'})) == {"seconds": 2}
 
 
+@pytest.mark.integration
 def test_a_failure_is_one_line_with_its_reason() -> None:
     call = TimedCall("a section", "a line", json.loads, {"s": "no JSON"})
     with pytest.raises(UserError, match=r"python -m fairseq_kd\.timing\.call json:loads failed: .*Expecting value"):
