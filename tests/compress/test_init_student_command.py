@@ -14,8 +14,6 @@ from fairseq_kd.networks.parameters import count_parameters
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
 
-pytestmark = pytest.mark.integration
-
 SHAPES = {
     "tied": ("--encoder-layers", "3", "--decoder-layers", "3", "--share-all-embeddings"),
     "pre-norm": (
