@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Speed and memory of the fused loss, the training step, the decoding engines and sampling beside fairseq's own, in one
-# run.
+# Measure speed and memory of the fused loss, the training step, the decoding engines and sampling, beside fairseq's own
+# in the same run.
 #
 #   bash scripts/benchmark.sh [TEACHER DATABIN]
 #
-# Without arguments it takes the teacher and data that scripts/quickstart.sh multi30k has made. Prints the table and writes
-# results/benchmark/table.{md,json,png}; works in runs/benchmark. Give it a quiet machine: about forty minutes on two cores.
+# Without arguments the script takes the teacher and the data that scripts/quickstart.sh multi30k has made. It works in
+# runs/benchmark, prints a table and writes results/benchmark/table.{md,json,png}. It takes about forty minutes on two
+# cores; let nothing else run meanwhile.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage

@@ -1,13 +1,14 @@
-# Sourced by the stage scripts: one-line errors, and the repository's environment in front of the PATH.
+# shellcheck shell=bash
+# The stage scripts source this file: it puts .venv in front of the PATH and holds the functions that they share.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(basename "$0")
 die() { echo "$script: error: $*" >&2; exit 1; }
 say() { echo "$script: $*" >&2; }
 if [[ -x $root/.venv/bin/fairseq-kd ]]; then PATH=$root/.venv/bin:$PATH; fi
-# The script's own header comment is its manual.
+# usage [STATUS]: print the script's header comment, which is its manual, and end.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
-# download URL FILE VARIABLE: the file, whole, or an end that names the variable by which the text can be given instead.
+# download URL FILE VARIABLE: get a whole file, or end with an error that names the variable for a folder of the text.
 download() {
   local reason
   command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as $3"
@@ -15,23 +16,29 @@ download() {
     die "cannot download $1 ($(tail -n 1 <<<"$reason")); give the text's folder as $3"
   mv "$2.part" "$2"
 }
-# hold FOLDER: for as long as this script and what it starts are at work, no other takes the folder. (snakemake's own lock
-# outlives a killed run; this one is let go when the last of its processes has ended.)
+# hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a
+# run is killed; the system drops this one with the last process.)
 hold() {
   mkdir -p "$1"
   exec 9>"$1/lock"
   flock -w 10 9 || die "another run is at work in $1; wait for it or end it"
 }
-# run_workflow CONFIG FOLDER POINT [snakemake options…]: an experiment, or one point of a study, in a held folder.
+# run_workflow CONFIG FOLDER POINT [snakemake options…]: run an experiment, or one point of a study, in a locked folder. The
+# terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps.
 run_workflow() {
-  local folder=$2 words=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
-  words+=(${3:+--config "point=$3"} --directory "$folder")
+  local folder=$2 reason command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  command+=(${3:+--config "point=$3"} --directory "$folder")
   shift 3
-  "${words[@]}" --unlock >/dev/null 2>&1 || true
-  "${words[@]}" --cores "$(nproc)" --rerun-incomplete --quiet rules host "$@" ||
-    die "stopped; the reason stands above, the logs in $folder. Run it again to go on"
+  "${command[@]}" --unlock >/dev/null 2>&1 || true
+  command+=(--cores "$(nproc)" --rerun-incomplete "$@")
+  case " $* " in
+    # Snakemake is asked for its plan.
+    *" -n "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --summary "*) exec "${command[@]}" ;;
+  esac
+  reason=$(python "$root/scripts/progress" "$folder" "${command[@]}") ||
+    die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run the script again to go on"
 }
-# publish FROM TO: copies a folder's files, each whole or not at all.
+# publish FROM TO: copy a folder's files, each whole or not at all.
 publish() {
   local path file
   mkdir -p "$2"

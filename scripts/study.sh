@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Token-level, sentence-level and hybrid students while one thing varies: configs/study_NAME.yaml.
+# Compare token-level, sentence-level and hybrid students while one thing varies, as configs/study_NAME.yaml describes it.
 #
 #   bash scripts/study.sh NAME [snakemake options…]
 #
-# An experiment as scripts/quickstart.sh runs it, once for each of its `points`, whose keys take the place of the
-# experiment's. Works in runs/study_NAME/POINT, one after the other. What no point changes, as the text and the teacher
-# where the student alone varies, is made once, in runs/study_NAME/common. Writes results/study_NAME/study.{md,json,png},
-# length.png and decoding.png. Run again, it skips what is done; killed, it goes on. For a cluster add, for instance,
-# --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+# The script runs the experiment of scripts/quickstart.sh once for each of the study's `points`, one after the other. The
+# keys of a point replace those of the experiment. Each point has the folder runs/study_NAME/POINT. What no point changes
+# is made once, in runs/study_NAME/common: for example the text and the teacher, where only the student varies. The script
+# writes results/study_NAME/study.{md,json,png}, length.png and decoding.png. If it was interrupted, run it again and it
+# goes on. On a cluster add, for example, --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -20,7 +20,7 @@ shift
 bash "$root/scripts/setup.sh"
 PATH=$root/.venv/bin:$PATH
 
-# Title, the axis' label and its scale, the points, the folders that they have in common, and the runs of each, a line each.
+# One line each: title, label and scale of the axis, the points, the folders that all points share, and each point's runs.
 mapfile -t plan < <(python - "$config" <<'END'
 import sys, yaml
 

@@ -216,7 +216,7 @@ def _draw(way: str, task: Any, model: Any, updates: int) -> Callable[[dict[str, 
         ahead = RolloutsAhead(task, sampling, updates, [1], seed=1)
         return lambda sample: int(ahead.draw(model, sample).ne(dictionary.pad()).sum())
     return lambda sample: int(
-        draw_rollouts(model, sample, sampling, (1, task.update), dictionary).ne(dictionary.pad()).sum()
+        draw_rollouts([model], sample, sampling, (1, task.update), dictionary).ne(dictionary.pad()).sum()
     )
 
 

@@ -1,7 +1,5 @@
 """What `fairseq-kd benchmark` measures of `fairseq-kd select`."""
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Any
 from fairseq.data.data_utils import post_process
 from sacrebleu import sentence_bleu
 
-from fairseq_kd.corpus.seq_inter import select
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.corpus.seq_inter.nbest import check_nbest
+from fairseq_kd.corpus.seq_inter.select import select
 
 SUBSET = "valid"
 DECODING = ["--subset", SUBSET, "--beam", "35", "--nbest", "35", "--max-len-a", "1.2", "--max-len-b", "10"]
@@ -44,10 +42,6 @@ def _loop(nbest: Path, data: Path) -> int:
 
 
 def _select(nbest: str, data: str, workers: int) -> int:
-    parser = argparse.ArgumentParser()
-    select.add_arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--nbest", nbest, "--reference", data, "--output", folder, "--block-rows", "100"]
-        select.run(parser.parse_args([*words, "--workers", str(workers)]))
-        report = json.loads(Path(folder, select.REPORT).read_text(encoding="utf-8"))
+        report = select(Path(nbest), Path(data), Path(folder), workers=workers, block_rows=100)
     return report["rows"] * report["candidates"]

@@ -192,7 +192,7 @@ class FDistillCriterion(FusedCriterion):
 
     def _draw(self, model: Any, sample: dict[str, Any]) -> Tensor:
         update = self.task.update if self.training else EVALUATION
-        return draw_rollouts(model, sample, self.sampling, (self.seed, update), self.task.target_dictionary)
+        return draw_rollouts([model], sample, self.sampling, (self.seed, update), self.task.target_dictionary)
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], parts: Sequence[Term]

@@ -55,10 +55,10 @@ class DecodingOptions:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is drawn from: the model's distribution at a temperature, cut to its likeliest symbols.
+    """How to sample: from the model's distribution at a temperature, cut to its likeliest symbols.
 
-    A sequence has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens before its
-    ``</s>``.
+    A sequence has at most ``max_len_a`` × (source length, ``</s>`` counted) + ``max_len_b`` tokens before its ``</s>``.
+    The source length is the row's own: padding does not count.
 
     Raises:
         UserError: a value is out of range.
@@ -80,6 +80,7 @@ class Sampling:
         if not self.temperature > 0:
             raise UserError(f"temperature {self.temperature}: give a temperature above 0")
 
-    def longest(self, source: int, positions: int) -> int:
-        """Tokens before the ``</s>`` for a batch whose longest source has ``source``, by a decoder of ``positions``."""
-        return max(1, min(int(self.max_len_a * source + self.max_len_b), positions - 1))
+    def longest(self, source_length: int, target_positions: int) -> int:
+        """The most tokens before the ``</s>`` for a source of ``source_length`` (``</s>`` counted) and a decoder of
+        ``target_positions``; at least 1."""
+        return max(1, min(int(self.max_len_a * source_length + self.max_len_b), target_positions - 1))

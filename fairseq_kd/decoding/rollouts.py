@@ -1,5 +1,7 @@
 """Sequences drawn from a model: batched ancestral sampling, one token for every unfinished sentence at a time."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,22 @@ BLOCK = 128
 
 @torch.no_grad()
 def draw_rollouts(
-    model: FairseqEncoderDecoderModel, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int], symbols: Any
+    models: Sequence[FairseqEncoderDecoderModel],
+    sample: dict[str, Any],
+    sampling: Sampling,
+    seed: tuple[int, int],
+    symbols: Any,
 ) -> Tensor:
-    """One sequence for each source of the batch, from the model itself (not a wrapper for several processes).
+    """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
-    A sentence's random numbers come from ``seed`` and its own number alone: its sequence is the same wherever in
-    whichever batch it stands, and the global random state is left alone. Of the model only the train mode is touched,
-    and put back.
+    A sentence's random numbers come from ``seed`` and its own number, its length limit from its own source. Its
+    sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval
+    mode and back.
 
     Args:
-        model: any fairseq encoder-decoder whose decoder is incremental.
+        models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.
         sample: the batch; of ``net_input`` only the source is read.
-        sampling: how to draw.
+        sampling: temperature, truncation and length limit.
         seed: two numbers, of the run and of the update.
         symbols: the target dictionary.
 
@@ -41,28 +47,64 @@ def draw_rollouts(
     """
     if sampling.top_k > len(symbols):
         raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
-    source = sample["net_input"]["src_tokens"]
-    longest = sampling.longest(source.size(1), model.max_decoder_positions())
+    source, sizes = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"].tolist()
+    positions = min(model.max_decoder_positions() for model in models)
+    limits = source.new_tensor([sampling.longest(size, positions) for size in sizes])
+    longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
+    # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
     drawn = source.new_full((len(source), longest + 2), symbols.pad())
-    drawn[:, 0] = symbols.eos()  # fairseq's decoders start from it
-    with evaluating(model):
-        unfinished = _Unfinished(model, sample["net_input"])
+    drawn[:, 0] = symbols.eos()
+    with ExitStack() as modes:
+        for model in models:
+            modes.enter_context(evaluating(model))
+        unfinished = _Unfinished(models, sample["net_input"])
         for step in range(longest):
             rows = unfinished.rows
             logits = unfinished.next_logits(drawn[rows, : step + 1])
             logits[:, symbols.pad()] = float("-inf")
             chosen = draw_symbols(logits, sampling, chances[rows, step])
             drawn[rows, step + 1] = chosen
-            if not unfinished.keep(chosen != symbols.eos()):
+            if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
                 break
-        drawn[unfinished.rows, longest + 1] = symbols.eos()
+    # A row that is full without its </s> gets it now.
+    last = drawn.gather(1, limits[:, None]).squeeze(1)
+    cut = last.ne(symbols.eos()) & last.ne(symbols.pad())
+    drawn[cut, limits[cut] + 1] = symbols.eos()
     lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
     return drawn[:, 1 : 1 + int(lengths.max())]
 
 
 class _Unfinished:
-    """The sentences still being drawn, with their encoder output and the decoder's cached states."""
+    """The sentences still being drawn, and each model's state for them."""
+
+    def __init__(self, models: Sequence[FairseqEncoderDecoderModel], net_input: dict[str, Tensor]):
+        self.steppers = [_Stepper(model, net_input) for model in models]
+        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
+
+    def next_logits(self, prefixes: Tensor) -> Tensor:
+        """Logits of the next symbol, float32, shape (rows, vocabulary); the caller's to overwrite."""
+        if len(self.steppers) == 1:
+            return self.steppers[0].next_logits(prefixes)
+        log_probs = [stepper.next_logits(prefixes).log_softmax(dim=-1) for stepper in self.steppers]
+        # The log of the mean, up to a constant that the softmax cancels.
+        return torch.logsumexp(torch.stack(log_probs), dim=0)
+
+    def keep(self, unfinished: Tensor) -> bool:
+        """Keep the rows where the mask is true, and tell whether there are any."""
+        if unfinished.all():
+            return True
+        order = unfinished.nonzero().squeeze(1)
+        self.rows = self.rows[order]
+        if len(order) == 0:
+            return False
+        for stepper in self.steppers:
+            stepper.reorder(order)
+        return True
+
+
+class _Stepper:
+    """One model's next-symbol logits, step by step: its encoder output and its decoder's cached states."""
 
     def __init__(self, model: FairseqEncoderDecoderModel, net_input: dict[str, Tensor]):
         self.model = model
@@ -70,31 +112,23 @@ class _Unfinished:
         inputs = {name: value for name, value in net_input.items() if name != "prev_output_tokens"}
         self.encoder_out = model.encoder(**inputs)
         self.state: dict[str, Any] = {}
-        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
 
     def next_logits(self, prefixes: Tensor) -> Tensor:
-        """Logits of the next symbol, float32, shape (rows, vocabulary)."""
-        answer = {"encoder_out": self.encoder_out, "incremental_state": self.state}
+        """As :meth:`_Unfinished.next_logits`."""
+        cached = {"encoder_out": self.encoder_out, "incremental_state": self.state}
         if self.projection is None:
-            output = self.model.decoder(prefixes, **answer)
+            output = self.model.decoder(prefixes, **cached)
             logits = output[0] if self.plain else self.model.get_normalized_probs(output, log_probs=True)
             return logits[:, -1].float()
-        # No layer has the number -1: attention weights are returned of none.
-        features, _ = self.model.decoder(prefixes, **answer, features_only=True, alignment_layer=-1)
-        # Of a matrix, not of a batch of matrices with one row each, for which torch repeats the projection.
+        # Attention weights, which cost time, are returned of layer -1: of no layer.
+        features, _ = self.model.decoder(prefixes, **cached, features_only=True, alignment_layer=-1)
+        # (rows, width) @ (width, vocabulary): with a batch dimension torch would copy the projection for each row.
         return functional.linear(features[:, -1].contiguous(), self.projection.weight, self.projection.bias).float()
 
-    def keep(self, unfinished: Tensor) -> bool:
-        """Go on with the rows that the mask holds; whether there are any."""
-        if unfinished.all():
-            return True
-        order = unfinished.nonzero().squeeze(1)
-        self.rows = self.rows[order]
-        if len(order) == 0:
-            return False
+    def reorder(self, order: Tensor) -> None:
+        """Keep these rows of the state, in this order."""
         self.encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, order)
         self.model.decoder.reorder_incremental_state_scripting(self.state, order)
-        return True
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:

@@ -1,6 +1,5 @@
 """Samples in the place of a search's best translations."""
 
-import argparse
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,15 +14,6 @@ from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
-
-
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of what is drawn."""
-    add = parser.add_argument
-    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
-    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
-    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
-    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
 
 
 def check_seed(seed: int) -> None:
@@ -87,7 +77,7 @@ class Sampler(FairseqEngine):
 
     def _hypotheses(self, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int]) -> list[Hypothesis]:
         (model,), dictionary = self.models, self.task.target_dictionary
-        targets = draw_rollouts(model, sample, sampling, seed, dictionary)
+        targets = draw_rollouts([model], sample, sampling, seed, dictionary)
         real = real_tokens(targets, dictionary.pad())
         asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
         answers = next_tokens(model, asked, real)

@@ -9,7 +9,8 @@ from fairseq import options as fairseq_options
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 
 STANDARD_INPUT = "-"
 

@@ -175,7 +175,7 @@ class Measurement:
         return figures, sum(one.cut for one in drawn)
 
     def _draw(self, model: BaseFairseqModel, sample: dict[str, Any], seed: tuple[int, int]) -> Samples:
-        targets = draw_rollouts(model, sample, self.sampling, seed, self.dictionary)
+        targets = draw_rollouts([model], sample, self.sampling, seed, self.dictionary)
         real = real_tokens(targets, self.dictionary.pad())
         cut = real.sum(dim=1) > self.sampling.max_len_b
         # Its </s> was not drawn.

@@ -13,10 +13,11 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
+from fairseq_kd.cli.shared_options import add_sampling_arguments
 from fairseq_kd.data.databin import open_databin, source_hashes
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.sampler import add_sampling_arguments, check_seed
+from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import Measurement, SamplePlan
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed

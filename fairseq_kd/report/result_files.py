@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.shards import differences
+from fairseq_kd.storage.settings import differences
 
 METRICS = ("bleu", "chrf", "ter")
 # what may differ between the files of one table, and is recorded

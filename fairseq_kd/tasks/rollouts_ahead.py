@@ -124,12 +124,12 @@ class RolloutsAhead:
         submitted = []
         for rows in batches:
             sources = [dataset[row]["source"] for row in rows]
-            words = [[source[symbol] for symbol in ids[:-1].tolist()] for ids in sources]  # the </s> is put back
-            longest = self.sampling.longest(max(map(len, sources)), positions)
-            submitted.append((rows, self._submit(translator, words, longest)))
-        for rows, results in submitted:
-            for row, result in zip(rows, results, strict=True):
-                symbols = [target.index(word) for word in result.result().hypotheses[0]]
+            words = [[source[symbol] for symbol in ids[:-1].tolist()] for ids in sources]  # CTranslate2 adds the </s>
+            limits = [self.sampling.longest(len(ids), positions) for ids in sources]
+            submitted.append((rows, limits, self._submit(translator, words, max(limits))))
+        for rows, limits, results in submitted:
+            for row, limit, result in zip(rows, limits, results, strict=True):
+                symbols = [target.index(word) for word in result.result().hypotheses[0][:limit]]
                 yield row, torch.tensor([*symbols, target.eos()])
 
     def _submit(self, translator: Any, words: list[list[str]], longest: int) -> list[Any]:

@@ -50,7 +50,7 @@ def by_hand(task: Any, model: Any, sample: dict[str, Any], sequences: torch.Tens
 
 
 def drawn(task: Any, model: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
-    return draw_rollouts(model, sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
+    return draw_rollouts([model], sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)

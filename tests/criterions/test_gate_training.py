@@ -11,8 +11,6 @@ from tests.support.corpora import binarise
 from tests.support.models import assert_same_weights
 from tests.support.training import train_command, train_model, train_on_two_processes
 
-pytestmark = pytest.mark.integration
-
 
 def hybrid(teacher: Path, distilled: Path, *options: str) -> tuple[str, ...]:
     words = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--teacher-path", str(teacher))

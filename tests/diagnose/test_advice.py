@@ -15,7 +15,7 @@ from fairseq_kd import cli
 from fairseq_kd.diagnose.advice import advise, level, read_studies
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
-from tests.study.test_study import scored
+from tests.support.results import scored
 
 QUANTITIES_THERE = {"token_entropy": 1.5, "teacher_dist": 0.5, "mode_mass": 0.3, "gap": 20.0, "source_length": 12.0}
 # Every so-many-th sentence is wrong. Seq-KD leads clearly at the first two points; at the third two lines are the same.

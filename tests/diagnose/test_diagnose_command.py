@@ -12,10 +12,11 @@ import fairseq_kd
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 from tests.support.models import ARCHITECTURES
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHARED = ("--post-process", "none", "--max-len-b", "12")
 STUDENT = f"{ARCHITECTURES['transformer']} --encoder-layers 2 --share-all-embeddings --lr 0.01  # as in train.sh"
 

@@ -17,10 +17,10 @@ from fairseq_kd.evaluate import cost
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.timing import interleaved as rounds
 from fairseq_kd.timing import process_memory
-from tests.decoding.test_engines import edited
+from tests.support.models import edited
 from tests.support.training import train_model
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 Evaluate = Callable[..., dict[str, Any]]
 
 

@@ -12,7 +12,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import distinct_bigrams
 from fairseq_kd.evaluate.risks import mean_with_interval
 from fairseq_kd.report.result_files import RISKS
-from tests.report.test_table import BAD, result
+from tests.support.results import BAD, result
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fairseq_kd.networks.checkpoints import build_models
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLAN = SamplePlan(samples=3, sampling=Sampling(max_len_a=0.0, max_len_b=6), seed=5, max_tokens=4000)
 
 
@@ -54,7 +54,7 @@ def test_every_figure_is_that_of_a_plain_loop(tiny_corpus: Path, tiny_teacher: P
             sums, means = [], []
             for number in range(3):
                 seed = (5, STREAMS[side] + number)
-                drawn = draw_rollouts(own, sample, PLAN.sampling, seed, task.target_dictionary)[0].tolist()
+                drawn = draw_rollouts([own], sample, PLAN.sampling, seed, task.target_dictionary)[0].tolist()
                 cut[side] += len(drawn) == 7
                 words = drawn[:6]  # the seventh is an </s> that nobody drew
                 nll = [-log_probs(other, source, words[:t], eos)[word].item() for t, word in enumerate(words)]

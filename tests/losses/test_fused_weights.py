@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import entropies
-from tests.losses.test_fused import (
+from tests.support.dense_loss import (
     cast,
     compare,
     compare_gradients,

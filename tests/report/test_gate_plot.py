@@ -11,7 +11,6 @@ from tests.support.training import train_command
 TASK = ("--task", "translation_kd", "--criterion", "hybrid_kd")
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("form", ["simple", "json"])
 def test_a_schedules_course_is_read_from_its_log(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, form: str

@@ -6,55 +6,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import score_text
-
-REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(30)]
-BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]
-
-
-def spoil(lines, every):
-    """``lines`` with one word changed in each ``every``-th."""
-    return [line.replace("lazy", "sleepy") if row % every == 0 else line for row, line in enumerate(lines)]
-
-
-def result(name, seed, hypotheses, **changes):
-    """What `fairseq-kd evaluate` would write, with beams 1 and 5 that answer alike."""
-    beam = {"sentences": 30, "seconds": 1.0, "sentences_per_second": 30.0, "target_tokens_per_second": 300.0}
-    beam |= score_text(hypotheses, REFERENCES) | {"hypotheses": hypotheses}
-    return {
-        "name": name,
-        "seed": seed,
-        "models": [{"path": "/secret/place/model.pt", "sha256": f"{name}{seed}"}],
-        "parameters": 1_234_567,
-        "data": "/secret/place/bin",
-        "subset": "test",
-        "languages": ["en", "de"],
-        "engine": "fairseq",
-        "decoding": {"max_len_b": 200},
-        "post_process": "sentencepiece",
-        "beams": {"1": beam, "5": beam},
-        "references": REFERENCES,
-        "versions": {"python": "3.11.0"},
-        "machine": {"processor": "Some CPU", "threads": 2},
-        "commit": None,
-        **changes,
-    }
-
-
-@pytest.fixture
-def table(tmp_path, capsys):
-    """Run `fairseq-kd table` on results; returns (what it printed, table.json's content, its folder)."""
-
-    def run(results, *options):
-        files = []
-        for number, content in enumerate(results):
-            files.append(tmp_path / f"{number}.json")
-            files[-1].write_text(json.dumps(content))
-        folder = tmp_path / "made" / "table"
-        cli.main(["table", *map(str, files), "--output", str(folder), *options])
-        return capsys.readouterr().out, json.loads((folder / "table.json").read_text()), folder
-
-    return run
+from tests.support.results import BAD, REFERENCES, result, spoil
 
 
 def test_rows_keep_their_order_and_seeds_are_grouped(table):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ROOT, environment
+from tests.support.commands import ROOT
+from tests.support.scripts import refused, shell
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
@@ -22,28 +23,6 @@ NEED_ARGUMENTS = [
     "study.sh",
     "train.sh",
 ]
-FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
-
-
-def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run a script, by default one of the repository's, in ``folder``."""
-    inherited = {name: value for name, value in environment().items() if name not in (*FOLDERS, "PYTHON")}
-    command = ["bash", str(ROOT / "scripts" / script), *map(str, words)]
-    return subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True)
-
-
-def refused(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> str:
-    """The one line with which a script ends; it may not change any file in ``folder``."""
-    before = files(folder)
-    done = shell(script, *words, folder=folder, **variables)
-    assert done.returncode == 1 and done.stdout == "", done
-    (line,) = done.stderr.splitlines()
-    assert files(folder) == before
-    return line
-
-
-def files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
@@ -172,7 +151,8 @@ def test_multi30k_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
 def clone(tmp_path: Path) -> Path:
     """What setup.sh needs of the repository, where it can do no harm to the real .venv."""
     shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
-    shutil.copy(ROOT / "setup.py", tmp_path / "clone")
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / "clone")
     return tmp_path / "clone"
 
 
@@ -198,6 +178,36 @@ def test_setup_with_a_python_that_will_not_do(answer: str, told: str, clone: Pat
     line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON=python)
     assert line.startswith("setup.sh: error: ") and told in line and python in line
     assert not (clone / ".venv").exists()
+
+
+FAKE_VENV_PYTHON = """#!/bin/bash
+# Each pip call with constraints asks pip itself whether the installed torch meets them; nothing is installed.
+if [[ "$1 $2" == "-m pip" ]]; then
+  while (($#)) && [[ $1 != -c ]]; do shift; done
+  (($#)) || exit 0
+  exec env PYTHONPATH={fake} {python} -m pip install -qq --dry-run --no-index -c "$2" torch
+elif [[ "$*" == *fairseq_kd* ]]; then
+  exit 0
+fi
+exec env PYTHONPATH={fake} {python} "$@"
+"""
+
+
+@pytest.mark.parametrize("metadata", ["2.13.0", "2.13.0+cu130"])
+def test_setup_keeps_a_torch_whose_version_has_a_suffix(metadata: str, clone: Path, tmp_path: Path) -> None:
+    """PyPI's Linux wheel says 2.13.0 in its metadata and 2.13.0+cu130 when it is imported."""
+    information = tmp_path / "fake" / f"torch-{metadata}.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {metadata}\n")
+    (tmp_path / "fake" / "torch").mkdir()
+    (tmp_path / "fake" / "torch" / "__init__.py").write_text('__version__ = "2.13.0+cu130"\n')
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE_VENV_PYTHON.format(fake=tmp_path / "fake", python=sys.executable))
+    python.chmod(0o755)
+    done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON=fake_python(tmp_path, "echo 3.12"))
+    assert done.returncode == 0, done.stderr
+    assert (clone / ".venv" / ".setup-done").exists()
 
 
 def test_setup_without_a_python(clone: Path) -> None:

@@ -11,17 +11,9 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.study.build import length_buckets
-from tests.report.test_table import REFERENCES, result, spoil
+from tests.support.results import LENGTHS, scored
 
-LENGTHS = [3 + row % 10 for row in range(30)]
 Study = Callable[..., tuple[str, dict[str, Any], Path]]
-
-
-def scored(name: str, every: int, right: int = 8, seed: int = 1, **changes: Any) -> dict[str, Any]:
-    """A result with one word wrong in each ``every``-th sentence and so many of ten tokens right."""
-    forced = {"accuracy": 10 * right, "correct": [right] * 30, "tokens": [10] * 30}
-    more = {"teacher_forced": forced, "source_lengths": LENGTHS, **changes}
-    return result(name, seed, spoil(REFERENCES, every), **more)
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""What a verb says on the terminal: sentences for people, or, with --verbose, every log line."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+VARIABLE = "FAIRSEQ_KD_VERBOSE"
+"""An environment variable that does what --verbose does; the workflow sets it for its log file."""
+
+
+class Sentences(logging.Formatter):
+    """The message alone; its level stands before it where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One log record as a line for people."""
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class Terminal(logging.StreamHandler):
+    """Writes to whatever standard error is now, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one log record."""
+        bars = sys.modules.get("tqdm")
+        if bars is None:
+            print(self.format(record), file=sys.stderr, flush=True)
+        else:
+            bars.tqdm.write(self.format(record), file=sys.stderr)
+
+
+def of_this_package(record: logging.LogRecord) -> bool:
+    """Whether people should read it: this package's messages, and what a library calls an error."""
+    return record.name.partition(".")[0] == "fairseq_kd" or record.levelno >= logging.ERROR
+
+
+@contextlib.contextmanager
+def on_terminal(*, verbose: bool) -> Iterator[None]:
+    """While the context lasts, log to standard error.
+
+    fairseq and other libraries set logging up when they are imported, unless it has a handler by then; so enter the context
+    before they are imported. With ``verbose``, or where $FAIRSEQ_KD_VERBOSE is set, the terminal gets the log lines and
+    warnings of all libraries too.
+    """
+    verbose = verbose or bool(os.environ.get(VARIABLE))
+    handler = Terminal()
+    root = logging.getLogger()
+    level = root.level
+    if verbose:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    else:
+        handler.setFormatter(Sentences())
+        handler.addFilter(of_this_package)
+        os.environ.setdefault("CT2_VERBOSE", "-1")  # CTranslate2 writes warnings past Python: errors only
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    with warnings.catch_warnings():
+        if not verbose and not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)

@@ -1,0 +1,64 @@
+"""Run Snakemake and show one line for each running step.
+
+    python scripts/progress FOLDER snakemake OPTIONS…
+
+Snakemake's output and that of all steps go to FOLDER/workflow.log. The progress goes to standard error: on a terminal one
+live line for each running step, elsewhere a plain line when a step starts and one when it ends. If Snakemake fails, the
+reason goes to standard output in one line, and the status is Snakemake's.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from display import Live, Plain
+from workflow_log import Workflow
+
+PERIOD = 0.5
+"""Seconds between two looks at the log."""
+
+
+def follow(path: Path, offset: int) -> Iterator[list[str]]:
+    """The lines that a file gets, again and again."""
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        handle.seek(offset)
+        rest = ""
+        while True:
+            *lines, rest = (rest + handle.read()).split("\n")
+            yield lines
+
+
+def main(folder: Path, command: list[str]) -> int:
+    """Run Snakemake to its end; returns its status."""
+    config = yaml.safe_load(Path(command[command.index("--configfile") + 1]).read_text(encoding="utf-8"))
+    workflow, path = Workflow(folder, config), folder / "workflow.log"
+    # Inherited descriptors stay open: one of them is the lock of the folder.
+    with path.open("ab") as log:
+        offset = log.tell()
+        environment = os.environ | {"FAIRSEQ_KD_VERBOSE": "1"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, close_fds=False)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    interrupts: list[int] = []  # the terminal interrupts Snakemake too, and this waits for its end
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    with Live() if sys.stderr.isatty() else Plain() as display:
+        for lines in follow(path, offset):
+            ended = process.poll() is not None and not lines
+            for line in lines:
+                for told in workflow.read(line):
+                    display.tell(*told)
+            if ended:
+                break
+            display.show(workflow)
+            time.sleep(PERIOD)
+    if process.returncode:
+        print("interrupted" if interrupts else workflow.reason())
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,160 @@
+"""The steps of a run, as Snakemake's log tells of them."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training_log import TrainingLog
+
+NAMES = {
+    "raw": "raw text",
+    "data": "subwords and data-bin",
+    "teacher": "teacher",
+    "distilled": "the teacher's translations",
+    "samples": "the teacher's samples",
+    "seq_inter": "the teacher's translations closest to gold",
+    "cache": "soft targets of {data}",
+    "init": "first weights of {row}",
+    "student": "student {row}",
+    "pruning": "pruning",
+    "score_teacher": "scores of the teacher",
+    "score_student": "scores of {row}",
+    "score_pruned": "scores at sparsity {sparsity}",
+    "risks_teacher": "risks of the teacher",
+    "risks_student": "risks of {row}",
+    "diagnosis": "diagnosis",
+    "table": "table",
+}
+"""What the terminal calls the jobs of a rule."""
+FAULT = re.compile(r"^[\w.-]+: error: (.+)")
+EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception)\b.*")
+
+
+@dataclass
+class Step:
+    """A job that Snakemake has started."""
+
+    number: int
+    rule: str
+    wildcards: dict[str, str]
+    name: str
+    training: TrainingLog | None
+    started: float = field(default_factory=time.monotonic)
+
+    def state(self) -> str:
+        """Where the step is, and how long it takes or will take."""
+        left = None
+        place = ""
+        if self.training:
+            self.training.read()
+            place, left = self.training.place(), self.training.seconds_left()
+        spent = duration(time.monotonic() - self.started)
+        return ", ".join(filter(None, [place, spent if left is None else f"{duration(left)} left"]))
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: "1 h 5 min", "2 min 10 s", "9 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class Workflow:
+    """The steps of a run, as Snakemake's log tells of them."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]):
+        self.folder = folder
+        self.config = config
+        self.total = 0
+        self.count = 0
+        self.running: dict[str, Step] = {}
+        self.lines: list[str] = []
+        """What Snakemake and the steps have put out."""
+        self._block: dict[str, str] | None = None
+
+    def read(self, line: str) -> Iterator[tuple[bool, str]]:
+        """Take in a line; yields, for a step that starts or ends, whether it has ended and a line about it."""
+        self.lines.append(line)
+        if found := re.match(r"(?:local)?(rule|Error in rule) (\w+):$", line):
+            self._block = {"kind": found[1], "rule": found[2]}
+        elif self._block is not None and (found := re.match(r" {4}(\w+): (.*)", line)):
+            self._block[found[1]] = found[2]
+            # The last that counts of either kind of block
+            if found[1] == "resources" and self._block["kind"] == "rule":
+                yield False, self._start(self._block)
+            elif found[1] == "jobid" and self._block["kind"] != "rule" and found[2] in self.running:
+                yield True, f"{self.title(self.running.pop(found[2]))}: failed"
+        elif found := re.match(r"Finished jobid: (\d+) ", line):
+            if found[1] in self.running:
+                yield True, self._end(self.running.pop(found[1]))
+        elif (found := re.match(r"total +(\d+)$", line)) and not self.total:
+            self.total = int(found[1])
+
+    def _start(self, block: dict[str, str]) -> str:
+        wildcards = dict(pair.split("=", 1) for pair in block.get("wildcards", "").split(", ") if "=" in pair)
+        self.count += 1
+        rule, job = block["rule"], block.get("jobid", "")
+        step = Step(self.count, rule, wildcards, self.name(rule, wildcards), self._training(rule, wildcards))
+        self.running[job] = step
+        self._block = None
+        return self.title(step)
+
+    def name(self, rule: str, wildcards: dict[str, str]) -> str:
+        """What the terminal calls a job: a row by its name in the table."""
+        shown = dict(wildcards)
+        if "row" in shown:
+            shown["row"] = self.config.get("rows", {}).get(shown["row"], {}).get("name", shown["row"])
+        several = len(self.config.get("seeds", [])) > 1 and "seed" in wildcards
+        return NAMES.get(rule, rule).format_map(shown) + (f", seed {wildcards['seed']}" if several else "")
+
+    def _training(self, rule: str, wildcards: dict[str, str]) -> TrainingLog | None:
+        if rule == "teacher":
+            return TrainingLog(self.folder / "teacher" / "train.log")
+        if rule == "student":
+            return TrainingLog(self.folder / "students" / "{row}.{seed}".format_map(wildcards) / "train.log")
+        return None
+
+    def _end(self, step: Step) -> str:
+        if step.training:
+            step.training.read()
+            figures = step.training.score(best=True)
+        else:
+            figures = self._scores(step)
+        spent = f"done in {duration(time.monotonic() - step.started)}"
+        return f"{self.title(step)}: " + ", ".join(filter(None, [spent, figures]))
+
+    def _scores(self, step: Step) -> str:
+        """BLEU for each beam, where the step was a scoring."""
+        if not step.rule.startswith("score_"):
+            return ""
+        run = {"score_teacher": "teacher", "score_student": "{row}.{seed}", "score_pruned": "pruned.{sparsity}"}
+        path = self.folder / "scores" / f"{run[step.rule].format_map(step.wildcards)}.json"
+        with suppress(OSError, ValueError, KeyError):
+            beams = json.loads(path.read_text(encoding="utf-8"))["beams"]
+            return ", ".join(f"BLEU {beam['bleu']['score']:.2f} with beam {size}" for size, beam in beams.items())
+        return ""
+
+    def title(self, step: Step) -> str:
+        """For instance "step 5 of 14, student Word-KD"."""
+        return f"step {step.number} of {self.total}, {step.name}"
+
+    def reason(self) -> str:
+        """Why the run failed: the first error that a step, else Python or Snakemake, has put out."""
+        lines = [line.strip() for line in self.lines]
+        for path in re.findall(r"^ +log: (.+?)(?: \(check|$)", "\n".join(self.lines), re.MULTILINE):
+            with suppress(OSError):  # a job's own log, on a cluster
+                lines += Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in lines:
+            if found := FAULT.match(line):
+                return found[1]
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            if EXCEPTION.match(line) and not line.startswith("RuleException"):
+                return f"{line} {following}".strip() if line.endswith(":") else line
+        return next((line for line in reversed(lines) if line), "snakemake failed")
