@@ -10,9 +10,9 @@ from torch import Tensor
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
 from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.errors import UserError
-from fairseq_kd.losses.chunk import Objective, TeacherAnswer, Truncated
+from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses
-from fairseq_kd.losses.truncation import check_kept
+from fairseq_kd.losses.truncation import Truncated, check_kept
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
