@@ -12,7 +12,8 @@ import fairseq_kd
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 from tests.support.models import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
