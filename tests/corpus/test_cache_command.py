@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.cache import cache as cache_function
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.soft_targets import normalised, read_manifest
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import mean_log_probs
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher import load_teacher
+from fairseq_kd.storage.block_folder import Shard
 from tests.support.commands import BIN, PLUGIN, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.files import contents
@@ -101,6 +103,14 @@ def test_shards_write_the_same_bytes(unbroken: Path, tiny_corpus: Path, tiny_tea
     with pytest.raises(UserError, match=r"8 of 15 blocks are missing: 0, 2, 4, 6, 8, 10, 12, 14; run their shards"):
         build(tiny_corpus, *KD, "--teacher-cache", str(tmp_path))[0].load_dataset("train")
     cache(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS, "--shards", 2, "--shard", 0)
+    assert contents(tmp_path / "train") == contents(unbroken / "train")
+
+
+def test_the_function_returns_the_manifest(
+    unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    manifest = cache_function(str(tiny_teacher), tiny_corpus, tmp_path, K, shard=Shard(block_rows=20))
+    assert manifest == read_manifest(tmp_path, "train") == read_manifest(unbroken, "train")
     assert contents(tmp_path / "train") == contents(unbroken / "train")
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.decode import decode as decode_function
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import Shard
 from tests.support.commands import BIN, PLUGIN, ROOT, Run, environment
 from tests.support.corpora import binarise
 from tests.support.files import contents
@@ -80,6 +82,19 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     ]
     kill_and_run_again([str(BIN / "fairseq-kd"), *words], moments, forked=False)
     assert contents(tmp_path) == contents(unbroken)
+
+
+def test_the_function_decodes_shares_and_returns_the_signature(
+    unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    arguments = (str(tiny_teacher), tiny_corpus, tmp_path, DecodingOptions(beam=3, nbest=2))
+    for number in (0, 1):
+        assert decode_function(*arguments, shard=Shard(number, 2, 20)) is None
+    assert not (tmp_path / "signature.json").exists()
+    signature = decode_function(*arguments, shard=Shard(block_rows=20))
+    assert signature == json.loads((unbroken / "signature.json").read_text())
+    assert contents(tmp_path) == contents(unbroken)
+    assert decode_function(*arguments, shard=Shard(block_rows=20)) == signature
 
 
 @BOTH

@@ -59,8 +59,8 @@ def read_block(block: Block) -> list[Selected]:
 
 def choose(block: Block, nbest: NBest, gold: Sequence[str], similarity: Similarity) -> int:
     """Choose for each row of a block, given its gold targets, and write the block; returns the number of rows."""
-    lists = nbest.lists(block.number, len(gold))
-    write_block(block, (closest(list_, target, similarity) for list_, target in zip(lists, gold, strict=True)))
+    pairs = zip(nbest.lists(block.number, len(gold)), gold, strict=True)
+    write_block(block, (closest(candidates, target, similarity) for candidates, target in pairs))
     return len(gold)
 
 
