@@ -99,7 +99,7 @@ def test_what_does_not_fit_together(table, tmp_path, second, options, message):
 
 def test_a_missing_seed_of_the_baseline(table):
     runs = [result(name, seed, BAD) for name, seed in (("base", 1), ("base", 2), ("b", 2), ("b", 3))]
-    with pytest.raises(UserError, match="'b' has seed 3, the baseline 'base' has not"):
+    with pytest.raises(UserError, match="'b' has seed 3, but the baseline 'base' does not"):
         table(runs, "--baseline", "base")
 
 
