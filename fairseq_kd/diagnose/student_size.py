@@ -10,7 +10,8 @@ from fairseq.tasks.translation import TranslationTask
 
 import fairseq_kd
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 
 STANDARD_INPUT = "-"
 

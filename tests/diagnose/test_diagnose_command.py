@@ -14,7 +14,8 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.diagnose import diagnose as diagnose_task
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 from tests.support.models import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
