@@ -70,7 +70,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     if table["baseline"]:
         bootstrap = signature["bootstrap"]
         notes.append(
-            f"Δ BLEU is against {table['baseline']}; p is of sacreBLEU's paired bootstrap ({bootstrap['samples']} "
+            f"Δ BLEU is against {table['baseline']}; p is from sacreBLEU's paired bootstrap ({bootstrap['samples']} "
             f"resamples, seed {bootstrap['seed']})" + (
                 ". With several seeds, results of equal seed are compared (all pairs if one row has a single result): "
                 "Δ is the mean over these pairs, p the largest." if several else "."

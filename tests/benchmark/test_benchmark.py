@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairseq_kd.benchmark import benchmark
 from fairseq_kd.benchmark.calls import loss_calls, rollout_calls, selection_calls, training_calls
 from fairseq_kd.benchmark.comparison import make_cache
 from fairseq_kd.benchmark.loss_speed import ALPHA, LOSSES
 from fairseq_kd.benchmark.markdown import markdown
 from fairseq_kd.benchmark.plot import write_plot
+from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.timing.interleaved import TimedCall, measure, table_lines
 
@@ -111,3 +113,11 @@ def test_a_teacher_that_has_no_dictionaries_has_those_of_the_data(
     torch.save(state, tmp_path / "teacher.pt")
     cache = make_cache(str(tmp_path / "teacher.pt"), str(tiny_corpus), tmp_path / "output")
     assert (cache / "train" / "manifest.json").is_file()
+
+
+def test_the_function_refuses_before_it_measures(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--rounds 0: give 1 or more"):
+        benchmark("none.pt", "none", tmp_path / "out", rounds=0)
+    with pytest.raises(UserError, match=r"none\.pt: no such file"):
+        benchmark("none.pt", "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

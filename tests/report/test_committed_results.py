@@ -44,8 +44,9 @@ def test_a_study_reads_back(path: Path, tmp_path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     text = study_markdown(content)
     assert table_lines(text) == table_lines(path.with_name("study.md").read_text(encoding="utf-8"))
-    for write in (write_axis, write_lengths, write_decoding):
-        write(content, tmp_path / f"{write.__name__}.png")
-    assert len(list(tmp_path.iterdir())) == 3
+    if path == STUDIES[0]:  # which takes seconds
+        for write in (write_axis, write_lengths, write_decoding):
+            write(content, tmp_path / f"{write.__name__}.png")
+        assert len(list(tmp_path.iterdir())) == 3
     (read,) = read_studies([path])
     assert content == {key: value for key, value in read.items() if key != "sha256"}

@@ -58,7 +58,7 @@ def test_costs_are_a_table_of_means_over_runs(table):
     text, content, _ = table(runs)
     assert "| a\\|b | fairseq, float32 | one by one | 5 | 500.0 | 5,000.0 | 250.0 | 1.00 |" in text
     assert len(content["rows"][0]["cost"]) == 7 and "cost" not in content["rows"][1]
-    assert "times as fast as the teacher with beam 5" in text and "The first 20 sentences" in text
+    assert "times as fast as the teacher with beam 5" in text and "the first 20 sentences" in text
     assert "secret" not in str(content)
 
 

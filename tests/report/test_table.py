@@ -6,6 +6,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.report import table as make_table
 from tests.support.results import BAD, REFERENCES, result, spoil
 
 
@@ -48,7 +49,7 @@ def test_with_seeds_the_largest_p_is_printed(table):
     text, content, _ = table(runs, "--baseline", "base")
     figures = content["rows"][1]["beams"]["5"]
     assert figures["p_values"][0] == 1 and figures["p_values"][1] < 0.01 and figures["p"] == 1
-    assert "largest p" in text
+    assert "p the largest" in text
 
 
 def test_a_single_run_is_held_against_every_seed(table):
@@ -98,7 +99,7 @@ def test_what_does_not_fit_together(table, tmp_path, second, options, message):
 
 def test_a_missing_seed_of_the_baseline(table):
     runs = [result(name, seed, BAD) for name, seed in (("base", 1), ("base", 2), ("b", 2), ("b", 3))]
-    with pytest.raises(UserError, match="'b' has seed 3, the baseline 'base' has not"):
+    with pytest.raises(UserError, match="'b' has seed 3, but the baseline 'base' does not"):
         table(runs, "--baseline", "base")
 
 
@@ -125,3 +126,13 @@ def test_engines_and_precisions_are_told_and_speeds_compared_where_both_were_mea
     assert "| 30.0 (4.0 ×) | 30.0 (4.0 ×) |" in text and "| 30.0 | 30.0 |" in text
     assert "× is how many times as fast as fairseq's own search" in text
     assert "how many times" not in table([result("teacher", 1, BAD)])[0]
+
+
+def test_the_function_returns_what_it_writes(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result("a", 1, BAD)))
+    made = make_table([tmp_path / "a.json"], tmp_path / "made", title="A title", teacher="a")
+    assert made == json.loads((tmp_path / "made" / "table.json").read_text())
+    assert made["title"] == "A title" and made["teacher"] == "a" and made["pruning"] == []
+    with pytest.raises(UserError, match="--baseline 'b': no such row"):
+        make_table([tmp_path / "a.json"], tmp_path / "other", baseline="b")
+    assert not (tmp_path / "other").exists()

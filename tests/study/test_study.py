@@ -10,6 +10,8 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.study import study as make_study
+from fairseq_kd.study.axis import Axis
 from fairseq_kd.study.curves import length_buckets
 from tests.support.results import LENGTHS, scored
 
@@ -143,3 +145,12 @@ def test_what_does_not_fit_together(
 def test_a_word_that_is_no_pair(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give AT=FILE"):
         cli.main(["study", "scores.json", "--axis", "x", "--output", str(tmp_path / "made")])
+
+
+def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
+    for number, (_, content) in enumerate(CROSSED[:4]):
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    files = {64: [tmp_path / "0.json", tmp_path / "1.json"], 16: [tmp_path / "2.json", tmp_path / "3.json"]}
+    made = make_study(files, Axis("width", "log"), tmp_path / "made", title="A title")
+    assert made == json.loads((tmp_path / "made" / "study.json").read_text())
+    assert made["axis"] == {"label": "width", "scale": "log"} and made["over_axis"]["places"] == [16, 64]
