@@ -129,7 +129,10 @@ def literals() -> list[str]:
 
 
 def test_the_error_lines_are_those_of_the_code() -> None:
-    """Each part of a line between two … stands in one string of the package or in a script."""
+    """Each part of a line between two … stands in one string of the package or in a script.
+
+    Where this fails, a message was reworded: reword it in docs/troubleshooting.md too.
+    """
     known = literals()
     lines = [line for block in fences((DOCS / "troubleshooting.md").read_text(), "text") for line in block.splitlines()]
     assert len(lines) >= 20
