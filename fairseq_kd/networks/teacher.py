@@ -95,7 +95,7 @@ def load_teacher(
         dtype: as :class:`Teacher`.
 
     Raises:
-        UserError: a checkpoint is bad, its dictionary is not found or differs, or it translates the other way round.
+        UserError: a checkpoint is bad, its dictionary is not found or differs, or its direction is the opposite.
     """
     models = []
     for path in paths:
