@@ -51,9 +51,13 @@ def commands_page() -> str:
     parsers = verb_parsers()
     lines += ["| verb | what it does |", "| --- | --- |"]
     lines += [f"| [`{verb}`](#{verb}) | {cell(parser.description)} |" for verb, parser in parsers.items()]
-    for verb, parser in parsers.items():
+    shown = [[action for action in parser._actions if action.dest != "help"] for parser in parsers.values()]
+    shared = [one for one in shown[0] if all(one.help in {other.help for other in others} for others in shown)]
+    if shared:
+        lines += ["", "Every verb also takes:", "", *option_table(argparse.ArgumentParser(), shared)]
+    for (verb, parser), own in zip(parsers.items(), shown, strict=True):
         lines += ["", f"## {verb}", "", str(parser.description), ""]
-        actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+        actions = [action for action in own if action.help not in {one.help for one in shared}]
         lines += option_table(parser, actions) if actions else ["It takes no options."]
     return NOTE + "\n".join(lines) + "\n"
 
@@ -134,7 +138,8 @@ def shown_default(action: argparse.Action) -> str:
         return "required"
     if action.dest == "workers" and action.default == (os.cpu_count() or 1):
         return "the machine's processors"
-    if action.default is None or action.default is False or action.default == [] or not action.option_strings:
+    without = (None, False, "", argparse.SUPPRESS)
+    if any(action.default is one for one in without) or action.default == [] or not action.option_strings:
         return ""
     default = " ".join(map(str, action.default)) if isinstance(action.default, (list, tuple)) else action.default
     return f"`{default}`"
@@ -142,7 +147,7 @@ def shown_default(action: argparse.Action) -> str:
 
 def shown_help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     """The help text without the default that it may repeat, and the choices."""
-    repeated = rf" \((default:? )?(%\(default\)s|{re.escape(str(action.default))})\)$"
+    repeated = rf" \(((default|[A-Z]):? )?(%\(default\)s|{re.escape(str(action.default))})\)$"
     text = re.sub(repeated, "", action.help or "")
     text = parser._get_formatter()._expand_help(_with_help(action, text))
     if action.choices:

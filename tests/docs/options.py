@@ -19,7 +19,7 @@ from tests.support.commands import ROOT
 FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 ELSEWHERE = {
     # Snakemake and its SLURM plugin
-    *("--executor", "--jobs", "--default-resources", "--slurm-status-command", "--slurm-no-account"),
+    *("--dry-run", "--executor", "--jobs", "--default-resources", "--slurm-status-command", "--slurm-no-account"),
     # pip, mkdocs
     *("--no-build-isolation", "--strict"),
     "--help",
