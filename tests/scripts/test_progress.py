@@ -26,7 +26,7 @@ rule teacher:
 rule student:
     input: "done/teacher"
     output: touch("done/{row}.{seed}")
-    shell: "echo a line of a step; [[ ! -e fail ]] || {{ echo 'train.sh: error: training failed: no memory' >&2; exit 1; }}"
+    shell: "echo a line of a step; [[ ! -e fail ]] || {{ echo 'x.sh: error: failed: no memory' >&2; exit 1; }}"
 """
 TRAINING = """
 line() { echo "2026-11-26 10:00:00 | INFO | $1"; }
@@ -34,7 +34,7 @@ line "fairseq_cli.train | {'max_epoch': 3, 'max_update': 0, 'stop_time_hours': 0
 for epoch in 1 2 3; do
   line "fairseq.trainer | begin training epoch $epoch"
   sleep 1
-  line "train_inner | epoch 00$epoch:     50 / 100 loss=2.5, wps=4345.1, num_updates=$((100 * epoch - 50)), lr=0.001, wall=1"
+  line "train_inner | epoch 00$epoch:     50 / 100 loss=2.5, wps=45.1, num_updates=$((100 * epoch - 50)), wall=1"
   line "valid | epoch 00$epoch | valid on 'valid' subset | loss 2.5 | bleu $((10 + epoch)).5 | wps 4 | best_bleu 13.5"
 done
 """
@@ -72,7 +72,7 @@ def test_plain_lines_where_there_is_no_terminal(command: list[str], tmp_path: Pa
 def test_a_failure_is_one_line_and_the_status(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "a run" / "fail").touch()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == "training failed: no memory\n"
+    assert done.returncode == 1 and done.stdout == "failed: no memory\n"
     assert done.stderr.splitlines()[-1] == "step 2 of 3, student Word-KD: failed"
     (tmp_path / "a run" / "fail").unlink()
     again = subprocess.run(command, env=environment(), capture_output=True, text=True)
@@ -134,6 +134,6 @@ def test_what_a_real_training_writes_is_read(tiny_corpus: Path, tmp_path: Path) 
     assert re.fullmatch(r"epoch 2 of 2, loss [\d.]+", log.place())
     assert re.fullmatch(r"best loss [\d.]+", log.score(best=True))
     assert log.seconds_left() is None or log.seconds_left() >= 0
-    later = TrainingLog(log.path)
+    later = TrainingLog(log.path, log.path.stat().st_size)
     later.read()
     assert later.place() == ""
