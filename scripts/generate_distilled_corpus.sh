@@ -58,7 +58,7 @@ fi
 decode=(fairseq-kd decode --model "$model" --data "$data" --subset train --output "$decoded"
   ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
 
-# The first shard shows its progress, each of the others writes to a log of its own.
+# The first shard shows its progress. Each other shard writes to a log file of its own.
 decode_in_shards() {
   local shard pids=()
   # Two processes that each spin on both cores are four times slower than on one each.
@@ -67,7 +67,7 @@ decode_in_shards() {
   mkdir -p "$output/logs"
   trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
   for ((shard = 1; shard < shards; shard++)); do
-    "${decode[@]}" --shards "$shards" --shard "$shard" 2>"$output/logs/shard-$shard.log" &
+    FAIRSEQ_KD_VERBOSE=1 "${decode[@]}" --shards "$shards" --shard "$shard" 2>"$output/logs/shard-$shard.log" &
     pids[shard]=$!
   done
   "${decode[@]}" --shards "$shards" --shard 0

@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Lint, types and all tests, in about 6 minutes on two cores. Sets .venv up first if needed.
+# Check style, types, spelling, shell scripts and the documentation, and run all tests: about 6 minutes on two cores.
+# The script installs .venv first if it is missing.
 #
 #   bash scripts/test.sh [pytest options…]
+#
+# Add --cov for a report of the lines that the tests run; it takes longer. The report covers the tests' own processes and
+# not the commands that they start.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
 cd "$root"
 bash scripts/setup.sh
 PATH=$root/.venv/bin:$PATH
-for file in scripts/*.sh; do bash -n "$file"; done
+shellcheck scripts/*.sh .ci/run
+codespell
 ruff check .
 ruff format --check .
 mypy
-# One thread a worker: several that each use all cores wait for each other.
+if [[ -f .mkdocs.yml ]]; then
+  mkdocs build --quiet --strict -f .mkdocs.yml
+fi
+# Each worker gets one thread: workers that all use both cores wait for each other.
 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 pytest -n "$(nproc)" "$@"

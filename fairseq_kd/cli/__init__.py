@@ -1,5 +1,5 @@
 """The command `fairseq-kd`: each verb reads its options and calls one function of a room."""
 
-from fairseq_kd.cli.command_line import main
+from fairseq_kd.cli.command_line import VERBS, build_parser, main
 
-__all__ = ["main"]
+__all__ = ["VERBS", "build_parser", "main"]

@@ -37,21 +37,22 @@ def verb_module(name: str) -> Any:
 
 
 def build_parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
-    """The parser of `fairseq-kd`. The modules of ``verbs`` alone are imported, so these verbs alone know their options."""
+    """The parser of `fairseq-kd`. It imports the modules of ``verbs`` alone, so no other verb knows its options."""
     parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
-    verbose = {
-        "action": "store_true",
-        "help": f"show all log lines and warnings, libraries' too (or set ${VARIABLE}=1)",
-    }
-    parser.add_argument("--verbose", **verbose)
+    add_verbose(parser, False)
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, summary in VERBS.items():
         verb = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        # Not given behind the verb, it stays what it was in front of it.
-        verb.add_argument("--verbose", **verbose, default=argparse.SUPPRESS)
+        add_verbose(verb, argparse.SUPPRESS)  # where it is not given behind the verb, the value in front of it stays
         if name in verbs:
             verb_module(name).add_arguments(verb)
     return parser
+
+
+def add_verbose(parser: argparse.ArgumentParser, default: bool | str) -> None:
+    """Declare --verbose, which may stand before or after the verb."""
+    words = f"show all log lines and warnings, those of libraries too (setting ${VARIABLE} does the same)"
+    parser.add_argument("--verbose", action="store_true", default=default, help=words)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -41,9 +41,8 @@ def of_this_package(record: logging.LogRecord) -> bool:
 def on_terminal(*, verbose: bool) -> Iterator[None]:
     """While the context lasts, log to standard error.
 
-    fairseq and other libraries set logging up when they are imported, unless it has a handler by then; so enter the context
-    before they are imported. With ``verbose``, or where $FAIRSEQ_KD_VERBOSE is set, the terminal gets the log lines and
-    warnings of all libraries too.
+    Enter the context before fairseq is imported: it sets logging up at its import, unless there is a handler by then.
+    With ``verbose``, or where $FAIRSEQ_KD_VERBOSE is set, the terminal gets log lines and warnings of all libraries.
     """
     verbose = verbose or bool(os.environ.get(VARIABLE))
     handler = Terminal()

@@ -2,9 +2,9 @@
 
     python scripts/progress FOLDER snakemake OPTIONS…
 
-Snakemake's output and that of all steps go to FOLDER/workflow.log. The progress goes to standard error: on a terminal one
-live line for each running step, elsewhere a plain line when a step starts and one when it ends. If Snakemake fails, the
-reason goes to standard output in one line, and the status is Snakemake's.
+Snakemake's output and that of all steps go to FOLDER/workflow.log. The progress goes to standard error: on a terminal
+one live line for each running step, elsewhere a plain line when a step starts and one when it ends. If Snakemake fails,
+the reason goes to standard output in one line, and the status is Snakemake's.
 """
 
 import os

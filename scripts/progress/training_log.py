@@ -13,11 +13,11 @@ SURE = 0.02
 
 
 class TrainingLog:
-    """Reads what a training writes from now on; what an earlier run wrote to the same file is left aside."""
+    """Reads what a training writes behind ``offset`` bytes, which an earlier run wrote."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, offset: int = 0):
         self.path = path
-        self.offset = path.stat().st_size if path.exists() else 0
+        self.offset = offset
         self.max_epoch = self.max_update = self.epoch = 0
         self.metrics: dict[str, str] = {}
         self.points: list[tuple[float, float]] = []

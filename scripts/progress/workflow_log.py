@@ -78,6 +78,9 @@ class Workflow:
         self.lines: list[str] = []
         """What Snakemake and the steps have put out."""
         self._block: dict[str, str] | None = None
+        logs = [folder / "teacher" / "train.log", *folder.glob("students/*/train.log")]
+        self._earlier = {path: path.stat().st_size for path in logs if path.exists()}
+        """Bytes that earlier runs wrote; make this object before Snakemake starts."""
 
     def read(self, line: str) -> Iterator[tuple[bool, str]]:
         """Take in a line; yields, for a step that starts or ends, whether it has ended and a line about it."""
@@ -115,11 +118,11 @@ class Workflow:
         return NAMES.get(rule, rule).format_map(shown) + (f", seed {wildcards['seed']}" if several else "")
 
     def _training(self, rule: str, wildcards: dict[str, str]) -> TrainingLog | None:
-        if rule == "teacher":
-            return TrainingLog(self.folder / "teacher" / "train.log")
-        if rule == "student":
-            return TrainingLog(self.folder / "students" / "{row}.{seed}".format_map(wildcards) / "train.log")
-        return None
+        places = {"teacher": "teacher", "student": "students/{row}.{seed}"}
+        if rule not in places:
+            return None
+        path = self.folder / places[rule].format_map(wildcards) / "train.log"
+        return TrainingLog(path, self._earlier.get(path, 0))
 
     def _end(self, step: Step) -> str:
         if step.training:

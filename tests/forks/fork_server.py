@@ -33,7 +33,7 @@ COMMANDS = {
 COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
 COMMANDS["snakemake"] = "snakemake.cli:main"
 """The entry point behind each command."""
-OWN_LOGGING = ("fairseq-train", "snakemake")
+OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd")
 """Set their logging up themselves; for the others the import of fairseq does."""
 FIRST_FREE = 300  # above what a command has open, and so this process
 

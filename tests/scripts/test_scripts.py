@@ -1,13 +1,14 @@
 """Scripts that train: killed at any point and run again, they end where an unbroken run ends."""
 
 import random
+import re
 import subprocess
 from pathlib import Path
 
 import torch
 
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from tests.support.commands import ROOT, environment
+from tests.support.commands import ROOT, environment, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.kills import Moment, epochs_begun, kill_and_run_again
 from tests.support.models import ARCHITECTURES
@@ -45,6 +46,30 @@ def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path) -> None:
     other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
     refused = subprocess.run(other, env=environment(), capture_output=True, text=True)
     assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_paths_with_spaces(tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path) -> None:
+    """Save folder, data-bin, teacher, its soft targets, distilled data and the model that a training starts from."""
+    data, teacher, other, soft = (
+        tmp_path / "my data" / name for name in ("a bin", "the teacher.pt", "b bin", "soft t")
+    )
+    data.parent.mkdir()
+    for path, original in ((data, tiny_corpus), (teacher, tiny_teacher), (other, distilled)):
+        path.symlink_to(original)
+    run_command("fairseq-kd", "cache", "--model", teacher, "--data", data, "--teacher-data", data, "--output", soft,
+                "--subset", "train", "--top-k", 2)  # fmt: skip
+    start = ["--finetune-from-model", str(teacher), "--max-epoch", "1"]
+    live = ["--criterion", "token_kd", "--teacher-path", str(teacher), "--teacher-data", str(data)]
+    cached = ["--criterion", "hybrid_kd", "--teacher-cache", str(soft), "--distilled-data", str(other)]
+    recorded = []
+    for name, options in (("live", [*start, *live]), ("cached", ["--max-epoch", "1", *cached])):
+        folder = tmp_path / "my runs" / name
+        done = subprocess.run(train_sh(folder, data, *options), env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0 and (folder / "done").exists(), done.stderr
+        recorded.append(re.findall(r"\b\d{5,} \d+ ", (folder / "arguments").read_text()))
+    # Checksums: of the data-bin, the start and the teacher; of the data-bin, the soft targets and the distilled data.
+    assert [len(sums) for sums in recorded] == [3, 3] and not any(sums.count("4294967295 0 ") for sums in recorded)
+    assert recorded[0][1] == recorded[0][2] and len({*recorded[0], *recorded[1]}) == 4
 
 
 def test_prune_and_retrain_killed_and_run_again(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""What `fairseq-kd` shows and how much it imports before it answers."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from fairseq_kd import cli
+from tests.support.commands import BIN, environment
+
+HEAVY = ("torch", "fairseq", "matplotlib", "ctranslate2", "sacrebleu", "scipy")
+ANSWER = """
+import contextlib, io, json, sys
+from fairseq_kd.cli import main
+found = {}
+for words in json.loads(sys.argv[1]):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main(words)
+    found[" ".join(words)] = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+print(json.dumps([found, len(sys.modules)]))
+"""
+
+
+def imported(*calls: list[str]) -> tuple[dict[str, list[str]], int]:
+    """The heavy modules that are there after each call, all in one process, and how many modules there are at last."""
+    command = [sys.executable, "-c", ANSWER, json.dumps(calls), json.dumps(HEAVY)]
+    done = subprocess.run(command, env=environment(forked=False), capture_output=True, text=True, check=True)
+    found, count = json.loads(done.stdout)
+    return found, count
+
+
+def test_help_and_mistakes_import_next_to_nothing() -> None:
+    found, count = imported(["--help"], ["no-such-verb"], [], ["--no-such-option"])
+    assert not any(found.values()) and count < 250
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_options_of_a_verb_need_no_heavy_module(verb: str) -> None:
+    found, count = imported([verb, "--help"], [verb, "--no-such-option"])
+    assert not any(found.values()), found
+    assert count < 700
+
+
+def decode(corpus: Path, teacher: Path, output: Path, *, before: list[str], after: list[str]) -> list[str]:
+    """The lines that a decode writes to standard error; the process imports fairseq itself."""
+    words = ["--model", str(teacher), "--data", str(corpus), "--subset", "valid", "--output", str(output)]
+    command = [str(BIN / "fairseq-kd"), *before, "decode", *words, "--max-len-b", "20", *after]
+    done = subprocess.run(command, env=environment(forked=False), capture_output=True, text=True, check=True)
+    return done.stderr.splitlines()
+
+
+@pytest.mark.integration
+def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "teacher.pt").symlink_to(tiny_teacher)  # without its dictionaries, which earns a warning
+    data = tmp_path / "data"
+    data.symlink_to(tiny_corpus)
+    lines = decode(data, tmp_path / "teacher.pt", tmp_path / "out", before=[], after=[])
+    assert lines[-1] == f"{tmp_path}/out: wrote valid.src, valid.tgt (40 rows) and signature.json"
+    for line in lines:
+        assert not re.search(r"INFO|WARNING|DEBUG|Warning|fairseq_kd\.|^  ", line), line
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("before", "after"), [(["--verbose"], []), ([], ["--verbose"])], ids=["before", "after"])
+def test_verbose_keeps_all(
+    before: list[str], after: list[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    text = "\n".join(decode(tiny_corpus, tiny_teacher, tmp_path / "out", before=before, after=after))
+    assert re.search(r"^[\d:]+ INFO fairseq\.", text, re.MULTILINE)
+    assert re.search(r"^[\d:]+ INFO fairseq_kd\.corpus", text, re.MULTILINE)
+
+
+def test_the_terminal_is_left_as_it_was(tmp_path: Path) -> None:
+    """Who calls main from Python keeps the logging that he has set up."""
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers), list(warnings.filters))
+    with pytest.raises(SystemExit):
+        cli.main(["merge", str(tmp_path)])
+    assert (root.level, list(root.handlers), list(warnings.filters)) == before

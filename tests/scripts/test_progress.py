@@ -1,0 +1,139 @@
+"""scripts/progress: what the terminal shows of a run of Snakemake."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_log import TrainingLog
+from workflow_log import NAMES, duration
+
+from tests.support.commands import ROOT, environment
+
+SNAKEFILE = """
+rule table:
+    input: "done/word_kd.1"
+    output: touch("done/table")
+    shell: "echo drawn"
+
+rule teacher:
+    output: touch("done/teacher")
+    shell: "mkdir -p teacher && bash {workflow.basedir}/training.sh >teacher/train.log"
+
+rule student:
+    input: "done/teacher"
+    output: touch("done/{row}.{seed}")
+    shell: "echo a line of a step; [[ ! -e fail ]] || {{ echo 'x.sh: error: failed: no memory' >&2; exit 1; }}"
+"""
+TRAINING = """
+line() { echo "2026-11-26 10:00:00 | INFO | $1"; }
+line "fairseq_cli.train | {'max_epoch': 3, 'max_update': 0, 'stop_time_hours': 0}"
+for epoch in 1 2 3; do
+  line "fairseq.trainer | begin training epoch $epoch"
+  sleep 1
+  line "train_inner | epoch 00$epoch:     50 / 100 loss=2.5, wps=45.1, num_updates=$((100 * epoch - 50)), wall=1"
+  line "valid | epoch 00$epoch | valid on 'valid' subset | loss 2.5 | bleu $((10 + epoch)).5 | wps 4 | best_bleu 13.5"
+done
+"""
+CONFIG = "rows: {word_kd: {name: Word-KD}}\nseeds: [1]\n"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """A run of three steps in a folder with a space in its name."""
+    for name, text in (("Snakefile", SNAKEFILE), ("training.sh", TRAINING), ("config.yaml", CONFIG)):
+        (tmp_path / name).write_text(text)
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    words = ["snakemake", "--snakefile", tmp_path / "Snakefile", "--configfile", tmp_path / "config.yaml"]
+    words += ["--directory", folder, "--cores", "1", "--rerun-incomplete"]
+    return [sys.executable, str(ROOT / "scripts" / "progress"), str(folder), *map(str, words)]
+
+
+def test_plain_lines_where_there_is_no_terminal(command: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    lines = [re.sub(r"\d+ s", "N s", line) for line in done.stderr.splitlines()]
+    assert lines == [
+        "step 1 of 3, teacher",
+        "step 1 of 3, teacher: done in N s, best BLEU 13.5",
+        "step 2 of 3, student Word-KD",
+        "step 2 of 3, student Word-KD: done in N s",
+        "step 3 of 3, table",
+        "step 3 of 3, table: done in N s",
+    ]
+    log = (tmp_path / "a run" / "workflow.log").read_text()
+    assert "a line of a step" in log and "3 of 3 steps (100%) done" in log
+
+
+def test_a_failure_is_one_line_and_the_status(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a run" / "fail").touch()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "failed: no memory\n"
+    assert done.stderr.splitlines()[-1] == "step 2 of 3, student Word-KD: failed"
+    (tmp_path / "a run" / "fail").unlink()
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0 and again.stderr.startswith("step 1 of 2, student Word-KD\n")
+
+
+def test_a_snakefile_that_is_wrong(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text("rule table:\n    output: config['none']\n")
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.startswith("KeyError") and "Snakefile" in done.stdout
+
+
+def test_live_lines_on_a_terminal(command: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(command, env={**environment(), "TERM": "xterm", "COLUMNS": "120"}, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other side is closed
+            break
+    assert running.wait() == 0
+    text = shown.decode()
+    assert re.search(r"step 1 of 3, teacher: epoch 2 of 3, BLEU 11\.5, \d+ s left", text)
+    assert re.search(r"step 1 of 3, teacher: done in \d+ s, best BLEU 13\.5\r?\n", text)
+    os.close(ours)
+
+
+def test_the_lock_outlives_a_killed_display(command: list[str], tmp_path: Path) -> None:
+    """Snakemake goes on where the display is killed; until it ends, no other run takes the folder."""
+    lock = tmp_path / "lock"
+    script = f'exec 9>"{lock}"; flock 9; "$@" & display=$!; exec 9>&-; sleep 2; kill -9 $display; wait $display'
+    subprocess.run(["bash", "-c", script, "x", *command], env=environment(), capture_output=True)
+    assert subprocess.run(["flock", "-n", lock, "true"]).returncode == 1
+    assert subprocess.run(["flock", "-w", "60", lock, "true"]).returncode == 0
+
+
+def test_every_rule_has_a_name() -> None:
+    rules = re.findall(r"^ *rule (\w+):", (ROOT / "scripts" / "Snakefile").read_text(), re.MULTILINE)
+    assert set(rules) == set(NAMES)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(9.4, "9 s"), (60, "1 min 0 s"), (3725, "1 h 2 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.integration
+def test_what_a_real_training_writes_is_read(tiny_corpus: Path, tmp_path: Path) -> None:
+    """The log of scripts/train.sh, in a folder with spaces; of a training that was done before nothing is read."""
+    log = TrainingLog(tmp_path / "my runs" / "student" / "train.log")
+    assert (log.place(), log.seconds_left(), log.score(best=True)) == ("", None, "")
+    words = "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16"
+    words += " --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 2 --log-format simple --log-interval 5 --no-save"
+    script = [ROOT / "scripts" / "train.sh", log.path.parent, tiny_corpus, "--task", "translation", *words.split()]
+    subprocess.run(["bash", *map(str, script)], env=environment(), check=True, capture_output=True)
+    log.read()
+    assert re.fullmatch(r"epoch 2 of 2, loss [\d.]+", log.place())
+    assert re.fullmatch(r"best loss [\d.]+", log.score(best=True))
+    assert log.seconds_left() is None or log.seconds_left() >= 0
+    later = TrainingLog(log.path, log.path.stat().st_size)
+    later.read()
+    assert later.place() == ""
