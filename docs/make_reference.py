@@ -1,7 +1,7 @@
 """Write the reference pages from the code: `python docs/make_reference.py`.
 
-commands.md comes from the parsers of `fairseq-kd`, options.md from the plugin's dataclasses, scripts.md from the manuals
-in the scripts, and api/ from the folders of the package. A test fails where a page and the code differ.
+commands.md comes from the parsers of `fairseq-kd`, options.md from the plugin's dataclasses, scripts.md from the
+manuals in the scripts, and api/ from the folders of the package. A test fails where a page and the code differ.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Hooks of the documentation site.
 
 Pages link to files of the repository, such as `../results/README.md`, so that the links also work where the repository
-is read. The site gets a copy of each linked file under `repository/`. Formulas become MathML: the site needs no network.
+is read. The site gets a copy of each linked file under `repository/`. Formulas become MathML, for
+which the site needs no network.
 """
 
 import html
@@ -68,8 +69,9 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def mathml(formula: str, display: str) -> str:
-    """A LaTeX formula as MathML; the operators in y_{<t} stand without space around them."""
+    """A LaTeX formula as MathML: no space around the operator in y_{<t}, a thin one after log."""
     made = convert(html.unescape(formula), display=display)
+    made = made.replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.167em" />')
     return made.replace("<mo>&#x0003C;</mo>", '<mo lspace="0" rspace="0">&#x0003C;</mo>')
 
 

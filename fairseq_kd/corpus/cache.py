@@ -30,6 +30,7 @@ from fairseq_kd.data.soft_targets import (
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import truncated
+from fairseq_kd.losses.truncation import check_kept
 from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
@@ -78,12 +79,7 @@ def cache(
     models = split_paths(model)
     _check(model, models, temperature, max_tokens)
     task = open_databin(data, subset)
-    vocabulary = len(task.target_dictionary)
-    if not 1 <= top_k < vocabulary - 1:
-        raise UserError(
-            f"--top-k {top_k}: give at least 1 and less than {vocabulary - 1}, the vocabulary's {vocabulary} "
-            "symbols less one"
-        )
+    check_kept("--top-k", top_k, len(task.target_dictionary))
     teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, dtype=None, role="model")
     settings = {
         **_inputs(models, data, subset, task),

@@ -1,4 +1,4 @@
-"""Sequences drawn from a model: batched ancestral sampling, one token for every unfinished sentence at a time."""
+"""Sequences drawn from models: batched ancestral sampling. Each step draws one token for each unfinished sentence."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import evaluating, output_projection, plain_softmax
 
 BLOCK = 128
-"""Symbols whose probabilities are summed before one of them is chosen."""
+"""Symbols in a block: :func:`_choose` first chooses a block, then a symbol in it."""
 
 
 @torch.no_grad()
@@ -132,23 +132,32 @@ class _Stepper:
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:
-    """``count`` numbers in [0, 1) for each sentence, shape (sentences, count); a sentence's depend on no other's."""
+    """``count`` random numbers in [0, 1) for each sentence, shape (sentences, count), float32.
+
+    A sentence's numbers depend on ``seed`` and its own number alone, and the first of them do not depend on ``count``.
+    The generator is Philox with the seed and the sentence's number as its key.
+    """
     streams = (np.random.Generator(np.random.Philox(key=[seed[0] << 32 | seed[1], one])) for one in sentences)
     return torch.from_numpy(np.stack([stream.random(count, dtype=np.float32) for stream in streams]))
 
 
 def draw_symbols(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
-    """A symbol for each row, by the inverse of the cumulated distribution.
+    """Draw a symbol for each row, by the inverse of the cumulated distribution.
+
+    The temperature comes first, then top_k, then top_p among the symbols that top_k leaves.
 
     Args:
-        logits: float32, shape (rows, vocabulary); the temperature is applied in place.
-        sampling: what is left of the distribution.
-        chances: numbers in [0, 1), shape (rows,).
+        logits: float32, shape (rows, vocabulary); they are overwritten.
+        sampling: temperature, top_k and top_p.
+        chances: random numbers in [0, 1), shape (rows,).
+
+    Returns:
+        Symbols, shape (rows,).
     """
     if sampling.temperature != 1.0:
         logits /= sampling.temperature
     if sampling.top_k:
-        logits, symbols = logits.topk(sampling.top_k)
+        logits, symbols = logits.topk(sampling.top_k)  # both (rows, top_k)
     probabilities = logits.softmax(dim=-1)
     if sampling.top_p < 1:
         probabilities = _nucleus(probabilities, sampling.top_p)
@@ -157,41 +166,70 @@ def draw_symbols(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
 
 
 def _nucleus(probabilities: Tensor, share: float, candidates: int = 256) -> Tensor:
-    """The probabilities with a 0 for every symbol behind the fewest that have the share.
+    """Keep the fewest likeliest symbols whose probabilities sum to at least ``share``; give the others 0.
 
-    Sorting a whole vocabulary takes longer than all the rest of a step: only rows that the likeliest candidates do not
-    settle are sorted.
+    Args:
+        probabilities: shape (rows, symbols).
+        share: top_p.
+        candidates: how many of the likeliest symbols are sorted first. Sorting the whole vocabulary takes longer than
+            the remainder of a step, so only rows that need more symbols are sorted whole.
+
+    Returns:
+        Shape (rows, symbols). The sums are not made 1: :func:`_choose` scales its chances by them.
     """
-    best, order = probabilities.topk(min(candidates, probabilities.size(1)))
-    enough = best.cumsum(dim=-1) - best >= share  # before this symbol
-    kept = torch.zeros_like(probabilities).scatter_(1, order, best.masked_fill(enough, 0.0))
-    unsettled = ~enough[:, -1]
+    best, order = probabilities.topk(min(candidates, probabilities.size(1)))  # both (rows, candidates), likeliest first
+    # A symbol is dropped where the symbols before it have the share: the one that reaches the share stays.
+    dropped = best.cumsum(dim=-1) - best >= share
+    # Back to the vocabulary's order, zeros everywhere else.
+    kept = torch.zeros_like(probabilities).scatter_(1, order, best.masked_fill(dropped, 0.0))
+    # Where not even the last candidate is dropped, more symbols may be needed.
+    unsettled = ~dropped[:, -1]
     if best.size(1) < probabilities.size(1) and unsettled.any():
         kept[unsettled] = _nucleus(probabilities[unsettled], share, probabilities.size(1))
     return kept
 
 
 def _choose(probabilities: Tensor, chances: Tensor) -> Tensor:
-    """The symbol at which the cumulated probability first exceeds the chance; both, and it, have shape (rows, …).
+    """Choose the symbol at which the cumulated probability first exceeds ``chances`` times the row's sum.
 
-    In two steps, first among the sums of blocks and then within one block: summing is several times as fast as
+    It first chooses a block by the blocks' sums and then a symbol in the block: summing is several times as fast as
     cumulating.
+
+    Args:
+        probabilities: shape (rows, symbols); a row's sum need not be 1.
+        chances: in [0, 1), shape (rows, 1).
+
+    Returns:
+        Places in ``probabilities``, shape (rows, 1).
     """
     symbols = probabilities.size(1)
+    # The blocks' sums, (rows, blocks). The symbols behind the last whole block make a shorter one.
     whole = symbols - symbols % BLOCK
     sums = probabilities[:, :whole].unflatten(1, (whole // BLOCK, BLOCK)).sum(dim=-1)
     if whole < symbols:
         sums = torch.cat([sums, probabilities[:, whole:].sum(dim=-1, keepdim=True)], dim=1)
-    block, rest = _first_beyond(sums, chances * sums.sum(dim=-1, keepdim=True))
+    # The block, and how far into its probability the symbol lies, both (rows, 1).
+    block, remainder = _first_beyond(sums, chances * sums.sum(dim=-1, keepdim=True))
+    # The block's symbols, (rows, BLOCK); places beyond the vocabulary are read at its last symbol and count 0.
     places = block * BLOCK + torch.arange(BLOCK, device=block.device)
     within = probabilities.gather(1, places.clamp(max=symbols - 1)).masked_fill_(places >= symbols, 0.0)
-    return places.gather(1, _first_beyond(within, rest)[0])
+    return places.gather(1, _first_beyond(within, remainder)[0])
 
 
 def _first_beyond(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulated weights first exceed what is wanted, and what is wanted of the weight there."""
+    """Find where the cumulated weights first exceed ``wanted``.
+
+    Args:
+        weights: at least 0, shape (rows, entries).
+        wanted: shape (rows, 1).
+
+    Returns:
+        The place, and ``wanted`` less the weights before it; both of shape (rows, 1).
+    """
     cumulated = weights.cumsum(dim=-1)
+    # right=True finds a sum above ``wanted``, not equal to it: an entry of weight 0 adds nothing and is passed over.
     place = torch.searchsorted(cumulated, wanted, right=True)
-    # Rounding can put what is wanted beyond the last weight: then the largest stands in.
+    # Rounding can put ``wanted`` at or beyond the whole sum. Then the largest weight is taken, which is not 0.
     place = torch.where(place < weights.size(1), place, weights.argmax(dim=-1, keepdim=True))
+    # (cumulated − weights) is the sum before the place; rounding could make the difference negative.
     return place, (wanted - (cumulated - weights).gather(1, place)).clamp_(min=0)

@@ -1,4 +1,4 @@
-"""Samples in the place of a search's best translations."""
+"""Translations that are sampled from a model, not searched for."""
 
 import math
 from collections.abc import Sequence
@@ -17,16 +17,20 @@ from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real
 
 
 def check_seed(seed: int) -> None:
-    """Raise a UserError unless ``seed`` is one that can be drawn from."""
+    """Check that ``seed`` has at most 32 bits.
+
+    Raises:
+        UserError: it has more, or is negative.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
 
 
 class Sampler(FairseqEngine):
-    """Draws translations from one model, each row's from random numbers of its own.
+    """Draws translations from one model, each row with its own random numbers.
 
     Raises:
-        UserError: there are several checkpoints, or as :class:`FairseqEngine`.
+        UserError: there are several checkpoints, or :class:`FairseqEngine` raises it.
     """
 
     def __init__(
@@ -46,18 +50,18 @@ class Sampler(FairseqEngine):
         seed: int,
         progress: Progress,
     ) -> list[list[Hypothesis]]:
-        """``options.nbest`` samples of each source, as :meth:`Engine.translate` gives the best.
+        """Draw ``options.nbest`` samples of each source; the result has the form of :meth:`Engine.translate`.
 
-        A score is that of the model's whole distribution, whatever the samples were cut to.
+        A row's samples depend on the row's number and source, the seed, the sampling options and the model alone. The
+        scores are of the model's whole distribution at temperature 1, also where the samples are from less of it.
 
         Args:
-            sources: token ids ending in ``</s>``.
-            first_row: the number of the first of them in its split; a row's samples depend on it, the seed and the
-                model alone.
-            options: how many, and the size of batches.
-            sampling: what to draw from.
+            sources: token ids ending in ``</s>``, one LongTensor of shape (length,) a sentence.
+            first_row: the number in its split of the first source.
+            options: number of samples and size of batches.
+            sampling: temperature, truncation and length limit.
             seed: of all samples.
-            progress: called with a number of sentences whenever so many more are done.
+            progress: called with the number of sentences that were finished since the last call.
 
         Raises:
             UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.

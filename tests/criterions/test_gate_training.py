@@ -22,7 +22,7 @@ def logged(text: str, key: str) -> list[float]:
 
 
 def assert_same_signal(first: Path, second: Path, **tolerance: float) -> None:
-    one, other = (read_checkpoint(path)["criterion"]["signal._extra_state"] for path in (first, second))
+    one, other = (read_checkpoint(path)["criterion"]["gate.signal._extra_state"] for path in (first, second))
     for name in one:
         torch.testing.assert_close(one[name], other[name], **tolerance)
 

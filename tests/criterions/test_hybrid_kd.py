@@ -99,8 +99,8 @@ def test_bfloat16_keeps_the_gate_in_float32(tiny_corpus: Path, distilled: Path) 
         remember(criterion, model, batch(task, "train", [5, 6, 7]))
         loss, size, log = criterion(model, batch(task, "train", ROWS))
         loss.backward()
-        assert criterion.network.output.weight.dtype == dtype and loss.dtype == torch.float32
-        assert criterion.signal.direction.dtype == torch.float32
+        assert criterion.gate.network.output.weight.dtype == dtype and loss.dtype == torch.float32
+        assert criterion.gate.signal.direction.dtype == torch.float32
         found.append((loss.item(), size.item(), log["gate_loss"].item()))
     assert found[1] == pytest.approx(found[0], rel=2e-2)
 
@@ -164,7 +164,7 @@ def test_a_free_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus:
     g, tokens, other = log["gate_g"].item(), log["ntokens"], log["sentence_tokens"]
     difference = log["sentence_cost"].item() / other - log["token_cost"].item() / tokens
     loss.backward()
-    assert criterion.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
+    assert criterion.gate.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
 
 
 @pytest.mark.parametrize("trains", [False, True])
@@ -210,7 +210,7 @@ def test_what_is_logged_of_a_gate(tiny_corpus: Path, distilled: Path, gate: str)
     """Over two batches, against numpy on the values of single sentences."""
     task, model, criterion = setup(tiny_corpus, distilled, gate)
     with torch.no_grad():
-        criterion.network.output.weight.mul_(4)
+        criterion.gate.network.output.weight.mul_(4)
     gates, lengths, entropy = [], [], []
     for row in ROWS:
         sample = batch(task, "train", [row])

@@ -143,7 +143,7 @@ def test_a_model_of_nan_is_told(
 ) -> None:
     path = edited(tiny_teacher, tmp_path, lambda state: state["model"]["decoder.embed_tokens.weight"].fill_(torch.nan))
     engine = choose_engine("ctranslate2", "float32", [str(path)], task).build()
-    with pytest.raises(UserError, match="look for NaN in the model"):
+    with pytest.raises(UserError, match="NaN or infinite scores, check its weights"):
         engine.translate(sources, DecodingOptions(max_len_b=5))
 
 

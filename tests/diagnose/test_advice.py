@@ -198,7 +198,7 @@ def test_where_there_is_nothing_to_go_by(study: dict[str, Any]) -> None:
         assert found["certainty"] == "not known"
         return found["studies"][0]["reason"]
 
-    assert "not diagnosed" in reason(lambda made: made["points"][1].update(diagnosis=None))
+    assert "no diagnoses" in reason(lambda made: made["points"][1].update(diagnosis=None))
     assert "no measured quantity" in reason(lambda made: made["points"][1]["diagnosis"].update(size_ratio=0.9))
 
     def leave_one_line(made: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ def test_where_there_is_nothing_to_go_by(study: dict[str, Any]) -> None:
             for name in ("Word-KD", "Hybrid"):
                 del made["over_axis"]["scores"][measure][name]
 
-    assert reason(leave_one_line) == "it has one line alone"
+    assert reason(leave_one_line) == "it has only one line"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_place_has_one_diagnosis(tmp_path: Path) -> None:
 
 def test_a_config_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(UserError, match=r"--config .*bad\.yaml: no YAML that can be read"):
+    with pytest.raises(UserError, match=r"--config .*bad\.yaml: is not YAML"):
         make(tmp_path, EVERY, "--config", str(tmp_path / "bad.yaml"))
 
 

@@ -16,7 +16,8 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement, SamplePlan
+from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement
+from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
@@ -164,7 +165,7 @@ def test_from_models_to_the_table(
     risks(sure_teacher, tiny_teacher, tiny_corpus, measured[1], "--max-len", 12, "--seed", 2)
     assert measured[1].read_bytes() != before
     with pytest.raises(
-        UserError, match=r"Student\.json: measured otherwise than .* \(sampling\.seed is 1 there, 2 here"
+        UserError, match=r"Student\.json: measured in another way than .* \(sampling\.seed is 1 there, 2 here"
     ):
         cli.main(words("table", *scores, "--risks", *measured, "--output", folder))
 

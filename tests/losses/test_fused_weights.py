@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
+from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import entropies
+from fairseq_kd.losses.truncation import Truncated
 from tests.support.dense_loss import (
     cast,
     compare,

@@ -38,8 +38,8 @@ def test_without_the_option_nothing_is_drawn(table):
     ("other", "message"),
     [
         (pruned("c", 10), "--pruning 'b': no such row"),
-        (result("b", 1, BAD), "'b' has no non-zero parameters counted; evaluate it again"),
-        (pruned("b", 10) | {"parameters": 999}, "'b' and 'a' are of different sizes"),
+        (result("b", 1, BAD), "'b' has no count of non-zero parameters; evaluate it again"),
+        (pruned("b", 10) | {"parameters": 999}, "'b' and 'a' differ in size"),
     ],
 )
 def test_rows_that_make_no_line_are_refused(table, tmp_path, other, message):

@@ -79,9 +79,9 @@ def changed_signature():
     [
         (result("b", 1, BAD, references=BAD), [], r"1\.json: its references differ from those of .*0\.json"),
         (result("b", 1, BAD) | {"beams": {"1": result("b", 1, BAD)["beams"]["1"]}}, [], r"1\.json: its beams differ"),
-        (changed_signature(), [], r"1\.json: scored otherwise"),
+        (changed_signature(), [], r"1\.json: scored in another way"),
         (result("a", 1, BAD), [], r"1\.json: a second 'a' with seed 1"),
-        (result("a", 2, BAD, parameters=5), [], r"1\.json: not of the size"),
+        (result("a", 2, BAD, parameters=5), [], r"1\.json: its model has another size"),
         (result("b", 1, BAD), ["--baseline", "c"], r"--baseline 'c': no such row; the rows are: a, b"),
         (result("b", 1, BAD), ["--teacher", "c"], r"--teacher 'c': no such row; the rows are: a, b"),
         (result("b", 1, BAD), ["--config", "/nowhere.yaml"], r"--config /nowhere.yaml: no such file"),

@@ -10,7 +10,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.study.build import length_buckets
+from fairseq_kd.study.curves import length_buckets
 from tests.support.results import LENGTHS, scored
 
 Study = Callable[..., tuple[str, dict[str, Any], Path]]
@@ -108,7 +108,7 @@ def test_seeds_are_averaged_and_widen_the_interval(study: Study) -> None:
     assert first["mean"] == 60 and first["values"] == [40, 80] and first["interval"] == [40, 80]
     assert second["interval"] == [60, 60]
     assert content["points"][0]["seeds"] == {"Word-KD": [1, 2]} and "and of the training seeds" in text
-    assert "There is one line alone" in text
+    assert "There is only one line" in text
 
 
 def test_no_teacher_forced_accuracy_where_a_test_set_has_no_targets(study: Study) -> None:
@@ -125,7 +125,7 @@ OLD = {key: value for key, value in scored("a", 3).items() if key != "source_len
         ([(1, scored("a", 3)), (2, scored("b", 3))], [], "point 2: its rows differ from those of point 1"),
         ([(1, scored("a", 3)), (1, scored("a", 3))], [], "a second 'a' with seed 1"),
         ([(1, OLD)], [], "point 1: scored by an earlier fairseq-kd evaluate; evaluate it again"),
-        ([(0, scored("a", 3))], ["--scale", "log"], "--scale log: there is no logarithm of 0"),
+        ([(0, scored("a", 3))], ["--scale", "log"], "--scale log: 0 has no logarithm"),
         ([(1, scored("a", 3))], ["--teacher", "b"], "--teacher 'b': no such row; the rows are: a"),
         ([(1, scored("a", 3))], ["--config", "none.yaml"], "--config none.yaml: no such file"),
         ([("x", scored("a", 3))], [], "give AT=FILE, a number"),

@@ -12,7 +12,7 @@ import yaml
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.evaluate.forced import teacher_forced
+from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.models import ARCHITECTURES

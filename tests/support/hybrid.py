@@ -37,10 +37,10 @@ def setup(
     _, other, _ = build(data, seed=2)
     task._teacher = Teacher([other.eval().requires_grad_(False)])
     task.update = 4
-    if hasattr(criterion, "network"):
+    if hasattr(criterion.gate, "network"):
         with torch.no_grad():
             torch.manual_seed(3)
-            criterion.network.output.weight.normal_()
+            criterion.gate.network.output.weight.normal_()
     for one in (model, criterion, other):
         one.to(dtype)
     return task, model.train(), criterion.train()

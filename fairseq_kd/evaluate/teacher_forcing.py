@@ -1,4 +1,4 @@
-"""On gold prefixes: how often a model's likeliest next token is the gold one, and how unsure the model is of it."""
+"""Teacher-forced measures: on gold prefixes, how often a model is right about the next token, and how unsure it is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,19 +17,21 @@ from fairseq_kd.networks.distributions import next_tokens, real_tokens
 def teacher_forced(
     models: Sequence[BaseFairseqModel], task: TranslationTask, subset: str, max_tokens: int
 ) -> dict[str, Any] | None:
-    """How a model fares after the gold target so far; ``</s>`` counts as a target token.
+    """How well a model predicts each next token of the gold target; ``</s>`` counts as a token.
 
     Args:
-        models: in eval mode; several count as the mean of their probabilities.
+        models: in eval mode; of several, the mean of their probabilities counts.
         task: with ``subset`` loaded.
         subset: the split.
         max_tokens: source or target tokens in a batch.
 
     Returns:
-        "accuracy", the likeliest tokens that are right, in percent; "entropy" of a token's distribution, in nats, the
-        mean over all tokens asked; "correct" and "tokens", each row's right and all. None where the split has no target
-        side. A row that the models cannot take (an empty source, a side longer than their positions) has no token right
-        and is not asked; where none is, the entropy is None.
+        "accuracy": the share of tokens for which the likeliest one is right, in percent. "entropy": of a token's
+        distribution in nats, the mean over tokens. "correct" and "tokens": each row's right tokens and all its tokens.
+        None if the split has no target side.
+
+        A row that the models cannot take (an empty source, a side longer than their positions) has no token right and
+        does not count in the entropy; the entropy is None if no row counts.
     """
     dataset = task.dataset(subset)
     if dataset.tgt is None:

@@ -1,11 +1,16 @@
-"""What `fairseq-kd benchmark` measures, line by line."""
+"""The calls that `fairseq-kd benchmark` times, a line of its table for each."""
 
 from pathlib import Path
 
 import ctranslate2
 import torch
 
-from fairseq_kd.timing.interleaved import Case
+from fairseq_kd.benchmark.decoding_speed import measure_decoding
+from fairseq_kd.benchmark.loss_speed import measure_loss
+from fairseq_kd.benchmark.rollout_speed import measure_rollouts
+from fairseq_kd.benchmark.selection_speed import SUBSET, measure_selection
+from fairseq_kd.benchmark.training_speed import measure_training
+from fairseq_kd.timing.interleaved import TimedCall
 
 STUDENT = """
   --arch transformer --share-all-embeddings --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 128
@@ -24,8 +29,8 @@ DECODED_ROWS = 5000
 AHEAD = 8
 
 
-def loss_cases() -> list[Case]:
-    """Losses from features on; the first of a section is what the others are compared with."""
+def loss_calls() -> list[TimedCall]:
+    """Losses, from decoder features to gradients; a section's first loss is what the others are compared with."""
     names = {
         "dense_kd": "dense textbook KD loss",
         "fused_kd": "fused KD loss",
@@ -34,10 +39,10 @@ def loss_cases() -> list[Case]:
     }
     sizes = {"tokens": 2560, "width": 128, "teacher_width": 256}
     return [
-        Case(
+        TimedCall(
             f"{title}, vocabulary {vocabulary:,}",
             names[loss],
-            "loss",
+            measure_loss,
             {"loss": loss, "vocabulary": vocabulary, **sizes},
         )
         for vocabulary in (8000, 32000)
@@ -46,7 +51,7 @@ def loss_cases() -> list[Case]:
     ]
 
 
-def training_cases(teacher: str, data: str, cache: Path) -> list[Case]:
+def training_calls(teacher: str, data: str, cache: Path) -> list[TimedCall]:
     """Whole updates of the same student."""
     task = ["--task", "translation_kd"]
     live = [*task, "--teacher-path", teacher, "--teacher-data", data, "--criterion", "token_kd", *SMOOTHED]
@@ -59,23 +64,25 @@ def training_cases(teacher: str, data: str, cache: Path) -> list[Case]:
         f"token_kd, cache of top {TOP_K}": cached,
     }
     return [
-        Case("Training step", name, "training", {"data": data, "options": [*STUDENT.split(), *chosen], "steps": 20})
+        TimedCall(
+            "Training step", name, measure_training, {"data": data, "options": [*STUDENT.split(), *chosen], "steps": 20}
+        )
         for name, chosen in options.items()
     ]
 
 
-def teacher_sample_cases(student: str, teacher: str, data: str) -> list[Case]:
-    """Whole updates of the student, its teacher's sequences drawn at every step or before (Wen et al. 2023, Table 4).
+def teacher_sample_calls(student: str, teacher: str, data: str) -> list[TimedCall]:
+    """Whole updates with the teacher's sequences, drawn at every step or before training (Wen et al. 2023, Table 4).
 
-    What was drawn before costs nothing but its reading, whatever it says: the gold targets stand in.
+    Sequences drawn before cost only their reading, whatever their text is, so the gold targets stand in for them.
     """
     task = ["--task", "translation_kd", "--teacher-path", teacher, "--teacher-data", data, "--criterion", "f_distill"]
     ways = {"drawn at every step": ["--online-teacher-samples"], "drawn before": ["--distilled-data", data]}
     return [
-        Case(
+        TimedCall(
             f"f_distill step, {divergence}",
             f"teacher's sequences {name}",
-            "training",
+            measure_training,
             {
                 "data": data,
                 "options": [*STUDENT.split(), *task, "--divergence", divergence, *chosen],
@@ -88,28 +95,38 @@ def teacher_sample_cases(student: str, teacher: str, data: str) -> list[Case]:
     ]
 
 
-def decoding_cases(teacher: str, data: str, folder: Path) -> list[Case]:
-    """Beam search with either engine."""
+def decoding_calls(teacher: str, data: str, folder: Path) -> list[TimedCall]:
+    """Beam search with either engine, in each precision that the machine supports."""
     supported = ctranslate2.get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")
     searches = [("fairseq", "float32"), *(("ctranslate2", one) for one in PRECISIONS if one in supported)]
     shared = {"model": teacher, "data": data, "rows": DECODED_ROWS, "reference": str(folder / "fairseq-float32.txt")}
     return [
-        Case(
+        TimedCall(
             "Decoding",
             f"{engine}, {precision}",
-            "decoding",
+            measure_decoding,
             {**shared, "engine": engine, "precision": precision, "output": str(folder / f"{engine}-{precision}.txt")},
         )
         for engine, precision in searches
     ]
 
 
-def rollout_cases(student: str, data: str) -> list[Case]:
-    """Sequences of one student for the same batches."""
+def rollout_calls(student: str, data: str) -> list[TimedCall]:
+    """Sequences of one student for the same batches, drawn in three ways."""
     names = {
         "generator": "SequenceGenerator, --sampling --beam 1 (fairseq)",
         "current": "rollouts, current weights",
         "ahead": f"rollouts, --rollout-refresh {AHEAD}, conversion included",
     }
     shared = {"student": student, "data": data, "options": STUDENT.split(), "batches": AHEAD, "steps": 7}
-    return [Case("Rollouts", name, "rollouts", {"way": way, **shared}) for way, name in names.items()]
+    return [TimedCall("Rollouts", name, measure_rollouts, {"way": way, **shared}) for way, name in names.items()]
+
+
+def selection_calls(nbest: Path, data: str) -> list[TimedCall]:
+    """`fairseq-kd select` on the validation set's n-best lists in the folder ``nbest``, and a loop over sacreBLEU."""
+    shared = {"nbest": str(nbest / f"{SUBSET}.nbest.tsv"), "data": data}
+    names = ("sacrebleu.sentence_bleu for each", "select, 1 process", "select, 2 processes")
+    return [
+        TimedCall("Selection", name, measure_selection, {**shared, "workers": workers})
+        for workers, name in enumerate(names)
+    ]
