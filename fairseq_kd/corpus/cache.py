@@ -31,7 +31,7 @@ from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import truncated
 from fairseq_kd.losses.truncation import check_kept
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
@@ -80,7 +80,7 @@ def cache(
     _check(model, models, temperature, max_tokens)
     task = open_databin(data, subset)
     check_kept("--top-k", top_k, len(task.target_dictionary))
-    teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, dtype=None)
+    teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, dtype=None, role="model")
     settings = {
         **_inputs(models, data, subset, task),
         "top_k": top_k,
@@ -101,7 +101,7 @@ def _check(model: str, models: Sequence[str], temperature: float, max_tokens: in
     if not models:
         raise UserError(f"--model {model!r}: give the path of a checkpoint")
     for path in models:
-        check_checkpoint(path, role="model")
+        require_file(path, role="model")
 
 
 def _inputs(models: Sequence[str], data: str | Path, subset: str, task: TranslationTask) -> dict[str, Any]:

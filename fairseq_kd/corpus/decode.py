@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.storage.block_folder import WHOLE, BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, split_paths
 
@@ -64,9 +63,10 @@ def decode(
     models = split_paths(model)
     _check(model, models, engine, sampling, seed)
     task = open_databin(data, subset)
-    chosen = choose_engine("fairseq" if sampling else engine, precision, models, task)
     if sampling:
-        chosen = replace(chosen, build=partial(Sampler, models, task))
+        chosen = choose_engine("fairseq", precision, models, task, Sampler)
+    else:
+        chosen = choose_engine(engine, precision, models, task)
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
     made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": asdict(options), "sampling": drawing}
     settings = {**_inputs(models, data, subset, task), **made_by, "block_rows": shard.block_rows}
@@ -87,7 +87,7 @@ def _check(model: str, models: Sequence[str], engine: str, sampling: Sampling | 
     if not models:
         raise UserError(f"--model {model!r}: give the path of a checkpoint")
     for path in models:
-        check_checkpoint(path, role="model")
+        require_file(path, role="model")
 
 
 def _inputs(models: Sequence[str], data: str | Path, subset: str, task: TranslationTask) -> dict[str, Any]:

@@ -29,11 +29,24 @@ class ChosenEngine:
     build: Callable[[], Engine]
 
 
-def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: TranslationTask) -> ChosenEngine:
+def choose_engine(
+    name: str,
+    precision: str,
+    model_paths: Sequence[str],
+    task: TranslationTask,
+    loader: type[FairseqEngine] = FairseqEngine,
+) -> ChosenEngine:
     """The engine called ``name`` over one model or, with several paths, their ensemble.
 
     "auto" chooses CTranslate2 where that takes the models, else fairseq; the log says why. Each checkpoint is read
     once, here.
+
+    Args:
+        name: one of :data:`fairseq_kd.decoding.options.ENGINES`.
+        precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`, what the engine computes in.
+        model_paths: the checkpoints.
+        task: whose dictionaries the models must have.
+        loader: what loads the models where fairseq decodes them.
 
     Raises:
         UserError: there is no such engine, it does not take the models or the precision, or a checkpoint cannot be used
@@ -54,7 +67,7 @@ def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: T
             if precision != "float32":
                 raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
             logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
-    return ChosenEngine("fairseq", "float32", partial(FairseqEngine, model_paths, task, states))
+    return ChosenEngine("fairseq", "float32", partial(loader, model_paths, task, states))
 
 
 def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> list[dict[str, Any]]:

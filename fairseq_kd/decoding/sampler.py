@@ -33,10 +33,12 @@ class Sampler(FairseqEngine):
         UserError: there are several checkpoints, or :class:`FairseqEngine` raises it.
     """
 
-    def __init__(self, model_paths: Sequence[str], task: TranslationTask):
+    def __init__(
+        self, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]] | None = None
+    ):
         if len(model_paths) > 1:
             raise UserError(f"--sampling draws from a single model, not from {len(model_paths)}")
-        super().__init__(model_paths, task)
+        super().__init__(model_paths, task, states)
 
     @torch.no_grad()
     def draw(

@@ -140,8 +140,8 @@ def load_model(path: str | Path, task: TranslationTask, role: str) -> BaseFairse
     Raises:
         UserError: the checkpoint cannot be used, or its dictionaries differ from the task's.
     """
-    check_models([str(path)], task, role)
-    (model,) = build_models([str(path)], task, role)
+    states = check_models([str(path)], task, role)
+    (model,) = build_models([str(path)], task, role, states)
     model.make_generation_fast_(need_attn=False)
     return model.cuda() if torch.cuda.is_available() else model
 

@@ -96,10 +96,15 @@ def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, An
     return _load(Path(path), role, on_disk=True)
 
 
+def require_file(path: str | Path, role: str = "checkpoint") -> None:
+    """Raise a UserError where there is no such file. Its content is not read: whoever uses it reads it, once."""
+    if not Path(path).is_file():
+        raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+
+
 def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
     """The one place where this package reads a checkpoint's file."""
-    if not path.is_file():
-        raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+    require_file(path, role)
     try:
         with open(path, "rb") as handle:
             zipped = handle.read(4) == b"PK\x03\x04"

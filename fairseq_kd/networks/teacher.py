@@ -82,6 +82,7 @@ def load_teacher(
     data: str | None,
     assume_same_dictionary: bool,
     dtype: torch.dtype | None,
+    role: str = "teacher",
 ) -> Teacher:
     """Load and check a teacher for the students of the task ``student``. Each file is read once.
 
@@ -93,27 +94,28 @@ def load_teacher(
         data: folder with the teacher's dictionaries; None looks beside the checkpoint, then in its recorded data-bin.
         assume_same_dictionary: do not compare the dictionaries.
         dtype: as :class:`Teacher`.
+        role: what errors call a checkpoint.
 
     Raises:
         UserError: a checkpoint is bad, its dictionary is not found or differs, or its direction is the opposite.
     """
     models = []
     for path in paths:
-        state = read_checkpoint(path, role="teacher")
+        state = read_checkpoint(path, role)
         if assume_same_dictionary:
             logger.warning("--assume-same-dictionary: the dictionaries of %s are not compared with the data's", path)
-            check_languages(path, state["cfg"], student, "teacher")
+            check_languages(path, state["cfg"], student, role)
         else:
-            not_found = check_vocabulary(path, state, student, "teacher", data)
+            not_found = check_vocabulary(path, state, student, role, data)
             if not_found:
                 raise UserError(
-                    f"teacher {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
+                    f"{role} {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
                     "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
                 )
         # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
         pair = recorded_languages(state["cfg"], student)
         task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
-        models += build_models([path], task, "teacher", [state])
+        models += build_models([path], task, role, [state])
         models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
         logger.info("teacher %s: %s parameters", path, f"{count_parameters(models[-1]):,}")
     return Teacher(models, dtype)

@@ -42,10 +42,19 @@ def test_an_ensemble_in_fairseqs_engine(reads: Counter[str], tiny_corpus: Path, 
     assert reads == {"checkpoint_last.pt": 1, "checkpoint_best.pt": 1}
 
 
-def test_the_verb_decode(reads: Counter[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
-    words = ["decode", "--model", str(tiny_teacher), "--data", str(tiny_corpus), "--subset", "test", "--beam", "1"]
-    cli.main([*words, "--engine", "fairseq", "--max-len-b", "5", "--output", str(tmp_path / "out")])
-    assert reads[tiny_teacher.name] == 1
+@pytest.mark.parametrize("how", [("--engine", "fairseq", "--beam", "1"), ("--sampling",)], ids=["search", "sampling"])
+def test_the_verb_decode(
+    how: tuple[str, ...], reads: Counter[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    words = ["decode", "--model", str(tiny_teacher), "--data", str(tiny_corpus), "--subset", "test", *how]
+    cli.main([*words, "--max-len-b", "5", "--output", str(tmp_path / "out")])
+    assert reads == {tiny_teacher.name: 1}
+
+
+def test_the_verb_cache(reads: Counter[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    words = ["cache", "--model", str(tiny_teacher), "--data", str(tiny_corpus), "--subset", "test", "--top-k", "2"]
+    cli.main([*words, "--output", str(tmp_path / "out")])
+    assert reads == {tiny_teacher.name: 1}
 
 
 def test_a_conversion(

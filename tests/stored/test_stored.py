@@ -47,7 +47,6 @@ def options(stored: Path, name: str) -> list[str]:
     return [*map(str, words), "--share-all-embeddings"]
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_training_goes_on_as_it_would_have(name: str, stored: Path, tmp_path: Path) -> None:
     """The optimizer's state, the place in the epoch and what the gate remembers are all in the numbers it logs."""
@@ -59,7 +58,6 @@ def test_a_training_goes_on_as_it_would_have(name: str, stored: Path, tmp_path: 
         assert found == pytest.approx(expected, abs=2e-3), key
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("name", STUDENTS)
 def test_it_validates(name: str, stored: Path) -> None:
     """The checkpoint recorded its teacher and its data by other paths than theirs today."""
