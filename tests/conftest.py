@@ -7,9 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.commands import Run, run_command
+from tests.support.commands import Run, fork_commands, run_command
 from tests.support.corpora import binarise, write_text
+from tests.support.shelves import Guard, mark
 from tests.support.training import teacher_beside_dictionaries, train_model
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--no-fork``."""
+    parser.addoption("--no-fork", action="store_true", help="start each command as users do, without the fork server")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Follow ``--no-fork``, and watch for commands of tests that lack the marker."""
+    fork_commands(not config.getoption("--no-fork"))
+    config.pluginmanager.register(Guard())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start commands, before ``-m`` chooses among them."""
+    for item in items:
+        mark(item)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,34 +1,31 @@
-"""What `fairseq-kd benchmark` measures of `fairseq-kd select`."""
+"""Speed of `fairseq-kd select`, beside a loop over sacreBLEU."""
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from fairseq.data.data_utils import post_process
 from sacrebleu import sentence_bleu
 
-from fairseq_kd.corpus.seq_inter import select
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.corpus.seq_inter.nbest import check_nbest
+from fairseq_kd.corpus.seq_inter.select import select
 
 SUBSET = "valid"
-DECODING = ["--subset", SUBSET, "--beam", "35", "--nbest", "35", "--max-len-a", "1.2", "--max-len-b", "10"]
-"""How the lists are made, by `fairseq-kd decode`."""
-
-
-def selections(nbest: Path, data: str) -> dict[str, dict[str, Any]]:
-    """What is compared, and the arguments of :func:`measure_selection` for it."""
-    shared = {"nbest": str(nbest / f"{SUBSET}.nbest.tsv"), "data": data}
-    names = ("sacrebleu.sentence_bleu for each", "select, 1 process", "select, 2 processes")
-    return {name: {**shared, "workers": workers} for workers, name in enumerate(names)}
+"""The split whose n-best lists are chosen from."""
 
 
 def measure_selection(nbest: str, data: str, workers: int) -> dict[str, float]:
-    """Seconds to choose from all lists by sentence BLEU, from file to file; with 0 workers by a loop over sacreBLEU,
-    without writing."""
+    """Time the choice from all n-best lists by sentence BLEU, from file to file.
+
+    Args:
+        nbest: file of n-best lists.
+        data: the data-bin whose validation set they translate.
+        workers: how many processes; 0 for a loop over sacreBLEU that writes nothing.
+
+    Returns:
+        "seconds" and "candidates_per_second".
+    """
     start = time.perf_counter()
     size = _select(nbest, data, workers) if workers else _loop(Path(nbest), Path(data))
     seconds = time.perf_counter() - start
@@ -44,10 +41,6 @@ def _loop(nbest: Path, data: Path) -> int:
 
 
 def _select(nbest: str, data: str, workers: int) -> int:
-    parser = argparse.ArgumentParser()
-    select.add_arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--nbest", nbest, "--reference", data, "--output", folder, "--block-rows", "100"]
-        select.run(parser.parse_args([*words, "--workers", str(workers)]))
-        report = json.loads(Path(folder, select.REPORT).read_text(encoding="utf-8"))
+        report = select(Path(nbest), Path(data), Path(folder), workers=workers, block_rows=100)
     return report["rows"] * report["candidates"]

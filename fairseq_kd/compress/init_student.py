@@ -1,8 +1,8 @@
-"""`fairseq-kd init-student`: a student that starts from layers of its teacher (Shleifer & Rush 2020)."""
+"""A student that starts from layers of its teacher (Shleifer & Rush 2020, arXiv 2010.13002)."""
 
 import argparse
 import logging
-import shlex
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,39 +21,45 @@ from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
 
-WIDTHS = ("encoder_embed_dim", "decoder_embed_dim", "encoder_ffn_embed_dim", "decoder_ffn_embed_dim")
 
+def init_student(
+    teacher: str | Path,
+    output: str | Path,
+    encoder_layers: int | None = None,
+    decoder_layers: int | None = None,
+    widths: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Write a student that starts from its teacher's layers, whole or not at all (Shleifer & Rush 2020).
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `fairseq-kd init-student`."""
-    add = parser.add_argument
-    add("--teacher", required=True, metavar="CKPT", help="the teacher's checkpoint, a Transformer")
-    add("--encoder-layers", type=int, metavar="N", help="how many encoder layers to copy (default: all)")
-    add("--decoder-layers", type=int, metavar="N", help="how many decoder layers to copy (default: all)")
-    add("--output", required=True, metavar="CKPT", type=Path, help="the student's checkpoint to write")
-    for width in WIDTHS:
-        add(f"--{width.replace('_', '-')}", type=int, metavar="N", help="only the teacher's own width can be copied")
+    The same teacher and numbers give the same bytes. Embeddings, positions, final layer norms and the output projection
+    are the teacher's. Of the recorded configuration only the numbers of layers change.
 
+    Args:
+        teacher: a Transformer's checkpoint.
+        output: the checkpoint to write.
+        encoder_layers: how many encoder layers to copy, spaced as :func:`copied_layers` says; None: all.
+        decoder_layers: the same for the decoder.
+        widths: what the student's widths should be, by the names in :data:`fairseq_kd.compress.options.WIDTHS`. Only
+            the teacher's own can be copied.
 
-def run(options: argparse.Namespace) -> None:
-    """Write the student's checkpoint, whole or not at all, and print the options that tell fairseq-train its shape.
-
-    The same teacher and options give the same bytes. Embeddings, positions, final layer norms and the output projection
-    are copied as they are; of the recorded configuration the numbers of layers alone change.
+    Returns:
+        The options that tell fairseq-train the student's shape.
 
     Raises:
         UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint.
     """
-    state = read_checkpoint(options.teacher, role="teacher")
+    teacher, output = Path(teacher), Path(output)
+    state = read_checkpoint(teacher, role="teacher")
     model = state["cfg"].model
     config = transformer_config(model)
     if config is None:
         name = getattr(model, "arch", None) or getattr(model, "_name", "?")
-        raise UserError(f"teacher {options.teacher}: {name!r} is no Transformer, whose layers alone are copied")
-    _check_widths(options, config)
-    if options.output.exists() and options.output.samefile(options.teacher):
-        raise UserError(f"--output {options.output}: is the teacher itself; give another file")
-    chosen = {side: _choose(side, getattr(options, f"{side}_layers"), config) for side in SIDES}
+        raise UserError(f"teacher {teacher}: {name!r} is no Transformer; init-student copies Transformer layers alone")
+    _check_widths(widths or {}, config)
+    if output.exists() and output.samefile(teacher):
+        raise UserError(f"--output {output}: is the teacher itself; give another file")
+    wanted = {"encoder": encoder_layers, "decoder": decoder_layers}
+    chosen = {side: _choose(side, wanted[side], config) for side in SIDES}
     keep = {f"{side}_layers_to_keep": ",".join(map(str, layers)) for side, layers in chosen.items()}
     # What fairseq does for LayerDrop. Any architecture would do: it reads the layers alone.
     weights = prune_state_dict(state["model"], argparse.Namespace(arch="transformer", **keep))
@@ -61,18 +67,18 @@ def run(options: argparse.Namespace) -> None:
     for side, layers in chosen.items():
         logger.info("%s: layers %s of the teacher's 0 to %d", side, layers, getattr(config, side).layers - 1)
         _set_layers(model, side, len(layers))
-    with whole_file(options.output, "wb") as handle:
+    with whole_file(output, "wb") as handle:
         torch.save(_checkpoint(state["cfg"], weights), handle)
     after = _parameters(weights, config)
-    logger.info("%s: %s parameters of the teacher's %s", options.output, f"{after:,}", f"{before:,}")
-    print(shlex.join(architecture_options(model)))
+    logger.info("%s: %s parameters of the teacher's %s", output, f"{after:,}", f"{before:,}")
+    return architecture_options(model)
 
 
-def _check_widths(options: argparse.Namespace, config: TransformerConfig) -> None:
-    for name in WIDTHS:
+def _check_widths(widths: Mapping[str, int], config: TransformerConfig) -> None:
+    for name, wanted in widths.items():
         side, _, field = name.partition("_")
-        wanted, own = getattr(options, name), getattr(getattr(config, side), field)
-        if wanted not in (None, own):
+        own = getattr(getattr(config, side), field)
+        if wanted != own:
             raise UserError(
                 f"--{name.replace('_', '-')} {wanted}: the teacher's is {own}, and a layer cannot be copied into "
                 "another width; leave the option out, or train a student of that width from random weights "

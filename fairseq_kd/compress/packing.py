@@ -1,7 +1,7 @@
 """Checkpoints as small as their non-zero weights: ``pack`` and its inverse, ``unpack``.
 
-A packed checkpoint is what ``torch.save`` writes of the same dictionary, gzip'd, but that each tensor with enough zeros
-is a bitmap of one bit an entry and its non-zero values, and a tied matrix is kept once.
+A packed checkpoint is a gzip'd ``torch.save`` of the same dictionary. Each tensor with enough zeros becomes a bitmap of
+one bit per entry and its non-zero values. A tied matrix is kept once.
 """
 
 import gzip
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.parameters import tied_names
 from fairseq_kd.storage.files import whole_file
 
@@ -27,21 +27,19 @@ KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """A checkpoint as it is in its file.
+    """A checkpoint's content as it was saved.
 
     Raises:
         UserError: it is missing, damaged, no fairseq checkpoint, or its pickle would run code.
     """
-    check_checkpoint(path, "model")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return saved_state(path, "model")
 
 
 def untrained(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint without the state of its training: that begins anew at epoch 1, with its average at the model.
+    """The checkpoint without the state of its training, which begins anew at epoch 1.
 
-    Tied matrices share their memory, and are stored once.
-
-    fairseq reads the average (``--store-ema``) of every checkpoint that it goes on from, and fails where there is none.
+    Tied matrices share their memory, so that torch.save stores them once. The model stands in for its average: fairseq
+    reads the average (``--store-ema``) of every checkpoint that it goes on from, and fails where there is none.
     """
     kept = {key: state[key] for key in KEPT if key in state}
     model = dict(state["model"])
@@ -118,7 +116,7 @@ def unpack_bytes(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def write_once(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all; nothing where it stands there already.
+    """Write ``data`` to ``path``, whole or not at all. A file with the same bytes stays as it is.
 
     Raises:
         UserError: the path holds something else.

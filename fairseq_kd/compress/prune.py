@@ -1,7 +1,5 @@
-"""`fairseq-kd prune`: set a model's smallest weights to zero (See, Luong & Manning 2016, arXiv 1606.09274)."""
+"""Set a model's smallest weights to zero (See, Luong & Manning 2016, arXiv 1606.09274)."""
 
-import argparse
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +7,12 @@ from typing import Any
 
 import torch
 
+from fairseq_kd.compress.options import SCHEMES
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.parameters import classes, count_nonzero, padding_zeros
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, versions
-
-logger = logging.getLogger(__name__)
-
-SCHEMES = ("class-blind", "class-uniform", "class-distribution")
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Group:
 
 
 def smallest(group: Group) -> torch.Tensor:
-    """Which of the group's weights to set to zero: as many as it asks for, of equal ones the first.
+    """Which of the group's weights to set to zero: the ``count`` smallest, of equal ones the first.
 
     Raises:
         UserError: more of them are zero already.
@@ -137,39 +132,42 @@ def prune_model(model: dict[str, torch.Tensor], sparsity: float, scheme: str) ->
     return {"parameters": parameters, "prunable": prunable, "nonzero": left, "lambda": factor, "classes": report}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `fairseq-kd prune`."""
-    add = parser.add_argument
-    add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
-    add("--sparsity", required=True, type=float, metavar="S", help="share of the prunable weights to be zero, below 1")
-    add("--scheme", default=SCHEMES[0], choices=SCHEMES, help="how the classes share the zeros (%(default)s)")
-    add("--output", required=True, metavar="CKPT", type=Path, help="the pruned checkpoint; its report is CKPT.json")
+def prune(model: str | Path, output: str | Path, sparsity: float, scheme: str = SCHEMES[0]) -> dict[str, Any]:
+    """Write the checkpoint ``model`` with its smallest weights at zero and without its optimizer's state.
 
+    The report goes to ``output`` + ".json". Where ``output`` holds the same checkpoint already, it stays as it is.
 
-def run(options: argparse.Namespace) -> None:
-    """Write the pruned checkpoint, without the optimizer's state, and its report; what is there already stays.
+    Args:
+        model: a fairseq checkpoint.
+        output: the checkpoint to write.
+        sparsity: share of the prunable weights to be zero, from 0 to below 1.
+        scheme: as for :func:`choose`.
+
+    Returns:
+        The report: that of :func:`prune_model` and "model", "sha256", "sparsity", "scheme", "bytes" (of ``output``),
+        "sparse_bytes" (of its sparse export), "versions" and "commit".
 
     Raises:
         UserError: the sparsity is out of range, the output holds something else, or as :func:`prune_model`.
     """
-    if not 0 <= options.sparsity < 1:
-        raise UserError(f"--sparsity {options.sparsity}: give a number from 0 to below 1")
-    state = untrained(read_state(options.model))
-    report = prune_model(state["model"], options.sparsity, options.scheme)
+    if not 0 <= sparsity < 1:
+        raise UserError(f"--sparsity {sparsity}: give a number from 0 to below 1")
+    state = untrained(read_state(model))
+    pruned = prune_model(state["model"], sparsity, scheme)
     dense, sparse = to_bytes(state), pack(state)
     report = {
-        **{"model": str(options.model), "sha256": file_hash(options.model)},
-        **{"sparsity": options.sparsity, "scheme": options.scheme},
-        **report,
+        **{"model": str(model), "sha256": file_hash(model)},
+        **{"sparsity": sparsity, "scheme": scheme},
+        **pruned,
         **{"bytes": len(dense), "sparse_bytes": len(sparse), "versions": versions(), "commit": commit()},
     }
-    write_once(options.output, dense)
-    write_json(f"{options.output}.json", report)
-    print(describe(report))
+    write_once(Path(output), dense)
+    write_json(f"{output}.json", report)
+    return report
 
 
 def describe(report: Mapping[str, Any]) -> str:
-    """The report as lines of text."""
+    """The report of :func:`prune` as lines of text."""
     left, prunable = report["nonzero"], report["prunable"]
     lines = [
         f"{name}: {figures['nonzero']:,} of {figures['parameters']:,} left, |w| > {figures['threshold']:.4g}"

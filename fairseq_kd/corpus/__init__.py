@@ -1,1 +1,1 @@
-"""Corpora: made, prepared, decoded and merged."""
+"""Text in, distilled text out: corpora are made, prepared, decoded, merged, cached and selected from."""

@@ -19,8 +19,8 @@ from fairseq_kd.errors import UserError
 LEXICON = {"determiner": 6, "adjective": 40, "noun": 100, "verb": 50, "preposition": 10, "conjunction": 4}
 WITH_SYNONYMS = ("adjective", "noun", "verb")
 UNINFLECTED = ("preposition", "conjunction")
-# Source stems end in a vowel. What follows tells the number of a phrase, the tense of a verb, or makes an adjective an
-# adverb; target endings depend on the same feature.
+# Source stems end in a vowel. The ending after it tells the number of a phrase or the tense of a verb, or makes an
+# adjective an adverb. Target endings depend on the same feature.
 NUMBERS, TENSES, ADVERBIAL = ("", "n"), ("", "t", "r"), "s"
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 # Order of subject, verb and object; whether adjectives and adverbs stand before their noun and verb.
@@ -52,11 +52,11 @@ class Language:
 
     Args:
         seed: decides the words, their frequencies, their synonyms and the endings.
-        styles: number of styles, 1 to 6; each is 0.6 times as likely as the one before.
-        synonyms: a content word has 1 to this many synonyms (1 to 4), each 0.3 times as likely as the one before.
+        styles: number of styles, 1 to 6; each is 0.6 times as likely as the style before.
+        synonyms: the most synonyms of a content word, 1 to 4; each is 0.3 times as likely as the synonym before.
 
     Raises:
-        UserError: a number is out of its range.
+        UserError: a number is out of range.
     """
 
     def __init__(self, seed: int, styles: int = 3, synonyms: int = 3):
@@ -126,31 +126,31 @@ class Language:
         """The translation of ``source`` in one style: for each target word, the synonyms that may stand there.
 
         Raises:
-            UserError: ``source`` is no sentence of this language.
+            UserError: ``source`` is not a sentence of this language.
         """
         return _Translator(self, source, style).sentence()
 
     def translations(self, source: str) -> Iterator[str]:
-        """Every right translation of ``source``, each once. There may be millions: see :func:`count_translations`."""
+        """Every right translation of ``source``, each once. There may be millions; :func:`count_translations` tells."""
         for style in range(self.styles):
             for words in itertools.product(*self.slots(source, style)):
                 yield " ".join(words)
 
 
 def count_translations(language: Language, source: str) -> int:
-    """How many right translations ``source`` has: over the styles, the product of the synonyms of each word.
+    """How many right translations ``source`` has: the sum over all styles of the product of each word's synonyms.
 
-    Styles differ in every noun's ending, so no translation is counted twice, and the count is the number of those
-    that :meth:`Language.translations` lists.
+    Styles differ in every noun's ending, so no translation is counted twice: :meth:`Language.translations` lists as
+    many.
 
     Raises:
-        UserError: ``source`` is no sentence of ``language``.
+        UserError: ``source`` is not a sentence of ``language``.
     """
     return sum(math.prod(map(len, language.slots(source, style))) for style in range(language.styles))
 
 
 class _Translator:
-    """Reads a source from left to right by categories and puts the translation's slots in a style's order."""
+    """Reads a source word by word, by category, and puts the translation's slots in the order of a style."""
 
     def __init__(self, language: Language, source: str, style: int):
         self.language, self.style = language, style
@@ -220,7 +220,7 @@ def _deal(endings: Sequence[str], random: Random, *sizes: int) -> dict[tuple[int
 
 
 def _new_stem(category: str, last: str, random: Random, used: set[str]) -> str:
-    # sentencepiece takes a word for a piece only where it begins another word as well: uninflected words are short.
+    # sentencepiece makes a word a piece only where it begins another word as well, so uninflected words are short.
     sizes = (1,) if category in UNINFLECTED else (2, 2, 2, 3)
     while True:
         syllables = [random.choice(CONSONANTS) + random.choice(VOWELS) for _ in range(random.choice(sizes))]

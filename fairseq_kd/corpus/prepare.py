@@ -1,69 +1,28 @@
 """From raw parallel text to the subword text and the dictionary that fairseq-preprocess takes.
 
-Empty lines: a training row with an empty side is dropped from both sides and counted; rows of valid and test are never
-dropped, so that they stay aligned with the raw text.
+A training row with an empty side is dropped from both sides and counted. Rows of valid and test are never dropped, so
+that they stay aligned with the raw text.
 """
 
-import argparse
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 from tqdm import tqdm
 
+from fairseq_kd.corpus.parallel_text import SPLITS, read_pair, write_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
-
-SPLITS = ("train", "valid", "test")
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, each with its white space reduced to single spaces.
-
-    Only a newline ends a line; carriage returns and Unicode's other separators count as white space, because
-    fairseq would cut rows or subwords there.
-
-    Raises:
-        UserError: the file is missing, unreadable or not UTF-8 (told with the line's number, from 1).
-    """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file (a prefix and a language make the name PREFIX.LANG)") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = raw.removesuffix(b"\n").split(b"\n") if raw else []
-    texts = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            texts.append(" ".join(line.decode("utf-8").split()))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file") from None
-    return texts
-
-
-def read_pair(prefix: str, languages: tuple[str, str]) -> tuple[list[str], list[str]]:
-    """Both sides of a split, as :func:`read_lines` reads them.
-
-    Raises:
-        UserError: as :func:`read_lines`; the sides differ in their number of lines, or have none.
-    """
-    paths = [Path(f"{prefix}.{language}") for language in languages]
-    source, target = (read_lines(path) for path in paths)
-    if len(source) != len(target):
-        raise UserError(f"{paths[0]} has {len(source)} lines but {paths[1]} has {len(target)}: they must be parallel")
-    if not source:
-        raise UserError(f"{paths[0]}: the file is empty")
-    return source, target
 
 
 def train_spm(lines: Iterable[str], vocab_size: int) -> bytes:
     """A sentencepiece unigram model, the same for the same lines.
 
     Raises:
-        UserError: sentencepiece refuses, as it does when the vocabulary is too big or too small for the text.
+        UserError: sentencepiece refuses, for example because the vocabulary is too large or too small for the text.
     """
     model = io.BytesIO()
     try:
@@ -73,12 +32,12 @@ def train_spm(lines: Iterable[str], vocab_size: int) -> bytes:
             vocab_size=vocab_size,
             model_type="unigram",
             character_coverage=1.0,
-            # The result depends on how the text is cut over threads: a fixed number, whatever the machine.
+            # The model depends on how the text is cut over threads, so the number is the same on every machine.
             num_threads=4,
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        # Without the place in sentencepiece's code before it and the advice on sentencepiece's own options after it.
+        # Cut off the place in sentencepiece's code before the reason and the advice on its options after it.
         reason = str(error).rpartition("] ")[2].partition(" Increase ")[0]
         raise UserError(f"--vocab-size {vocab_size}: sentencepiece says: {reason}") from None
     return model.getvalue()
@@ -88,7 +47,7 @@ def load_spm(path: Path) -> sentencepiece.SentencePieceProcessor:
     """A sentencepiece model read from a file.
 
     Raises:
-        UserError: the file is missing or no sentencepiece model.
+        UserError: the file is missing or not a sentencepiece model.
     """
     if not path.is_file():
         raise UserError(f"--spm-model {path}: no such file")
@@ -101,7 +60,7 @@ def load_spm(path: Path) -> sentencepiece.SentencePieceProcessor:
 def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
     """fairseq's dictionary of a sentencepiece model, "symbol count" lines.
 
-    fairseq adds its own special symbols. Every count is 1: the dictionary follows from the model alone.
+    fairseq adds its special symbols by itself. Every count is 1, so that the dictionary depends on the model alone.
     """
     ordinary = (i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i)))
     return [f"{model.id_to_piece(i)} 1" for i in ordinary]
@@ -110,13 +69,17 @@ def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
 def encode_pair(
     model: sentencepiece.SentencePieceProcessor, pair: tuple[list[str], list[str]], drop_empty: bool, name: str
 ) -> tuple[tuple[list[str], list[str]], dict[str, int | list[int]]]:
-    """Subword text of both sides and its counts: rows, dropped, tokens and longest (each ``[source, target]``).
+    """Cut both sides of a split into subwords.
 
     Args:
         model: cuts the text; tokens are its pieces, without ``</s>``.
-        pair: both sides, as :func:`read_pair` reads them.
-        drop_empty: whether a row with an empty side is left out.
+        pair: both sides, as :func:`fairseq_kd.corpus.parallel_text.read_pair` reads them.
+        drop_empty: whether to leave out rows with an empty side.
         name: of the split, for the progress bar.
+
+    Returns:
+        The lines of both sides, and the counts "rows", "dropped", "tokens" and "longest"; the last two are lists of a
+        number for the source and one for the target.
     """
     sides: tuple[list[str], list[str]] = ([], [])
     lengths: tuple[list[int], list[int]] = ([], [])
@@ -133,38 +96,35 @@ def encode_pair(
     return sides, {"rows": len(sides[0]), "dropped": dropped, "tokens": tokens, "longest": longest}
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """One line each, whole or not at all."""
-    with whole_file(path) as handle:
-        handle.writelines(f"{line}\n" for line in lines)
+def prepare(
+    text: Mapping[str, str | Path],
+    languages: tuple[str, str],
+    output: Path,
+    *,
+    vocab_size: int | None = None,
+    spm_model: Path | None = None,
+) -> dict[str, Any]:
+    """Write ``spm.model``, ``dict.txt``, ``subword/`` and, last, ``prepare.json``, once all text is checked.
 
+    Args:
+        text: the prefix of each split, by the split's name: "train", "valid" and "test".
+        languages: of source and target, the endings of the files.
+        output: the folder that gets the files.
+        vocab_size: train a joint model of this many pieces on the training text.
+        spm_model: use this sentencepiece model instead; give one of the two.
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``fairseq-kd prepare``."""
-    add = parser.add_argument
-    add("--source-lang", required=True, metavar="S", help="source language, the source files' ending")
-    add("--target-lang", required=True, metavar="T", help="target language, the target files' ending")
-    for split in SPLITS:
-        add(f"--{split}", required=True, metavar="PREFIX", help=f"raw text of {split}: PREFIX.S and PREFIX.T")
-    vocabulary = parser.add_mutually_exclusive_group(required=True)
-    vocabulary.add_argument("--vocab-size", type=int, metavar="N", help="train a joint model of this many pieces")
-    vocabulary.add_argument("--spm-model", metavar="FILE", help="use this sentencepiece model, train none")
-    add("--output", required=True, metavar="DIR", help="writes spm.model, dict.txt, subword/ and prepare.json here")
+    Returns:
+        The report in ``prepare.json``: "languages", "spm_model_sha256", "vocabulary" (pieces), "splits" (what
+        :func:`encode_pair` counts) and "versions".
 
-
-def run(options: argparse.Namespace) -> None:
-    """Check all text first, then write; ``prepare.json`` comes last."""
-    languages = (options.source_lang, options.target_lang)
-    if options.source_lang == options.target_lang:
-        raise UserError(f"--source-lang and --target-lang are both {options.source_lang}")
-    pairs = {split: read_pair(getattr(options, split), languages) for split in SPLITS}
-    output = Path(options.output)
-    if options.spm_model:
-        load_spm(Path(options.spm_model))
-        serialised = Path(options.spm_model).read_bytes()
-    else:
-        source, target = pairs["train"]
-        serialised = train_spm([*source, *target], options.vocab_size)
+    Raises:
+        UserError: text is missing, damaged, empty or not parallel, the vocabulary size does not fit it, or the model
+            is not a sentencepiece model.
+    """
+    if languages[0] == languages[1]:
+        raise UserError(f"--source-lang and --target-lang are both {languages[0]}")
+    pairs = {split: read_pair(text[split], languages) for split in SPLITS}
+    serialised = _serialised_model(pairs["train"], vocab_size, spm_model)
     with whole_file(output / "spm.model", "wb") as handle:
         handle.write(serialised)
     model = load_spm(output / "spm.model")
@@ -173,7 +133,7 @@ def run(options: argparse.Namespace) -> None:
     for split, pair in pairs.items():
         sides, counts[split] = encode_pair(model, pair, drop_empty=split == "train", name=split)
         if not sides[0]:
-            raise UserError(f"{getattr(options, split)}: every row has an empty side, nothing is left")
+            raise UserError(f"{text[split]}: every row has an empty side, nothing is left")
         for language, side in zip(languages, sides, strict=True):
             write_lines(output / "subword" / f"{split}.{language}", side)
     report = {
@@ -184,5 +144,13 @@ def run(options: argparse.Namespace) -> None:
         "versions": versions(),
     }
     write_json(output / "prepare.json", report)
-    dropped = counts["train"]["dropped"]
-    print(f"{counts['train']['rows']} training rows, {dropped} dropped for an empty side; subwords are in {output}")
+    return report
+
+
+def _serialised_model(pair: tuple[list[str], list[str]], vocab_size: int | None, path: Path | None) -> bytes:
+    if path is not None and vocab_size is None:
+        load_spm(path)
+        return path.read_bytes()
+    if vocab_size is not None and path is None:
+        return train_spm([*pair[0], *pair[1]], vocab_size)
+    raise UserError("give either --vocab-size or --spm-model")

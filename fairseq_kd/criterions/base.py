@@ -1,8 +1,9 @@
-"""What the criterions share: one student forward, the fused loss over it, and what fairseq wants to know about it."""
+"""What the criterions share: the student's forward, the fused loss over it, and the log that fairseq expects."""
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
@@ -13,17 +14,20 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import Tensor
 
+from fairseq_kd.criterions.interleave import Answer, answers
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
+from fairseq_kd.networks.teacher import Teacher
+from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 
 @dataclass
 class FusedConfig(FairseqDataclass):
-    """Options of every criterion here."""
+    """Options of every criterion of this package."""
 
-    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold target's part"})
+    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold target's cross-entropy"})
     chunk_memory: float = field(
         default=0.0, metadata={"help": "MiB of logits computed at a time (0: 4 on a CPU, 256 on a GPU)"}
     )
@@ -31,14 +35,19 @@ class FusedConfig(FairseqDataclass):
 
 
 class FusedCriterion(FairseqCriterion):
-    """Base of the criterions: sums over real tokens, in nats, with fairseq's label smoothing on the gold part.
+    """Base of the criterions: sums over real tokens, in nats, with fairseq's label smoothing on the gold target.
 
     Raises:
-        UserError: an option out of its range.
+        UserError: an option is out of its range, or the criterion needs a teacher and the task has none.
     """
+
+    needs_teacher: ClassVar[str] = ""
+    """The criterion's name on the command line, where it needs a task with a teacher; else empty."""
 
     def __init__(self, task: FairseqTask, label_smoothing: float, chunk_memory: float, sentence_avg: bool):
         super().__init__(task)
+        if self.needs_teacher and not isinstance(task, TranslationKDTask):
+            raise UserError(f"--criterion {self.needs_teacher} needs a task with a teacher: give --task translation_kd")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"--label-smoothing {label_smoothing}: give a share of at least 0 and below 1")
         if not 0 <= chunk_memory < math.inf:
@@ -54,28 +63,68 @@ class FusedCriterion(FairseqCriterion):
         objective: Objective,
         teacher: TeacherAnswer | None = None,
     ) -> tuple[Losses, int, dict[str, Any]]:
-        """The losses of a batch, its sample size, and the log that every criterion keeps."""
-        target = sample["target"]
+        """The losses on the batch's gold targets, the sample size, and the log that every criterion keeps.
+
+        Args:
+            model: the student.
+            sample: the batch.
+            objective: the loss.
+            teacher: the teacher's answer about the same tokens, for an objective that needs it.
+        """
+        target = sample["target"]  # (batch, length)
         real = real_tokens(target, self.padding_idx)
         student = next_tokens(model, sample, real)
         losses = fused_loss(student, target[real], objective, teacher, self.chunk_memory)
-        sample_size = target.size(0) if self.sentence_avg else sample["ntokens"]
+        sample_size = self.sample_size(sample)
+        return losses, sample_size, self.common_log(sample, sample_size, losses.loss, losses.nll_loss)
+
+    def answers(
+        self,
+        model: BaseFairseqModel,
+        sample: dict[str, Any],
+        sequences: Sequence[Tensor],
+        teacher: Teacher | None = None,
+    ) -> Iterator[Answer]:
+        """As :func:`fairseq_kd.criterions.interleave.answers`, with the task's dictionary."""
+        return answers(model, teacher, sample, sequences, self.task.target_dictionary)
+
+    def sample_size(self, sample: dict[str, Any]) -> int:
+        """The number by which fairseq divides the gradient: gold tokens, or sentences with --sentence-avg."""
+        return sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+
+    def common_log(
+        self, sample: dict[str, Any], sample_size: Tensor | int, loss: Tensor, nll_loss: Tensor | None
+    ) -> dict[str, Any]:
+        """The log that every criterion keeps.
+
+        Args:
+            sample: the batch.
+            sample_size: of the loss.
+            loss: a scalar; logged without its gradient.
+            nll_loss: NLL of the batch's gold targets; None where the criterion did not compute it.
+        """
         log = {
-            "loss": losses.loss.data,
-            "nll_loss": losses.nll_loss,
+            "loss": loss.data,
             "ntokens": sample["ntokens"],
-            "nsentences": target.size(0),
+            "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        return losses, sample_size, log
+        return log if nll_loss is None else log | {"nll_loss": nll_loss}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
+        """As torch's, but None changes nothing.
+
+        With --finetune-from-model fairseq passes None where the earlier training's criterion had no parameters.
+        """
+        return super().load_state_dict(self.state_dict() if state_dict is None else state_dict, *args, **options)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log, per token in bits as fairseq does: loss, nll_loss; and the perplexity."""
-        sample_size, tokens = summed(logging_outputs, "sample_size"), summed(logging_outputs, "ntokens")
-        metrics.log_scalar("loss", summed(logging_outputs, "loss") / sample_size / math.log(2), sample_size, round=3)
-        metrics.log_scalar("nll_loss", summed(logging_outputs, "nll_loss") / tokens / math.log(2), tokens, round=3)
-        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
+        """Log loss and nll_loss, per token in bits as fairseq does, and the perplexity."""
+        log_mean(logging_outputs, "loss", per="sample_size")
+        if any("nll_loss" in log for log in logging_outputs):
+            log_mean(logging_outputs, "nll_loss", per="ntokens")
+            metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
@@ -84,5 +133,28 @@ class FusedCriterion(FairseqCriterion):
 
 
 def summed(logging_outputs: list[dict[str, Any]], key: str) -> Tensor | float:
-    """One entry over all batches and processes; 0 where no batch has it."""
+    """One entry, summed over all batches and processes; 0 where no batch has it."""
     return sum(log.get(key, 0) for log in logging_outputs)
+
+
+def log_mean(
+    logging_outputs: list[dict[str, Any]],
+    key: str,
+    per: str,
+    name: str = "",
+    unit: float = math.log(2),
+    digits: int | None = 3,
+) -> None:
+    """Log the sum of one entry over the sum of another; nothing where the latter is 0.
+
+    Args:
+        logging_outputs: of all batches and processes.
+        key: the entry.
+        per: the entry that it is divided by; also the figure's weight in fairseq's means.
+        name: of what is logged; empty for ``key``.
+        unit: that the figure is expressed in; by default bits, for an entry in nats.
+        digits: that fairseq prints; None for all.
+    """
+    count = summed(logging_outputs, per)
+    if count > 0:
+        metrics.log_scalar(name or key, summed(logging_outputs, key) / count / unit, count, round=digits)

@@ -1,48 +1,47 @@
 """Criterion ``hybrid_kd``: a gate between sentence-level and token-level distillation (Wei et al. 2024)."""
 
-import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from fairseq.criterions import register_criterion
-from fairseq.logging import metrics
+from fairseq.criterions import CRITERION_REGISTRY, register_criterion
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from fairseq_kd.criterions.base import summed
+from fairseq_kd.criterions.base import log_mean, summed
 from fairseq_kd.criterions.gate_log import gate_sums, log_gate
-from fairseq_kd.criterions.hybrid_options import HybridKDConfig, check_options
-from fairseq_kd.criterions.interleave import interleave, select, tokens_of
+from fairseq_kd.criterions.hybrid_options import HybridKDConfig, hybrid_config
+from fairseq_kd.criterions.interleave import Answer
 from fairseq_kd.criterions.token_kd import TokenKDCriterion
 from fairseq_kd.errors import UserError
-from fairseq_kd.gates.inputs import Places, at_same_places, edit_distance, gate_inputs, local_inputs, uncertainty
-from fairseq_kd.gates.network import GateNetwork
-from fairseq_kd.gates.signal import Half, Signal, gate_objective
-from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer
+from fairseq_kd.gates.batch import GateBatch, GateValues
+from fairseq_kd.gates.registry import GATES, build_gate, on_registration
+from fairseq_kd.losses.chunk import TeacherAnswer
 from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.losses.token_values import entropies
-from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.encoder import encoder_outputs, encoder_states, encoder_width
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
+OLD_GATE_STATE = ("network.", "signal.")
+"""Where a learned gate's state begins in checkpoints written when it was not yet a module of its own."""
 
-@register_criterion("hybrid_kd", dataclass=HybridKDConfig)
+
 class HybridKDCriterion(TokenKDCriterion):
     """L(x) = g(x)·L_sentence(x) + (1−g(x))·L_token(x), as the mean over tokens by their weights.
 
     L_sentence is the NLL of the teacher's output ŷ, L_token the loss of ``token_kd`` on the gold target y. A token of
-    ŷ weighs g(x), one of y weighs 1 − g(x), and the sample size is the sum of these weights: with g = 0 loss, gradient
-    and sample size are token_kd's, with g = 1 those of ``fused_cross_entropy`` on the distilled data.
+    ŷ weighs g(x), one of y weighs 1 − g(x), and the sample size is the sum of these weights. With g = 0 loss, gradient
+    and sample size are those of ``token_kd``; with g = 1 they are those of ``fused_cross_entropy`` on the distilled
+    data.
 
-    The student learns with the gate's values as they are. A learned gate minimises, per gold token,
-    J(x) = g(x)·(C_sentence(x) − C_token(x)) + prior weight·KL(g(x)‖prior), C either half's mean cost per token as
-    :class:`fairseq_kd.gates.signal.Signal` has it. The paper leaves the gate's parametrisation open; this one is the
-    project's.
+    The gate, a :class:`fairseq_kd.gates.registry.Gate`, gives g. The student learns with the gate's values as they are:
+    the student's loss sends no gradient into the gate. A gate that learns adds an objective of its own.
 
     Raises:
-        UserError: an option out of its range, no distilled data, or a task without a teacher.
+        UserError: an option is out of its range, there is no distilled data, or the task has no teacher.
     """
 
+    needs_teacher = "hybrid_kd"
     takes_distilled = True
 
     def __init__(self, cfg: HybridKDConfig, task: TranslationKDTask):
@@ -59,171 +58,104 @@ class HybridKDCriterion(TokenKDCriterion):
             raise UserError(
                 "--criterion hybrid_kd learns from the teacher's output too: give it with --distilled-data DATABIN"
             )
-        check_options(cfg)
-        self.cfg = cfg
-        self.gate, self.by_token = str(cfg.gate), str(cfg.gate_level) == "token"
-        if self.gate == "learned":
-            width = encoder_width(task.student(), task.source_dictionary.eos()) * (2 if self.by_token else 1)
-            self.network = GateNetwork(width, cfg.gate_value, cfg.gate_lr_scale)
-            self.signal = Signal(str(cfg.gate_signal))
+        self.gate = build_gate(
+            str(cfg.gate),
+            cfg,
+            by_token=str(cfg.gate_level) == "token",
+            encoder_width=lambda: encoder_width(task.student(), task.source_dictionary.eos()),
+        )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
-        """The loss summed over both halves' tokens by their weights, the sum of these, and what to log.
+        """The loss summed over both sequences' tokens by their weights, the sum of these, and what to log.
 
-        A validation set has no teacher's output: there it is token_kd's loss.
+        A validation set has no teacher's output. There the loss is that of ``token_kd``.
         """
-        answer = self._answer(model, sample) if "distilled" in sample else None
-        if answer is None:
+        teacher = self._answer(model, sample) if "distilled" in sample else None
+        if teacher is None:
             return super().forward(model, sample)
-        target, batch = interleave(sample, [sample["target"], sample["distilled"]], self.task.target_dictionary)
-        real = real_tokens(target, self.padding_idx)
+        # One forward about both targets of each sentence; the gate may read the encoder's states in it.
         with encoder_outputs(model) as outputs:
-            student = next_tokens(model, batch, real)
-        gold, distilled = (Places.of(real_tokens(sample[name], self.padding_idx)) for name in ("target", "distilled"))
-        varies = self.gate not in ("fixed", "schedule")
-        entropy = entropies(answer, self.chunk_memory) if varies else None
-        if self.gate == "learned":
-            logits = self._logits(outputs[0], (distilled, gold))
-            gates = (logits[0].sigmoid().detach(), logits[1].sigmoid().detach())
-        else:
-            gates = self._heuristic(sample, distilled, gold, entropy)
-        answers = (select(student, tokens_of(1, 2, real)), select(student, tokens_of(0, 2, real)))
-        sentence, token = self._losses(answers, sample, answer, gates)
-        loss, sample_size, log = self._weighted(sample, gates, sentence, token)
-        log |= gate_sums(gates[1], gold, sample["net_input"]["src_lengths"], entropy, self.by_token)
-        if self.gate == "learned":
-            objective, costs = self._objective(logits, answers, (sentence, token), sample, (distilled, gold))
-            loss = loss + objective
-            log |= {"gate_loss": objective.data, **costs}
-        return loss, sample_size, log
-
-    def _heuristic(
-        self, sample: dict[str, Any], distilled: Places, gold: Places, entropy: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """g of the distilled and of the gold tokens, from no parameters."""
-        if self.gate == "teacher_entropy":
-            assert entropy is not None
-            if self.by_token:
-                by_gold_token = uncertainty(entropy)
-                return at_same_places(by_gold_token, gold, distilled), by_gold_token
-            by_sentence = uncertainty(gold.mean(entropy))
-        elif self.gate == "agreement":
-            by_sentence = edit_distance(sample["target"], sample["distilled"], self.padding_idx)
-        else:
-            by_sentence = torch.full(gold.lengths.shape, self._constant(), device=gold.lengths.device)
-        return by_sentence[distilled.sentence], by_sentence[gold.sentence]
-
-    def _constant(self) -> float:
-        if self.gate == "fixed":
-            return self.cfg.gate_value
-        done = min(1.0, self.task.update / self.cfg.gate_updates)
-        return self.cfg.gate_start + done * (self.cfg.gate_end - self.cfg.gate_start)
-
-    def _logits(self, output: Any, both: tuple[Places, Places]) -> tuple[Tensor, Tensor]:
-        """The learned gate's logits for the distilled and for the gold tokens."""
-        states, real = encoder_states(output)
-        # Each source is encoded twice, with dropout of its own.
-        states, real = (states[::2] + states[1::2]) / 2, real[::2]
-        states = states if self.cfg.gate_trains_encoder else states.detach()
-        if self.by_token:
-            distilled, gold = (self.network(local_inputs(states, real, places)) for places in both)
-            return distilled, gold
-        by_sentence = self.network(gate_inputs(states, real))
-        return by_sentence[both[0].sentence], by_sentence[both[1].sentence]
-
-    def _losses(
-        self,
-        students: tuple[NextTokens, NextTokens],
-        sample: dict[str, Any],
-        answer: TeacherAnswer,
-        gates: tuple[Tensor, Tensor],
-    ) -> tuple[Losses, Losses]:
-        distilled, gold = (
-            sample[name][real_tokens(sample[name], self.padding_idx)] for name in ("distilled", "target")
+            gold, distilled = self.answers(model, sample, [sample["target"], sample["distilled"]])
+        batch = self._gate_batch(sample, teacher, lambda: _states(outputs[0]))
+        g = self.gate.values(batch)
+        # Distilled tokens count by g, gold tokens by 1 − g: (distilled tokens,), (gold tokens,).
+        sentence = self._loss(distilled, self.gold_alone, None, g.distilled)
+        token = self._loss(gold, self.objective, teacher, 1 - g.gold)
+        loss, sample_size, log = self._weighted(sample, g, sentence, token)
+        log |= gate_sums(
+            g.gold, batch.gold_places, sample["net_input"]["src_lengths"], batch.entropy, self.gate.by_token
         )
-        sentence = fused_loss(students[0], distilled, self.gold_alone, None, self.chunk_memory, gates[0])
-        return sentence, fused_loss(students[1], gold, self.objective, answer, self.chunk_memory, 1 - gates[1])
+        students = (distilled.student, gold.student)
+        objective, own_log = self.gate.objective(batch, g, students, (sentence, token))
+        return loss if objective is None else loss + objective, sample_size, log | own_log
+
+    def _gate_batch(
+        self, sample: dict[str, Any], teacher: TeacherAnswer, states: Callable[[], tuple[Tensor, Tensor]]
+    ) -> GateBatch:
+        return GateBatch(
+            gold=sample["target"],
+            distilled=sample["distilled"],
+            pad=self.padding_idx,
+            update=self.task.update,
+            entropy=entropies(teacher, self.chunk_memory) if self.gate.depends_on_input else None,
+            encoder_states=states,
+            counts=self.training and not self.task.ignored,
+            chunk_memory=self.chunk_memory,
+        )
+
+    def _loss(self, answer: Answer, objective: Any, teacher: TeacherAnswer | None, weights: Tensor) -> Losses:
+        return fused_loss(answer.student, answer.symbols, objective, teacher, self.chunk_memory, weights)
 
     def _weighted(
-        self, sample: dict[str, Any], gates: tuple[Tensor, Tensor], sentence: Losses, token: Losses
+        self, sample: dict[str, Any], g: GateValues, sentence: Losses, token: Losses
     ) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
+        """The student's loss, its sample size, and its log."""
         loss = sentence.loss + token.loss
-        weights = sum(one.sum(dtype=torch.float64) for one in (gates[0], 1 - gates[1]))
-        sample_size = len(sample["target"]) if self.sentence_avg else weights
-        log = {
-            "loss": loss.data,
-            "nll_loss": token.nll_loss,
-            "ntokens": sample["ntokens"],
-            "nsentences": len(sample["target"]),
-            "sample_size": sample_size,
-            "kd_loss": token.soft_loss,
-            "agreed": token.agreed,
-            "kd_ntokens": sample["ntokens"],
-            "sentence_nll": sentence.nll_loss,
-            "sentence_tokens": len(gates[0]),
-        }
-        return loss, sample_size, log
-
-    def _objective(
-        self,
-        logits: tuple[Tensor, Tensor],
-        students: tuple[NextTokens, NextTokens],
-        losses: tuple[Losses, Losses],
-        sample: dict[str, Any],
-        both: tuple[Places, Places],
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """What the learned gate minimises, and the sums from which its signal goes on after the update."""
-        halves = [
-            Half(one.by_token, one.slopes, student.features.detach())
-            for one, student in zip(losses, students, strict=True)
-        ]
-        if self.signal.kind == "held_out":
-            self._observe(students[1], sample)
-        raw = self.signal.costs(halves[0], halves[1])
-        sentence, token = self.signal.scaled(raw)
-        # A sentence counts by its gold tokens, whatever the length of the teacher's output.
-        shares = both[1].lengths.to(token.dtype) / both[0].lengths
-        shares = torch.cat([shares[both[0].sentence], torch.ones_like(token)])
-        objective = gate_objective(
-            torch.cat(logits),
-            torch.cat([sentence, -token]),
-            shares,
-            self.cfg.gate_value,
-            self.cfg.gate_prior_weight / 2,
-        )
-        sizes = {name: one.abs().sum() for name, one in zip(("sentence_cost", "token_cost"), raw, strict=True)}
-        return objective, sizes
-
-    def _observe(self, student: NextTokens, sample: dict[str, Any]) -> None:
-        if student.weight is None:
-            raise UserError(
-                "--gate-signal held_out needs a student with an output layer of its own, a Transformer; "
-                "give --gate-signal normalised"
-            )
-        if not self.training or self.task.ignored:
-            return
-        features = student.features.detach().requires_grad_()
-        bias = None if student.bias is None else student.bias.detach()
-        target = sample["target"][real_tokens(sample["target"], self.padding_idx)]
-        with torch.enable_grad():
-            nll = fused_loss(
-                NextTokens(features, student.weight.detach(), bias), target, Objective(), None, self.chunk_memory
-            )
-        self.signal.observe(Half(nll.by_token, nll.slopes, features.detach()))
+        # The sum of all weights, in float64: long batches would lose tokens in half precision.
+        weights = g.distilled.sum(dtype=torch.float64) + (1 - g.gold).sum(dtype=torch.float64)
+        sample_size = self.sample_size(sample) if self.sentence_avg else weights
+        log = self.common_log(sample, sample_size, loss, token.nll_loss) | self.teacher_log(sample, token)
+        return loss, sample_size, log | {"sentence_nll": sentence.nll_loss, "sentence_tokens": len(g.distilled)}
 
     def after_update(self, logging_outputs: list[dict[str, Any]]) -> None:
-        """Bring the learned gate's signal up to date with an update's sums over all batches and processes."""
-        if self.gate == "learned":
-            sizes = [summed(logging_outputs, name) for name in ("sentence_cost", "token_cost")]
-            tokens = [summed(logging_outputs, name) for name in ("sentence_tokens", "ntokens")]
-            self.signal.update((sizes[0], sizes[1]), (tokens[0], tokens[1]))
+        """Tell the gate an update's sums over all batches and processes."""
+        keys = dict.fromkeys(key for log in logging_outputs for key in log)
+        self.gate.after_update({key: summed(logging_outputs, key) for key in keys})
+
+    def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
+        """As torch's; also takes the state of a learned gate that was saved when the criterion held its parts."""
+        if state_dict is not None:
+            state_dict = {
+                f"gate.{name}" if name.startswith(OLD_GATE_STATE) else name: value for name, value in state_dict.items()
+            }
+        return super().load_state_dict(state_dict, *args, **options)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log also the sentence_loss, per token of the teacher's output in bits, and what the gate does."""
+        """Log also the sentence_loss, per distilled token in bits, and what the gate does."""
         super().reduce_metrics(logging_outputs)
-        tokens = summed(logging_outputs, "sentence_tokens")
-        if tokens > 0:
-            value = summed(logging_outputs, "sentence_nll") / tokens / math.log(2)
-            metrics.log_scalar("sentence_loss", value, tokens, round=3)
+        if summed(logging_outputs, "sentence_tokens") > 0:
+            log_mean(logging_outputs, "sentence_nll", per="sentence_tokens", name="sentence_loss")
             log_gate(logging_outputs)
+            for gate in GATES.values():
+                for key, per in gate.logged.items():
+                    if key in logging_outputs[0]:
+                        log_mean(logging_outputs, key, per, unit=1.0, digits=4)
+
+
+def _states(output: Any) -> tuple[Tensor, Tensor]:
+    """The student's encoder states, (sentences, source length, width), and the mask of real source positions.
+
+    Each source was encoded twice, once for either target, with dropout of its own: the two encodings' mean.
+    """
+    states, real = encoder_states(output)  # (2 · sentences, …): rows 2i and 2i + 1 are sentence i
+    return (states[::2] + states[1::2]) / 2, real[::2]
+
+
+def _tell_fairseq() -> None:
+    """Register the criterion with the options of all gates known by now, in the place of an earlier registration."""
+    CRITERION_REGISTRY.pop("hybrid_kd", None)
+    register_criterion("hybrid_kd", dataclass=hybrid_config())(HybridKDCriterion)
+
+
+on_registration(_tell_fairseq)

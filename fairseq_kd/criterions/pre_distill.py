@@ -1,18 +1,16 @@
 """Criterion ``pre_distill``: gold targets, the teacher's distributions and its hidden states (Shleifer & Rush 2020)."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fairseq.criterions import register_criterion
-from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor, nn
 
-from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective
 from fairseq_kd.losses.divergences import kl
@@ -35,7 +33,10 @@ class PreDistillConfig(FusedConfig):
     """Options of ``pre_distill``."""
 
     kd_alpha: float = field(
-        default=0.8, metadata={"help": "weight of the teacher's distributions; 1 - alpha is the gold target's"}
+        default=0.8,
+        metadata={
+            "help": "weight alpha of the teacher's distributions; the gold target's cross-entropy gets 1 - alpha"
+        },
     )
     hidden_weight: float = field(default=3.0, metadata={"help": "weight of the hidden states' mean squared error"})
 
@@ -55,12 +56,15 @@ class PreDistillCriterion(FusedCriterion):
             that is no Transformer, or a student of more layers than its teacher.
     """
 
+    needs_teacher = "pre_distill"
+
     def __init__(self, cfg: PreDistillConfig, task: TranslationKDTask):
         super().__init__(task, cfg.label_smoothing, cfg.chunk_memory, cfg.sentence_avg)
-        if not isinstance(task, TranslationKDTask):
-            raise UserError("--criterion pre_distill needs a task with a teacher: --task translation_kd")
         if task.cfg.teacher_cache:
-            raise UserError("--criterion pre_distill needs hidden states, which no cache holds: give --teacher-path")
+            raise UserError(
+                "--criterion pre_distill needs the teacher's hidden states, which a cache does not hold: "
+                "give --teacher-path"
+            )
         if not 0 <= cfg.kd_alpha <= 1:
             raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
         if not 0 <= cfg.hidden_weight < math.inf:
@@ -105,19 +109,13 @@ class PreDistillCriterion(FusedCriterion):
             for side in SIDES
         ]
 
-    def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
-        """As torch's. fairseq hands over the None of a training without maps with --finetune-from-model."""
-        return super().load_state_dict(self.state_dict() if state_dict is None else state_dict, *args, **options)
-
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log also the kl, per token in bits, and the two mean squared errors, each summed over its layers."""
+        """Log also the kl, per token in bits, and both sides' mean squared errors, each summed over its layers."""
         super().reduce_metrics(logging_outputs)
-        tokens = summed(logging_outputs, "kd_ntokens")
-        if tokens > 0:
-            metrics.log_scalar("kl", summed(logging_outputs, "kl") / tokens / math.log(2), tokens, round=3)
-            for name in ("encoder_mse", "decoder_mse"):
-                metrics.log_scalar(name, summed(logging_outputs, name) / tokens, tokens, round=4)
+        log_mean(logging_outputs, "kl", per="kd_ntokens")
+        for name in ("encoder_mse", "decoder_mse"):
+            log_mean(logging_outputs, name, per="kd_ntokens", unit=1.0, digits=4)
 
 
 def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:

@@ -1,18 +1,18 @@
 """Criterion ``token_kd``: word-level knowledge distillation (Kim & Rush 2016, section 3.1)."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.criterions import register_criterion
-from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, summed
+from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
 from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.errors import UserError
-from fairseq_kd.losses.chunk import Objective, TeacherAnswer, Truncated
+from fairseq_kd.losses.chunk import Objective, TeacherAnswer
+from fairseq_kd.losses.fused import Losses
+from fairseq_kd.losses.truncation import Truncated, check_kept
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
@@ -22,13 +22,17 @@ class TokenKDConfig(FusedConfig):
     """Options of ``token_kd``."""
 
     kd_alpha: float = field(
-        default=0.5, metadata={"help": "weight of the teacher's part; 1 - alpha is the gold target's"}
+        default=0.5,
+        metadata={
+            "help": "weight alpha of the teacher's distributions; the gold target's cross-entropy gets 1 - alpha"
+        },
     )
     kd_temperature: float = field(
         default=1.0, metadata={"help": "temperature of both distributions; the soft loss is multiplied by its square"}
     )
     kd_top_k: int = field(
-        default=0, metadata={"help": "keep the teacher's k likeliest symbols and one bucket for the rest (0: all)"}
+        default=0,
+        metadata={"help": "keep the teacher's k likeliest symbols, and one bucket for all others (0: keep all)"},
     )
 
 
@@ -40,11 +44,12 @@ class TokenKDCriterion(FusedCriterion):
     is fairseq's.
 
     Raises:
-        UserError: an option out of its range, or a task without a teacher.
+        UserError: an option is out of its range, or the task has no teacher.
     """
 
+    needs_teacher = "token_kd"
     takes_distilled = False
-    """Whether --distilled-data is learnt from."""
+    """Whether the criterion learns from --distilled-data."""
 
     def __init__(
         self,
@@ -57,19 +62,17 @@ class TokenKDCriterion(FusedCriterion):
         sentence_avg: bool,
     ):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
-        if not isinstance(task, TranslationKDTask):
-            raise UserError("this criterion needs a task with a teacher: --task translation_kd")
         if task.cfg.distilled_data and not self.takes_distilled:
             raise UserError(
-                "--criterion token_kd learns from the data's own targets alone: leave out --distilled-data, "
+                "--criterion token_kd learns only from the targets of the training data: leave out --distilled-data, "
                 "or train on that data-bin"
             )
         if not 0 <= kd_alpha <= 1:
             raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
         if not kd_temperature > 0:
             raise UserError(f"--kd-temperature {kd_temperature}: give a temperature above 0")
-        if kd_top_k < 0:
-            raise UserError(f"--kd-top-k {kd_top_k}: give a number of symbols, or 0 for all")
+        if kd_top_k != 0:
+            check_kept("--kd-top-k", kd_top_k, len(task.target_dictionary), or_all=True)
         _check_cache(task.cache_settings(), kd_temperature, kd_top_k)
         self.gold_alone = Objective(label_smoothing=label_smoothing)
         self.objective = Objective(
@@ -87,11 +90,15 @@ class TokenKDCriterion(FusedCriterion):
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
         losses, sample_size, log = self.losses(model, sample, self.objective, answer)
-        log |= {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": sample["ntokens"]}
-        return losses.loss, sample_size, log
+        return losses.loss, sample_size, log | self.teacher_log(sample, losses)
+
+    @staticmethod
+    def teacher_log(sample: dict[str, Any], losses: Losses) -> dict[str, Any]:
+        """The log of the teacher's part of the loss on the gold targets."""
+        return {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": sample["ntokens"]}
 
     def _answer(self, model: BaseFairseqModel, sample: dict[str, Any]) -> TeacherAnswer | None:
-        """From the batch's soft targets, else from the teacher; None where neither is."""
+        """The teacher's answer from the batch's soft targets, else from the teacher; None where neither is at hand."""
         soft_targets = sample.get("soft_targets")
         if soft_targets is not None:
             return Truncated(soft_targets["ids"], normalised(soft_targets["log_probs"]))
@@ -102,20 +109,18 @@ class TokenKDCriterion(FusedCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log also the kd_loss, per token in bits, and the agreement, a share from 0 to 1."""
         super().reduce_metrics(logging_outputs)
-        tokens = summed(logging_outputs, "kd_ntokens")
-        if tokens > 0:
-            metrics.log_scalar("kd_loss", summed(logging_outputs, "kd_loss") / tokens / math.log(2), tokens, round=3)
-            metrics.log_scalar("agreement", summed(logging_outputs, "agreed") / tokens, tokens, round=3)
+        log_mean(logging_outputs, "kd_loss", per="kd_ntokens")
+        log_mean(logging_outputs, "agreed", per="kd_ntokens", name="agreement", unit=1.0)
 
 
 def _check_cache(settings: dict[str, Any] | None, temperature: float, top_k: int) -> None:
-    """Raise a UserError where cached soft targets are not what the options ask for."""
+    """Raise a UserError where the cached soft targets do not have the temperature and the k of the options."""
     if settings is None:
         return
     if settings["temperature"] != temperature:
         raise UserError(
-            f"--kd-temperature {temperature}: the soft targets of --teacher-cache are at {settings['temperature']}, "
-            "and their tail cannot be brought to another temperature; give that one or write another cache"
+            f"--kd-temperature {temperature}: the soft targets of --teacher-cache are at {settings['temperature']}; "
+            f"give --kd-temperature {settings['temperature']}, or write a cache with another temperature"
         )
     if top_k not in (0, settings["top_k"]):
         raise UserError(

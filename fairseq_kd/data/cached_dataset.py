@@ -20,7 +20,7 @@ from fairseq_kd.data.soft_targets import (
 )
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, split_paths
-from fairseq_kd.storage.shards import differences
+from fairseq_kd.storage.settings import differences
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,13 @@ logger = logging.getLogger(__name__)
 class CachedDataset(AlignedDataset):
     """A ``LanguagePairDataset`` that adds ``sample["soft_targets"]`` to its batches.
 
-    It is what :meth:`SoftTargets.of` returns, in the order of the batch's real tokens: ``target[target != pad]``.
+    That entry is what :meth:`SoftTargets.of` returns, in the order of the batch's real tokens:
+    ``target[target != pad]``.
 
     Args:
         dataset: the whole split, in the order of its files.
-        soft_targets: those of its rows.
-        untaught: mask, shape (rows,), of rows without soft targets, which count as too long.
+        soft_targets: of the rows of ``dataset``.
+        untaught: mask, shape (rows,), of rows without soft targets; they count as too long.
     """
 
     def __init__(self, dataset: LanguagePairDataset, soft_targets: SoftTargets, untaught: np.ndarray):
@@ -46,36 +47,37 @@ class CachedDataset(AlignedDataset):
         return {"soft_targets": self.soft_targets.of(rows)}
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
-        """As the stock dataset, but the teacher's positions count too."""
+        """As the stock dataset, but also leaves out the rows that are longer than the teacher's positions."""
         kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)
         unusable = self.untaught[kept]
         return kept[~unusable], [*ignored, *kept[unusable].tolist()]
 
 
 def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset | CachedDataset:
-    """The dataset ``split`` that ``task`` has loaded, with the soft targets of its --teacher-cache.
+    """Add the soft targets of --teacher-cache to the dataset ``split`` that ``task`` has loaded.
 
-    Without them where the cache has none of a split that is not trained on.
+    Returns:
+        The dataset with its soft targets; without them where the cache has none of a split that is not trained on.
 
     Raises:
-        UserError: it has none of the training split, or they are unfinished, damaged, or of other data, another
-            dictionary or another teacher.
+        UserError: the cache has no soft targets of the training split, or they are unfinished or damaged, or belong to
+            other data, another dictionary or another teacher.
     """
     directory, dataset = Path(task.cfg.teacher_cache), task.datasets[split]
     settings = read_manifest(directory, split)
     if settings is None:
         if split == task.cfg.train_subset:
             raise UserError(
-                f"--teacher-cache {directory}: no soft targets of {split} in it; "
+                f"--teacher-cache {directory}: it has no soft targets of {split}; "
                 f"write them with fairseq-kd cache --subset {split} --output {directory}"
             )
-        logger.warning("no soft targets of %s in %s: validating the gold part of the loss alone", split, directory)
+        logger.warning("no soft targets of %s in %s: validation shows only the gold part of the loss", split, directory)
         return dataset
     _check_data(task, split, settings)
     _check_teacher(task, settings)
     refuse_mixture(directory, settings)
     sizes = _stored_sizes(task, split)
-    # In buckets, the dataset's own sizes are the padded ones.
+    # With buckets, the dataset's sizes include padding.
     if dataset.buckets is None and not np.array_equal(dataset.tgt_sizes, sizes[:, 1]):
         raise UserError(
             f"--teacher-cache {directory}: the task adds tokens to the targets of {split} that the cache does not have"
@@ -101,8 +103,8 @@ def _check_data(task: TranslationTask, split: str, settings: dict[str, Any]) -> 
     )
     if details:
         raise UserError(
-            f"--teacher-cache {task.cfg.teacher_cache}: its soft targets of {split} are of other data: {details}; "
-            f"make those of {paths[0]} with fairseq-kd cache"
+            f"--teacher-cache {task.cfg.teacher_cache}: its soft targets of {split} belong to other data: {details}; "
+            f"write those of {paths[0]} with fairseq-kd cache"
         )
 
 
@@ -110,7 +112,7 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
     paths = split_paths(task.cfg.teacher_path or "")
     unknown = [path for path in paths if not Path(path).is_file()]
     if unknown:
-        logger.warning("%s: no such file; nothing proves that --teacher-cache was made with it", unknown[0])
+        logger.warning("%s: no such file, so nothing proves that --teacher-cache was made with it", unknown[0])
         return
     details = differences(settings, {"models": [file_hash(path) for path in paths]}) if paths else ""
     if details:
@@ -121,7 +123,7 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
 
 
 def _stored_sizes(task: TranslationTask, split: str) -> np.ndarray:
-    """Lengths of source and target as the files have them, whatever the task does to them; shape (rows, 2)."""
+    """Lengths of source and target in the data-bin's files, before the task changes them; shape (rows, 2)."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
     stem = Path(utils.split_paths(task.cfg.data)[0], f"{split}.{source}-{target}")
     sides = [

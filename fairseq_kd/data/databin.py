@@ -1,4 +1,4 @@
-"""fairseq data-bins and their dictionaries, with errors that say what is missing."""
+"""Open fairseq data-bins and their dictionaries; errors name what is missing."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def read_dictionary(path: str | Path) -> Dictionary:
 def translation_task(
     data: str | Path, source: str, target: str, dictionaries: tuple[Dictionary, Dictionary]
 ) -> TranslationTask:
-    """A stock translation task outside of fairseq-train, where nothing fills in the settings it shares."""
+    """fairseq's translation task outside of fairseq-train, which would fill in the settings that it shares."""
     config = TranslationConfig(
         data=str(data),
         source_lang=source,
@@ -53,7 +53,7 @@ def translation_task(
 
 
 def open_dictionaries(data: str | Path) -> TranslationTask:
-    """A stock translation task with the dictionaries of ``data``, without a dataset.
+    """fairseq's translation task with the dictionaries of ``data``, without a dataset.
 
     Raises:
         UserError: the folder, its language pair or a dictionary is missing, or a dictionary is damaged.
@@ -67,7 +67,7 @@ def open_dictionaries(data: str | Path) -> TranslationTask:
 
 
 def open_databin(data: str | Path, subset: str) -> TranslationTask:
-    """A stock translation task over ``data`` with ``subset`` loaded, as ``task.dataset(subset)``.
+    """fairseq's translation task over ``data`` with ``subset`` loaded as ``task.dataset(subset)``.
 
     Raises:
         UserError: the folder, its language pair, a dictionary or the subset is missing, or a file is damaged.
@@ -88,7 +88,7 @@ def open_databin(data: str | Path, subset: str) -> TranslationTask:
 
 
 def source_hashes(data: str | Path, subset: str, source: str, target: str) -> dict[str, str]:
-    """Hashes, by name, of what a model's output on a split depends on: both dictionaries and the source side."""
+    """Hashes by file name of all data that a model's output on a split depends on: dictionaries and source side."""
     stem = f"{subset}.{source}-{target}.{source}"
     names = (f"dict.{source}.txt", f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
     return {name: file_hash(Path(data, name)) for name in names}

@@ -1,4 +1,4 @@
-"""A translation dataset whose batches bring along what a teacher made of the same sources."""
+"""A translation dataset whose batches also hold a teacher's output for the same sources."""
 
 import logging
 from pathlib import Path
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class DistilledDataset(AlignedDataset):
-    """A ``LanguagePairDataset`` that adds ``sample["distilled"]``: the teacher's targets of its rows.
+    """A ``LanguagePairDataset`` that adds ``sample["distilled"]``: the teacher's output for each row.
 
-    That is a LongTensor of shape (batch, longest), each row ended by ``</s>`` and padded on the right.
+    It is a LongTensor of shape (batch, longest). Each row ends in ``</s>`` and is padded on the right.
 
     Args:
         dataset: the gold split, in the order of its files.
@@ -41,10 +41,10 @@ class DistilledDataset(AlignedDataset):
 def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | DistilledDataset:
     """The dataset ``split`` that ``task`` has loaded, with the targets of its --distilled-data.
 
-    Without them where that holds nothing of a split that is not trained on.
+    Only the training split gets them; others are returned as they are.
 
     Raises:
-        UserError: it lacks the training split, or its rows or dictionary are not the gold data's.
+        UserError: --distilled-data lacks the training split, or its rows or dictionary are not the gold data's.
     """
     data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
     source, target = task.cfg.source_lang, task.cfg.target_lang
@@ -52,7 +52,7 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
         return dataset
     paths = utils.split_paths(task.cfg.data)
     if len(paths) > 1:
-        raise UserError(f"--distilled-data goes with one data-bin, not {len(paths)}: {task.cfg.data}")
+        raise UserError(f"--distilled-data needs a single data-bin, not {len(paths)}: {task.cfg.data}")
     other = open_databin(data, split)
     difference = first_difference(other.target_dictionary, task.target_dictionary)
     if difference:
@@ -68,12 +68,12 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
 
 
 def _compare(data: Path, gold: LanguagePairDataset, distilled: LanguagePairDataset) -> None:
-    """Raise a UserError unless both have the same sources row by row."""
+    """Raise a UserError unless both datasets have the same sources row by row."""
     advice = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
     if len(gold) != len(distilled):
         raise UserError(f"--distilled-data {data}: {len(distilled)} rows, the gold data has {len(gold)}; {advice}")
     for row in range(len(gold)):
         if not torch.equal(gold.src[row], distilled.src[row]):
             raise UserError(
-                f"--distilled-data {data}: row {row} (from 0) has another source than the gold data; {advice}"
+                f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {advice}"
             )

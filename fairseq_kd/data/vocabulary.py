@@ -1,4 +1,4 @@
-"""Which symbols a checkpoint was trained with, and whether they are the data's."""
+"""Check that a checkpoint was trained with the data's symbols."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def recorded_languages(config: DictConfig, task: TranslationTask) -> tuple[str, str]:
-    """The source and target language a checkpoint recorded; where it recorded none, the task's."""
+    """The source and target language that a checkpoint recorded, else the task's."""
     own = (task.cfg.source_lang, task.cfg.target_lang)
     return config.task.get("source_lang") or own[0], config.task.get("target_lang") or own[1]
 
@@ -24,7 +24,7 @@ def check_languages(path: str, config: DictConfig, task: TranslationTask, role: 
     """Warn where a checkpoint recorded other languages than the task's.
 
     Raises:
-        UserError: it translates the other way round.
+        UserError: it translates in the opposite direction.
     """
     own = (task.cfg.source_lang, task.cfg.target_lang)
     recorded = recorded_languages(config, task)
@@ -42,14 +42,22 @@ def check_vocabulary(
 ) -> str | None:
     """Compare the dictionaries of the checkpoint ``path`` with those of ``task``, symbol by symbol.
 
-    A fairseq checkpoint holds no dictionary. It is looked for in ``data``, else beside the checkpoint, else in the
-    folder that the checkpoint recorded.
+    A fairseq checkpoint holds no dictionary. This function looks for it in ``data``, else beside the checkpoint, else
+    in the data-bin that the checkpoint recorded.
+
+    Args:
+        path: the checkpoint.
+        state: its content, as :func:`fairseq_kd.networks.checkpoints.read_checkpoint` gives it.
+        task: whose dictionaries the checkpoint must have.
+        role: what errors call the checkpoint.
+        data: folder with the checkpoint's dictionaries.
 
     Returns:
-        None if they are the same, or where none was found, the places looked at, in words.
+        None if the dictionaries are the same. Where none was found: a clause that names the folders.
 
     Raises:
-        UserError: they differ, or the checkpoint translates the other way round.
+        UserError: the dictionaries differ, or the checkpoint translates in the opposite direction. The message names
+            the first symbol that differs.
     """
     config = state["cfg"]
     check_languages(path, config, task, role)
@@ -71,9 +79,9 @@ def check_vocabulary(
 
 
 def first_difference(theirs: Dictionary, own: Dictionary) -> str | None:
-    """Where two dictionaries part, in words, or None where they are the same symbol by symbol.
+    """The first symbol that differs between two dictionaries, in words; None where all are the same.
 
-    Lengths prove nothing: fairseq pads dictionaries to multiples of 8, and equal ones can be in another order.
+    Equal sizes prove nothing: fairseq pads dictionaries to multiples of 8, and their order can differ.
     """
     sizes = f"{len(theirs)} symbols against {len(own)}"
     for index, (their_symbol, own_symbol) in enumerate(zip(theirs.symbols, own.symbols, strict=False)):

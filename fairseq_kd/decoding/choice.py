@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
@@ -28,10 +29,24 @@ class ChosenEngine:
     build: Callable[[], Engine]
 
 
-def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: TranslationTask) -> ChosenEngine:
+def choose_engine(
+    name: str,
+    precision: str,
+    model_paths: Sequence[str],
+    task: TranslationTask,
+    loader: type[FairseqEngine] = FairseqEngine,
+) -> ChosenEngine:
     """The engine called ``name`` over one model or, with several paths, their ensemble.
 
-    "auto" is CTranslate2 where that takes the models, else fairseq; the log says why.
+    "auto" chooses CTranslate2 where that takes the models, else fairseq; the log says why. Each checkpoint is read
+    once, here.
+
+    Args:
+        name: one of :data:`fairseq_kd.decoding.options.ENGINES`.
+        precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`, what the engine computes in.
+        model_paths: the checkpoints.
+        task: whose dictionaries the models must have.
+        loader: what loads the models where fairseq decodes them.
 
     Raises:
         UserError: there is no such engine, it does not take the models or the precision, or a checkpoint cannot be used
@@ -39,37 +54,51 @@ def choose_engine(name: str, precision: str, model_paths: Sequence[str], task: T
     """
     if name not in ENGINES:
         raise UserError(f"--engine {name}: there is no such engine; choose from {', '.join(ENGINES)}")
-    check_models(model_paths, task)
+    states = check_models(model_paths, task)
     if name == "fairseq":
         if precision != "float32":
             raise UserError(f"--precision {precision}: --engine fairseq decodes in float32; give --engine ctranslate2")
     else:
         try:
-            return _ctranslate2(precision, model_paths, task)
+            return _ctranslate2(precision, model_paths, task, states)
         except CannotConvert as reason:
             if name == "ctranslate2":
                 raise UserError(f"--engine ctranslate2: {reason}") from None
             if precision != "float32":
                 raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
             logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
-    return ChosenEngine("fairseq", "float32", partial(FairseqEngine, model_paths, task))
+    return ChosenEngine("fairseq", "float32", partial(loader, model_paths, task, states))
 
 
-def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> None:
-    """Read each checkpoint safely and compare its dictionaries with the task's; ``role`` is what errors call it.
+def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> list[dict[str, Any]]:
+    """Read each checkpoint safely, once, and compare its dictionaries with the task's.
+
+    Args:
+        model_paths: the files.
+        task: whose dictionaries the models must have.
+        role: what errors call a file.
+
+    Returns:
+        Each checkpoint's content without the state of its training. Pass it to whatever builds or converts the model.
 
     Raises:
         UserError: a checkpoint cannot be used, or its dictionaries differ.
     """
+    states = []
     for path in model_paths:
-        not_found = check_vocabulary(path, read_checkpoint(path, role), task, role)
+        state = read_checkpoint(path, role)
+        not_found = check_vocabulary(path, state, task, role)
         if not_found:
-            logger.warning("%s %s: %s; nothing proves that it numbers symbols as the data does", role, path, not_found)
+            logger.warning("%s %s: %s; its dictionaries could not be compared with the data's", role, path, not_found)
+        states.append({key: state.get(key) for key in ("args", "cfg", "model")})
+    return states
 
 
-def _ctranslate2(precision: str, model_paths: Sequence[str], task: TranslationTask) -> ChosenEngine:
+def _ctranslate2(
+    precision: str, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]]
+) -> ChosenEngine:
     if len(model_paths) > 1:
         raise CannotConvert(f"{len(model_paths)} checkpoints are an ensemble, it decodes single models")
     check_precision(precision)
-    folder = kept_conversion(model_paths[0], task)
+    folder = kept_conversion(model_paths[0], task, states[0])
     return ChosenEngine("ctranslate2", precision, partial(CTranslate2Engine, folder, precision, task))

@@ -20,7 +20,8 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters, read_checkpoint
+from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
+from fairseq_kd.networks.parameters import count_parameters
 from fairseq_kd.storage.files import file_hash, whole_folder, write_json
 from fairseq_kd.storage.provenance import versions
 
@@ -66,11 +67,16 @@ def inputs(path: str, task: TranslationTask, precision: str) -> dict[str, Any]:
     }
 
 
-def kept_conversion(path: str, task: TranslationTask) -> Path:
+def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | None = None) -> Path:
     """The float32 model made from the checkpoint ``path`` with the dictionaries of ``task``'s data-bin.
 
-    It is made once and kept, under a name that says what it was made from, in ``$FAIRSEQ_KD_CACHE`` or
-    ``~/.cache/fairseq_kd``.
+    The conversion is made once. It stays in ``$FAIRSEQ_KD_CACHE`` or ``~/.cache/fairseq_kd``, under a hash of the
+    checkpoint, the dictionaries and CTranslate2's version.
+
+    Args:
+        path: the checkpoint.
+        task: with the data-bin's dictionaries.
+        state: the checkpoint's content, where :func:`fairseq_kd.networks.checkpoints.read_checkpoint` has read it.
 
     Raises:
         CannotConvert: there is no CTranslate2, or it does not take the architecture.
@@ -84,27 +90,38 @@ def kept_conversion(path: str, task: TranslationTask) -> Path:
         logger.info("%s: converting it for ctranslate2, kept in %s", path, folder)
         try:
             with whole_folder(folder) as new:
-                write_model(path, task, new, "float32")
+                write_model(path, task, new, "float32", state)
         except OSError as error:
             raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
     return folder
 
 
-def write_model(path: str, task: TranslationTask, folder: Path, precision: str, **more: Any) -> None:
+def write_model(
+    path: str, task: TranslationTask, folder: Path, precision: str, state: dict[str, Any] | None = None, **more: Any
+) -> None:
     """Convert a checkpoint into the empty ``folder``, its weights stored in ``precision``.
 
-    A float32 model is compared with the checkpoint's, since the converter passes over options that it does not know.
-    Beside CTranslate2's files goes ``signature.json``: what the model was made from, the number of its parameters, its
-    positions, versions, and ``more``.
+    The converter ignores options that it does not know, so a float32 model's probabilities are compared with the
+    checkpoint's. ``signature.json`` beside CTranslate2's files records what the model was made from, the number of its
+    parameters, its positions, versions, and ``more``.
+
+    Args:
+        path: the checkpoint.
+        task: with the data-bin's dictionaries.
+        folder: an empty one.
+        precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
+        state: as for :func:`kept_conversion`.
+        more: for ``signature.json``.
 
     Raises:
         CannotConvert: CTranslate2 does not take the architecture, or the converted model gives other probabilities.
         UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
         OSError: the folder cannot be written.
     """
-    (model,) = build_models([path], task, role="model")
+    state = read_checkpoint(path, "model") if state is None else state
+    (model,) = build_models([path], task, "model", [state])
     checked = folder / "checked.pt"
-    torch.save({"args": _arguments(path), "model": model.state_dict()}, checked)
+    torch.save({"args": _arguments(state["cfg"].model), "model": model.state_dict()}, checked)
     _convert(checked, task, folder, precision)
     if precision == "float32":
         compare(model, task, folder)
@@ -123,9 +140,8 @@ def read_made(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / SIGNATURE}: cannot be read ({error}); delete its folder") from None
 
 
-def _arguments(path: str) -> argparse.Namespace:
-    """The checkpoint's architecture and its sizes as fairseq's command line has them, for the task ``translation``."""
-    config = read_checkpoint(path, "model")["cfg"].model
+def _arguments(config: Any) -> argparse.Namespace:
+    """A recorded architecture and its sizes as fairseq's command line has them, for the task ``translation``."""
     values: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else dict(vars(config))
     # fairseq-hydra-train nests what the command line calls --encoder-layers.
     for side in ("encoder", "decoder"):

@@ -15,17 +15,20 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 
 Beam = dict[tuple[str, ...], float]
-"""Hypotheses without ``</s>``, and their log-probabilities divided by their tokens (``</s>`` counted)."""
+"""Hypotheses without ``</s>``, and their log-probabilities divided by their number of tokens (``</s>`` counted)."""
+
+LimitedBatch = tuple[list[int], int]
+"""Indices of sentences that are decoded together, and the most tokens that a hypothesis of theirs can have."""
 
 PAD = "<blank>"
-"""What the converter calls fairseq's ``<pad>``."""
+"""The converter's name for fairseq's ``<pad>``."""
 
 CPU_BATCH = 32
-"""Sentences that one thread decodes together: few enough that all threads end at about the same time."""
+"""Sentences that one thread decodes together; few, so that all threads end at about the same time."""
 
 
 def device() -> str:
-    """Where CTranslate2 decodes: on all GPUs if there are any, else on the CPU.
+    """The device that CTranslate2 decodes on: "cuda", all GPUs, if there are any, else "cpu".
 
     Raises:
         CannotConvert: torch sees a GPU that this build of CTranslate2 cannot use.
@@ -38,11 +41,11 @@ def device() -> str:
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what this machine cannot compute in.
+    """Check that CTranslate2 can compute in ``precision`` on this machine.
 
     Raises:
-        UserError: it is not among what CTranslate2 supports here.
-        CannotConvert: as :func:`device`.
+        UserError: it cannot; the message names the precisions that it can.
+        CannotConvert: :func:`device` raises it.
     """
     name = device()
     supported = import_ctranslate2().get_supported_compute_types(name)
@@ -54,21 +57,23 @@ def check_precision(precision: str) -> None:
 class CTranslate2Engine:
     """A converted model, on all GPUs of the machine or on as many CPU threads as torch uses (``OMP_NUM_THREADS``).
 
-    Each CPU thread decodes batches of its own, so that a result does not depend on their number.
+    Each CPU thread decodes its own batches, so the result does not depend on the number of threads.
 
-    Two things are not fairseq's: probabilities are those given that the translation has no padding (fairseq leaves it
-    out too, but it keeps its share), and where more hypotheses end in one step than the beam has room for, the best of
-    all stay, not the first. With an untrained model the first shows in the scores; the second can change the lower
-    ranks of an n-best list.
+    Two things differ from fairseq:
+
+    - The probability of ``<pad>`` is spread over the other symbols. fairseq never chooses ``<pad>`` either, but leaves
+      its probability unused. The scores of an untrained model show the difference.
+    - Where more hypotheses end in one step than the beam has room for, the best of them stay; in fairseq the first do.
+      This can change the lower ranks of an n-best list.
 
     Attributes:
-        parameters: as in the checkpoint.
+        parameters: number of parameters in the checkpoint.
         max_source_positions: the longest source that the model takes, ``</s>`` counted.
-        max_target_positions: as the model's decoder has.
+        max_target_positions: the decoder's positions.
     """
 
     def __init__(self, folder: Path, precision: str, task: TranslationTask):
-        """Load what :func:`~fairseq_kd.decoding.conversion.write_model` wrote, to compute in ``precision``.
+        """Load a folder from :func:`~fairseq_kd.decoding.conversion.write_model`, to compute in ``precision``.
 
         Raises:
             CannotConvert: the GPU cannot be used.
@@ -98,7 +103,7 @@ class CTranslate2Engine:
     def translate(
         self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Progress | None = None
     ) -> list[list[Hypothesis]]:
-        """As :meth:`Engine.translate`; the length of a hypothesis is limited as in the batches that fairseq makes.
+        """As :meth:`Engine.translate`, with the length limits of the batches that fairseq makes.
 
         Raises:
             UserError: a batch does not fit the GPU, or the search gives fewer than ``nbest`` hypotheses.
@@ -109,7 +114,7 @@ class CTranslate2Engine:
             progress(len(sources) - len(usable))
         words = {i: [self.task.source_dictionary[symbol] for symbol in sources[i][:-1].tolist()] for i in usable}
         try:
-            beams = self._beams(words, self._parts(usable, options), options, progress)
+            beams = self._beams(words, self._limited_batches(usable, options), options, progress)
         except RuntimeError as error:
             if "out of memory" not in str(error):
                 raise
@@ -118,44 +123,51 @@ class CTranslate2Engine:
             found[i] = self._read(beam, options.nbest)
         return found
 
-    def _parts(self, usable: dict[int, int], options: DecodingOptions) -> list[tuple[list[int], int]]:
-        """What is decoded together, and how many tokens a hypothesis can have there."""
-        parts = []
+    def _limited_batches(self, usable: dict[int, int], options: DecodingOptions) -> list[LimitedBatch]:
+        """fairseq's batches, cut to :attr:`batch_size` sentences; ``usable`` has the lengths of the sources."""
+        limited: list[LimitedBatch] = []
         for batch in batches(usable, options.max_tokens):
+            # The limit is by fairseq's whole batch, whose longest source comes first.
             longest = options.longest(usable[batch[0]], self.max_target_positions)
             size = self.batch_size or len(batch)
-            parts += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
-        return parts
+            limited += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
+        return limited
 
     def _beams(
         self,
         words: dict[int, list[str]],
-        parts: list[tuple[list[int], int]],
+        limited: list[LimitedBatch],
         options: DecodingOptions,
         progress: Progress | None,
     ) -> dict[int, Beam]:
-        """The final beam of each sentence, as fairseq's rules have it where CTranslate2's are others.
+        """The final beam of each sentence by fairseq's rules, of which CTranslate2 breaks two.
 
-        fairseq has no empty translation, CTranslate2 can only be kept from it by other probabilities: a sentence with
-        one is searched again for one hypothesis more. fairseq has one step more than ``longest``, in which each
-        hypothesis left gets its ``</s>``: a sentence that needed it is searched again for one token less, and for all
-        that is left then, of which :meth:`_end` keeps what fairseq keeps.
+        fairseq gives no empty translation. CTranslate2 can be kept from it only by changed probabilities, so a
+        sentence with an empty hypothesis is searched again for one hypothesis more.
+
+        fairseq makes one step after ``longest`` tokens, in which every hypothesis left gets its ``</s>``. A sentence
+        that needed this step is searched again for one token less and for all hypotheses that are left then;
+        :meth:`_end` keeps those that fairseq keeps.
         """
         size = options.beam
-        beams = self._search(words, [(part, longest + 1) for part, longest in parts], size, size, progress)
-        empty = [([i for i in part if () in beams[i]], longest + 1) for part, longest in parts]
+        # 1. All sentences, one token beyond the limit: in CTranslate2 that token can be anything, in fairseq only </s>.
+        beams = self._search(words, [(batch, longest + 1) for batch, longest in limited], size, size, progress)
+        # 2. Those with an empty hypothesis, for size + 1 hypotheses, without the empty one.
+        empty = [([i for i in batch if () in beams[i]], longest + 1) for batch, longest in limited]
         for i, beam in self._search(words, empty, size, size + 1).items():
+            # A greedy search is kept from the empty translation by its probabilities: they are computed anew.
             beams[i] = self._score(words[i], beam) if size == 1 else beam
             beams[i].pop((), None)
+        # 3. Those with a hypothesis at the limit, with the limit itself.
         cut = [
-            ([i for i in part if any(len(tokens) >= longest for tokens in beams[i])], longest)
-            for part, longest in parts
+            ([i for i in batch if any(len(tokens) >= longest for tokens in beams[i])], longest)
+            for batch, longest in limited
         ]
-        # Fewer than a beam were finished before, and a beam is left: twice its size loses none of them.
+        # Fewer than ``size`` hypotheses had ended before, and ``size`` are left: 2 · size has room for all of them.
         left = self._search(words, cut, size, 2 * size)
-        for part, longest in cut:
-            for i in part:
-                # Where one ended just then, the first search alone knows what took its place.
+        for batch, longest in cut:
+            for i in batch:
+                # Where a hypothesis ended at the limit, only the first search knows the one that took its place.
                 seen = {tokens[:longest]: score for tokens, score in beams[i].items()}
                 beams[i] = self._end(words[i], seen | left[i], longest, size)
         return beams
@@ -163,25 +175,27 @@ class CTranslate2Engine:
     def _search(
         self,
         words: dict[int, list[str]],
-        parts: list[tuple[list[int], int]],
+        limited: list[LimitedBatch],
         beam: int,
         keep: int,
         progress: Progress | None = None,
     ) -> dict[int, Beam]:
-        """Decode all parts, as many at a time as there are threads or GPUs, until ``keep`` hypotheses are finished.
+        """Search with a beam of ``beam`` until ``keep`` hypotheses of a sentence have ended or its limit is reached.
 
-        A greedy search cannot keep more than one; where it should, that one is not empty instead. Nor is one of a
-        single token, which :meth:`_end` scores anew anyway.
+        As many batches are decoded at a time as there are threads or GPUs. A greedy search keeps one hypothesis: for
+        ``keep`` > 1 it gives one that is not empty. Nor is a hypothesis empty where the limit is one token; there
+        :meth:`_end` computes the score anew.
         """
         greedy_again = beam == 1 < keep
         keep = 1 if greedy_again else keep
+        # All batches go into the translator's queue first, so that no thread waits for this one.
         submitted = [
             self.translator.translate_batch(
-                [words[i] for i in part],  # CTranslate2 adds the </s>
+                [words[i] for i in batch],  # CTranslate2 adds the </s>
                 asynchronous=True,
                 beam_size=beam,
                 num_hypotheses=keep,
-                patience=keep / beam,
+                patience=keep / beam,  # it ends with patience · beam hypotheses
                 length_penalty=1,
                 max_input_length=0,
                 min_decoding_length=int(greedy_again or length == 1),
@@ -189,25 +203,28 @@ class CTranslate2Engine:
                 suppress_sequences=[[PAD]],
                 return_scores=True,
             )
-            for part, length in parts
-            if part
+            for batch, length in limited
+            if batch
         ]
         beams = {}
-        for part, results in zip((part for part, _ in parts if part), submitted, strict=True):
-            for i, result in zip(part, (one.result() for one in results), strict=True):
+        for batch, results in zip((batch for batch, _ in limited if batch), submitted, strict=True):
+            for i, result in zip(batch, (one.result() for one in results), strict=True):
                 beams[i] = dict(zip(map(tuple, result.hypotheses), result.scores, strict=True))
             if progress:
-                progress(len(part))
+                progress(len(batch))
         return beams
 
     def _end(self, source: list[str], beam: Beam, longest: int, size: int) -> Beam:
-        """Give those of ``longest`` tokens their ``</s>``, and keep as many as the finished ones leave room for."""
+        """Give ``</s>`` to hypotheses of ``longest`` tokens, and keep the best of them that the beam has room for."""
+        # Shorter hypotheses have ended by themselves and stay.
         finished = {tokens: score for tokens, score in beam.items() if 0 < len(tokens) < longest}
+        # With their </s> in the score, which the search at the limit did not draw.
         ended = self._score(source, [tokens for tokens in beam if len(tokens) == longest])
         best = sorted(ended, key=ended.__getitem__, reverse=True)[: max(size - len(finished), 0)]
         return finished | {tokens: ended[tokens] for tokens in best}
 
     def _score(self, source: list[str], hypotheses: Iterable[tuple[str, ...]]) -> Beam:
+        """The hypotheses with their scores, ``</s>`` counted, by one forward pass."""
         targets = [list(tokens) for tokens in hypotheses]
         scored = self.translator.score_batch([source] * len(targets), targets, max_input_length=0)
         return {
@@ -215,6 +232,7 @@ class CTranslate2Engine:
         }
 
     def _read(self, beam: Beam, nbest: int) -> list[Hypothesis]:
+        """The ``nbest`` best, scores to the base 2; NaN scores are left out."""
         usable = sorted((pair for pair in beam.items() if not math.isnan(pair[1])), key=lambda pair: -pair[1])
         if len(usable) < nbest:
             raise too_few(len(usable), nbest)

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fairseq import utils
@@ -11,11 +12,12 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory, too_few
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 
 
 class FairseqEngine:
-    """fairseq's own beam search, on the GPU if there is one; several checkpoints are decoded as an ensemble.
+    """fairseq's own beam search, on the GPU if there is one. Several checkpoints decode as an ensemble.
 
     Attributes:
         models: the models, in eval mode, made fast for generation (they can no longer be trained).
@@ -23,15 +25,22 @@ class FairseqEngine:
         max_source_positions: the longest source that all of them take, ``</s>`` counted.
     """
 
-    def __init__(self, model_paths: Sequence[str], task: TranslationTask):
+    def __init__(
+        self, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]] | None = None
+    ):
         """Load the checkpoints with ``task``'s dictionaries.
+
+        Args:
+            model_paths: the files.
+            task: whose dictionaries the models have.
+            states: the files' contents, where :func:`fairseq_kd.networks.checkpoints.read_checkpoint` has read them.
 
         Raises:
             UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
         """
         self.task = task
         self.cuda = torch.cuda.is_available()
-        self.models = build_models(model_paths, task, role="model")
+        self.models = build_models(model_paths, task, "model", states)
         self.parameters = sum(map(count_parameters, self.models))
         for model in self.models:
             model.make_generation_fast_(need_attn=False)

@@ -1,4 +1,4 @@
-"""What every engine is given and gives back, and how sentences are put into batches."""
+"""The interface of a decoding engine, and how sentences are put into batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,30 +27,30 @@ class Hypothesis:
 
     @property
     def size(self) -> int:
-        """How many tokens it has, ``</s>`` counted."""
+        """Number of tokens, ``</s>`` counted."""
         return len(self.tokens.split()) + 1
 
     @property
     def probability(self) -> float:
-        """The model's probability of the whole translation with its ``</s>``: the score without its division."""
+        """The model's probability of the whole translation, ``</s>`` counted."""
         return 2 ** (self.score * self.size)
 
 
 NOT_TRANSLATED = Hypothesis("", 0.0)
-"""What stands for each translation of an empty source, or of one longer than the model takes."""
+"""The translation of a source that is empty or longer than the model takes."""
 
 
 class Engine(Protocol):
     """A model ready to decode.
 
     Attributes:
-        parameters: how many the models have, all together.
+        parameters: number of parameters of all models together.
     """
 
     parameters: int
 
     def takes(self, source: torch.Tensor) -> bool:
-        """Whether a source is translated at all: it is not empty and within the model's positions."""
+        """Whether the engine translates a source: it is not empty and within the model's positions."""
 
     def translate(
         self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Progress | None = None
@@ -60,14 +60,17 @@ class Engine(Protocol):
         Args:
             sources: token ids ending in ``</s>``, one LongTensor of shape (length,) a sentence.
             options: how to search.
-            progress: called with a number of sentences whenever so many more are done.
+            progress: called with the number of sentences that were finished since the last call.
         """
 
 
 def batches(lengths: dict[int, int], max_tokens: int) -> Iterator[list[int]]:
-    """Cut sentences, given as {index: length}, into batches of similar lengths, the longest sentences first.
+    """Cut sentences into batches of similar lengths, the longest sentences first.
 
-    A batch's longest sentence times its size is at most ``max_tokens``, unless it is a single sentence.
+    Args:
+        lengths: each sentence's length in tokens, by its index.
+        max_tokens: limit of a batch's longest length times its number of sentences. A longer sentence makes a batch of
+            its own.
     """
     batch: list[int] = []
     for i in sorted(lengths, key=lambda i: (-lengths[i], i)):
@@ -80,13 +83,13 @@ def batches(lengths: dict[int, int], max_tokens: int) -> Iterator[list[int]]:
 
 
 def too_few(found: int, nbest: int) -> UserError:
-    """The error for a search that gave ``found`` usable hypotheses where ``nbest`` are asked for."""
+    """The error for a search that found fewer than ``nbest`` usable hypotheses."""
     return UserError(
-        f"the search found {found} hypotheses for a sentence, --nbest asks for {nbest}: "
-        "lower it, or look for NaN in the model"
+        f"the search found {found} hypotheses for a sentence, --nbest asks for {nbest}: lower --nbest; "
+        "if the model produces NaN or infinite scores, check its weights"
     )
 
 
 def out_of_memory(options: DecodingOptions) -> UserError:
     """The error for a batch that does not fit the GPU."""
-    return UserError(f"the GPU's memory is too small for --max-tokens {options.max_tokens}: lower it")
+    return UserError(f"the GPU's memory is too small for --max-tokens {options.max_tokens}: lower --max-tokens")

@@ -1,4 +1,4 @@
-"""A CTranslate2 model made from the weights that a model has in memory at this moment."""
+"""A CTranslate2 model made from a model's current weights in memory."""
 
 import argparse
 import copy
@@ -20,15 +20,15 @@ from fairseq_kd.networks.distributions import output_projection
 
 
 def live_translator(model: Any, task: TranslationTask, folder: Path, check: bool) -> Any:
-    """A translator with the float32 weights of ``model``, on its device; the model itself is left alone.
+    """A translator with the float32 weights of ``model``, on its device. The model does not change.
 
-    It decodes one batch at a time, so that a seed decides what it draws. The converter's command is not used: it builds
-    the model anew each time, which draws initial weights and logs what it does.
+    It decodes one batch at a time, so that a seed decides its draws. It does not use the converter's command, which
+    builds the model anew each time, draws initial weights and logs its steps.
 
     Args:
         model: a Transformer, not a wrapper for several processes.
         task: whose dictionaries the model has.
-        folder: an empty one, needed until this returns.
+        folder: an empty one; it can be deleted once the function has returned.
         check: compare the translator's probabilities with the model's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What can be chosen in a search or a draw. It imports neither torch nor fairseq, so that `--help` is quick."""
+"""Options of searching and sampling. This module imports neither torch nor fairseq, so that `--help` is quick."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class DecodingOptions:
     """How to search; the names and defaults are fairseq-generate's.
 
     A hypothesis has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens, its own
-    ``</s>`` not counted.
+    ``</s>`` not counted. The padding counts because it does in fairseq's search.
 
     Raises:
         UserError: a value is out of range.
@@ -48,26 +48,30 @@ class DecodingOptions:
             )
 
     def longest(self, source_length: int, target_positions: int) -> int:
-        """The most tokens a hypothesis can have, its ``</s>`` not counted, in a batch whose sources are padded to
-        ``source_length`` (``</s>`` counted) and by a model of ``target_positions``: fairseq's own rule."""
+        """The most tokens that a hypothesis can have, its ``</s>`` not counted: fairseq's rule.
+
+        Args:
+            source_length: of the batch's longest source, ``</s>`` counted.
+            target_positions: of the decoder.
+        """
         return min(int(self.max_len_a * source_length + self.max_len_b), target_positions - 1)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is drawn from: the model's distribution at a temperature, cut to its likeliest symbols.
+    """How to sample: from the model's distribution at a temperature, cut to its likeliest symbols.
 
-    A sequence has at most ``max_len_a`` × (padded source length, ``</s>`` counted) + ``max_len_b`` tokens before its
-    ``</s>``.
+    A sequence has at most ``max_len_a`` × (source length, ``</s>`` counted) + ``max_len_b`` tokens before its ``</s>``.
+    The source length is the row's own: padding does not count.
 
     Raises:
         UserError: a value is out of range.
     """
 
     top_k: int = 0
-    """Draw from the k likeliest symbols only; 0: from all."""
+    """Sample from the k likeliest symbols; 0: from all."""
     top_p: float = 1.0
-    """Draw from the fewest likeliest symbols, of those that top_k leaves, whose probabilities sum to at least this."""
+    """Sample from the fewest likeliest symbols whose probabilities sum to this or more; applied after top_k."""
     temperature: float = 1.0
     max_len_a: float = 1.2
     max_len_b: int = 10
@@ -80,6 +84,11 @@ class Sampling:
         if not self.temperature > 0:
             raise UserError(f"temperature {self.temperature}: give a temperature above 0")
 
-    def longest(self, source: int, positions: int) -> int:
-        """Tokens before the ``</s>`` for a batch whose longest source has ``source``, by a decoder of ``positions``."""
-        return max(1, min(int(self.max_len_a * source + self.max_len_b), positions - 1))
+    def longest(self, source_length: int, target_positions: int) -> int:
+        """The most tokens that a sequence can have before its ``</s>``; at least 1.
+
+        Args:
+            source_length: of the row's own source, ``</s>`` counted.
+            target_positions: of the decoder.
+        """
+        return max(1, min(int(self.max_len_a * source_length + self.max_len_b), target_positions - 1))

@@ -1,5 +1,7 @@
-"""Sequences drawn from a model: batched ancestral sampling, one token for every unfinished sentence at a time."""
+"""Sequences drawn from models: batched ancestral sampling. Each step draws one token for each unfinished sentence."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,23 +15,30 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import evaluating, output_projection, plain_softmax
 
 BLOCK = 128
-"""Symbols whose probabilities are summed before one of them is chosen."""
+"""Symbols in a block: :func:`_choose` first chooses a block, then a symbol in it."""
 
 
 @torch.no_grad()
 def draw_rollouts(
-    model: FairseqEncoderDecoderModel, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int], symbols: Any
+    models: Sequence[FairseqEncoderDecoderModel],
+    sample: dict[str, Any],
+    sampling: Sampling,
+    seed: tuple[int, int],
+    symbols: Any,
 ) -> Tensor:
-    """One sequence for each source of the batch, from the model itself (not a wrapper for several processes).
+    """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
-    A sentence's random numbers come from ``seed`` and its own number alone: its sequence is the same wherever in
-    whichever batch it stands, and the global random state is left alone. Of the model only the train mode is touched,
-    and put back.
+    A sentence's random numbers come from ``seed`` and its own number, its length limit from its own source. Its
+    sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval
+    mode and back.
+
+    No gradient flows through the sampling. A loss on the student's own rollouts therefore has not the gradient of its
+    expectation (Wen et al. 2023, Limitations).
 
     Args:
-        model: any fairseq encoder-decoder whose decoder is incremental.
+        models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.
         sample: the batch; of ``net_input`` only the source is read.
-        sampling: how to draw.
+        sampling: temperature, truncation and length limit.
         seed: two numbers, of the run and of the update.
         symbols: the target dictionary.
 
@@ -41,28 +50,64 @@ def draw_rollouts(
     """
     if sampling.top_k > len(symbols):
         raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
-    source = sample["net_input"]["src_tokens"]
-    longest = sampling.longest(source.size(1), model.max_decoder_positions())
+    source, sizes = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"].tolist()
+    positions = min(model.max_decoder_positions() for model in models)
+    limits = source.new_tensor([sampling.longest(size, positions) for size in sizes])
+    longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
+    # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
     drawn = source.new_full((len(source), longest + 2), symbols.pad())
-    drawn[:, 0] = symbols.eos()  # fairseq's decoders start from it
-    with evaluating(model):
-        unfinished = _Unfinished(model, sample["net_input"])
+    drawn[:, 0] = symbols.eos()
+    with ExitStack() as modes:
+        for model in models:
+            modes.enter_context(evaluating(model))
+        unfinished = _Unfinished(models, sample["net_input"])
         for step in range(longest):
             rows = unfinished.rows
             logits = unfinished.next_logits(drawn[rows, : step + 1])
             logits[:, symbols.pad()] = float("-inf")
             chosen = draw_symbols(logits, sampling, chances[rows, step])
             drawn[rows, step + 1] = chosen
-            if not unfinished.keep(chosen != symbols.eos()):
+            if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
                 break
-        drawn[unfinished.rows, longest + 1] = symbols.eos()
+    # A row that is full without its </s> gets it now.
+    last = drawn.gather(1, limits[:, None]).squeeze(1)
+    cut = last.ne(symbols.eos()) & last.ne(symbols.pad())
+    drawn[cut, limits[cut] + 1] = symbols.eos()
     lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
     return drawn[:, 1 : 1 + int(lengths.max())]
 
 
 class _Unfinished:
-    """The sentences still being drawn, with their encoder output and the decoder's cached states."""
+    """The sentences still being drawn, and each model's state for them."""
+
+    def __init__(self, models: Sequence[FairseqEncoderDecoderModel], net_input: dict[str, Tensor]):
+        self.steppers = [_Stepper(model, net_input) for model in models]
+        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
+
+    def next_logits(self, prefixes: Tensor) -> Tensor:
+        """Logits of the next symbol, float32, shape (rows, vocabulary); the caller's to overwrite."""
+        if len(self.steppers) == 1:
+            return self.steppers[0].next_logits(prefixes)
+        log_probs = [stepper.next_logits(prefixes).log_softmax(dim=-1) for stepper in self.steppers]
+        # The log of the mean, up to a constant that the softmax cancels.
+        return torch.logsumexp(torch.stack(log_probs), dim=0)
+
+    def keep(self, unfinished: Tensor) -> bool:
+        """Keep the rows where the mask is true, and tell whether there are any."""
+        if unfinished.all():
+            return True
+        order = unfinished.nonzero().squeeze(1)
+        self.rows = self.rows[order]
+        if len(order) == 0:
+            return False
+        for stepper in self.steppers:
+            stepper.reorder(order)
+        return True
+
+
+class _Stepper:
+    """One model's next-symbol logits, step by step: its encoder output and its decoder's cached states."""
 
     def __init__(self, model: FairseqEncoderDecoderModel, net_input: dict[str, Tensor]):
         self.model = model
@@ -70,51 +115,52 @@ class _Unfinished:
         inputs = {name: value for name, value in net_input.items() if name != "prev_output_tokens"}
         self.encoder_out = model.encoder(**inputs)
         self.state: dict[str, Any] = {}
-        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
 
     def next_logits(self, prefixes: Tensor) -> Tensor:
-        """Logits of the next symbol, float32, shape (rows, vocabulary)."""
-        answer = {"encoder_out": self.encoder_out, "incremental_state": self.state}
+        """As :meth:`_Unfinished.next_logits`."""
+        cached = {"encoder_out": self.encoder_out, "incremental_state": self.state}
         if self.projection is None:
-            output = self.model.decoder(prefixes, **answer)
+            output = self.model.decoder(prefixes, **cached)
             logits = output[0] if self.plain else self.model.get_normalized_probs(output, log_probs=True)
             return logits[:, -1].float()
-        # No layer has the number -1: attention weights are returned of none.
-        features, _ = self.model.decoder(prefixes, **answer, features_only=True, alignment_layer=-1)
-        # Of a matrix, not of a batch of matrices with one row each, for which torch repeats the projection.
+        # Attention weights, which cost time, are returned of layer -1: of no layer.
+        features, _ = self.model.decoder(prefixes, **cached, features_only=True, alignment_layer=-1)
+        # (rows, width) @ (width, vocabulary): with a batch dimension torch would copy the projection for each row.
         return functional.linear(features[:, -1].contiguous(), self.projection.weight, self.projection.bias).float()
 
-    def keep(self, unfinished: Tensor) -> bool:
-        """Go on with the rows that the mask holds; whether there are any."""
-        if unfinished.all():
-            return True
-        order = unfinished.nonzero().squeeze(1)
-        self.rows = self.rows[order]
-        if len(order) == 0:
-            return False
+    def reorder(self, order: Tensor) -> None:
+        """Keep these rows of the state, in this order."""
         self.encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, order)
         self.model.decoder.reorder_incremental_state_scripting(self.state, order)
-        return True
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:
-    """``count`` numbers in [0, 1) for each sentence, shape (sentences, count); a sentence's depend on no other's."""
+    """``count`` random numbers in [0, 1) for each sentence, shape (sentences, count), float32.
+
+    A sentence's numbers depend on ``seed`` and its own number alone, and the first of them do not depend on ``count``.
+    The generator is Philox with the seed and the sentence's number as its key.
+    """
     streams = (np.random.Generator(np.random.Philox(key=[seed[0] << 32 | seed[1], one])) for one in sentences)
     return torch.from_numpy(np.stack([stream.random(count, dtype=np.float32) for stream in streams]))
 
 
 def draw_symbols(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
-    """A symbol for each row, by the inverse of the cumulated distribution.
+    """Draw a symbol for each row, by the inverse of the cumulated distribution.
+
+    The temperature comes first, then top_k, then top_p among the symbols that top_k leaves.
 
     Args:
-        logits: float32, shape (rows, vocabulary); the temperature is applied in place.
-        sampling: what is left of the distribution.
-        chances: numbers in [0, 1), shape (rows,).
+        logits: float32, shape (rows, vocabulary); they are overwritten.
+        sampling: temperature, top_k and top_p.
+        chances: random numbers in [0, 1), shape (rows,).
+
+    Returns:
+        Symbols, shape (rows,).
     """
     if sampling.temperature != 1.0:
         logits /= sampling.temperature
     if sampling.top_k:
-        logits, symbols = logits.topk(sampling.top_k)
+        logits, symbols = logits.topk(sampling.top_k)  # both (rows, top_k)
     probabilities = logits.softmax(dim=-1)
     if sampling.top_p < 1:
         probabilities = _nucleus(probabilities, sampling.top_p)
@@ -123,41 +169,70 @@ def draw_symbols(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
 
 
 def _nucleus(probabilities: Tensor, share: float, candidates: int = 256) -> Tensor:
-    """The probabilities with a 0 for every symbol behind the fewest that have the share.
+    """Keep the fewest likeliest symbols whose probabilities sum to at least ``share``; give the others 0.
 
-    Sorting a whole vocabulary takes longer than all the rest of a step: only rows that the likeliest candidates do not
-    settle are sorted.
+    Args:
+        probabilities: shape (rows, symbols).
+        share: top_p.
+        candidates: how many of the likeliest symbols are sorted first. Sorting the whole vocabulary takes longer than
+            the remainder of a step, so only rows that need more symbols are sorted whole.
+
+    Returns:
+        Shape (rows, symbols). The sums are not made 1: :func:`_choose` scales its chances by them.
     """
-    best, order = probabilities.topk(min(candidates, probabilities.size(1)))
-    enough = best.cumsum(dim=-1) - best >= share  # before this symbol
-    kept = torch.zeros_like(probabilities).scatter_(1, order, best.masked_fill(enough, 0.0))
-    unsettled = ~enough[:, -1]
+    best, order = probabilities.topk(min(candidates, probabilities.size(1)))  # both (rows, candidates), likeliest first
+    # A symbol is dropped where the symbols before it have the share: the one that reaches the share stays.
+    dropped = best.cumsum(dim=-1) - best >= share
+    # Back to the vocabulary's order, zeros everywhere else.
+    kept = torch.zeros_like(probabilities).scatter_(1, order, best.masked_fill(dropped, 0.0))
+    # Where not even the last candidate is dropped, more symbols may be needed.
+    unsettled = ~dropped[:, -1]
     if best.size(1) < probabilities.size(1) and unsettled.any():
         kept[unsettled] = _nucleus(probabilities[unsettled], share, probabilities.size(1))
     return kept
 
 
 def _choose(probabilities: Tensor, chances: Tensor) -> Tensor:
-    """The symbol at which the cumulated probability first exceeds the chance; both, and it, have shape (rows, …).
+    """Choose the symbol at which the cumulated probability first exceeds ``chances`` times the row's sum.
 
-    In two steps, first among the sums of blocks and then within one block: summing is several times as fast as
+    It first chooses a block by the blocks' sums and then a symbol in the block: summing is several times as fast as
     cumulating.
+
+    Args:
+        probabilities: shape (rows, symbols); a row's sum need not be 1.
+        chances: in [0, 1), shape (rows, 1).
+
+    Returns:
+        Places in ``probabilities``, shape (rows, 1).
     """
     symbols = probabilities.size(1)
+    # The blocks' sums, (rows, blocks). The symbols behind the last whole block make a shorter one.
     whole = symbols - symbols % BLOCK
     sums = probabilities[:, :whole].unflatten(1, (whole // BLOCK, BLOCK)).sum(dim=-1)
     if whole < symbols:
         sums = torch.cat([sums, probabilities[:, whole:].sum(dim=-1, keepdim=True)], dim=1)
-    block, rest = _first_beyond(sums, chances * sums.sum(dim=-1, keepdim=True))
+    # The block, and how far into its probability the symbol lies, both (rows, 1).
+    block, remainder = _first_beyond(sums, chances * sums.sum(dim=-1, keepdim=True))
+    # The block's symbols, (rows, BLOCK); places beyond the vocabulary are read at its last symbol and count 0.
     places = block * BLOCK + torch.arange(BLOCK, device=block.device)
     within = probabilities.gather(1, places.clamp(max=symbols - 1)).masked_fill_(places >= symbols, 0.0)
-    return places.gather(1, _first_beyond(within, rest)[0])
+    return places.gather(1, _first_beyond(within, remainder)[0])
 
 
 def _first_beyond(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulated weights first exceed what is wanted, and what is wanted of the weight there."""
+    """Find where the cumulated weights first exceed ``wanted``.
+
+    Args:
+        weights: at least 0, shape (rows, entries).
+        wanted: shape (rows, 1).
+
+    Returns:
+        The place, and ``wanted`` less the weights before it; both of shape (rows, 1).
+    """
     cumulated = weights.cumsum(dim=-1)
+    # right=True finds a sum above ``wanted``, not equal to it: an entry of weight 0 adds nothing and is passed over.
     place = torch.searchsorted(cumulated, wanted, right=True)
-    # Rounding can put what is wanted beyond the last weight: then the largest stands in.
+    # Rounding can put ``wanted`` at or beyond the whole sum. Then the largest weight is taken, which is not 0.
     place = torch.where(place < weights.size(1), place, weights.argmax(dim=-1, keepdim=True))
+    # (cumulated − weights) is the sum before the place; rounding could make the difference negative.
     return place, (wanted - (cumulated - weights).gather(1, place)).clamp_(min=0)

@@ -1,6 +1,5 @@
-"""Samples in the place of a search's best translations."""
+"""Translations that are sampled from a model, not searched for."""
 
-import argparse
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,32 +16,29 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of what is drawn."""
-    add = parser.add_argument
-    add("--top-k", type=int, default=0, help="draw from the k likeliest symbols (0: all)")
-    add("--top-p", type=float, default=1.0, help="draw from the fewest symbols of this probability (%(default)s)")
-    add("--temperature", type=float, default=1.0, help="temperature of what is drawn from (%(default)s)")
-    add("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
-
-
 def check_seed(seed: int) -> None:
-    """Raise a UserError unless ``seed`` is one that can be drawn from."""
+    """Check that ``seed`` has at most 32 bits.
+
+    Raises:
+        UserError: it has more, or is negative.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
 
 
 class Sampler(FairseqEngine):
-    """Draws translations from one model, each row's from random numbers of its own.
+    """Draws translations from one model, each row with its own random numbers.
 
     Raises:
-        UserError: there are several checkpoints, or as :class:`FairseqEngine`.
+        UserError: there are several checkpoints, or :class:`FairseqEngine` raises it.
     """
 
-    def __init__(self, model_paths: Sequence[str], task: TranslationTask):
+    def __init__(
+        self, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]] | None = None
+    ):
         if len(model_paths) > 1:
             raise UserError(f"--sampling draws from a single model, not from {len(model_paths)}")
-        super().__init__(model_paths, task)
+        super().__init__(model_paths, task, states)
 
     @torch.no_grad()
     def draw(
@@ -54,18 +50,18 @@ class Sampler(FairseqEngine):
         seed: int,
         progress: Progress,
     ) -> list[list[Hypothesis]]:
-        """``options.nbest`` samples of each source, as :meth:`Engine.translate` gives the best.
+        """Draw ``options.nbest`` samples of each source; the result has the form of :meth:`Engine.translate`.
 
-        A score is that of the model's whole distribution, whatever the samples were cut to.
+        A row's samples depend on the row's number and source, the seed, the sampling options and the model alone. The
+        scores are of the model's whole distribution at temperature 1, also where the samples are from less of it.
 
         Args:
-            sources: token ids ending in ``</s>``.
-            first_row: the number of the first of them in its split; a row's samples depend on it, the seed and the
-                model alone.
-            options: how many, and the size of batches.
-            sampling: what to draw from.
+            sources: token ids ending in ``</s>``, one LongTensor of shape (length,) a sentence.
+            first_row: the number in its split of the first source.
+            options: number of samples and size of batches.
+            sampling: temperature, truncation and length limit.
             seed: of all samples.
-            progress: called with a number of sentences whenever so many more are done.
+            progress: called with the number of sentences that were finished since the last call.
 
         Raises:
             UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.
@@ -87,7 +83,7 @@ class Sampler(FairseqEngine):
 
     def _hypotheses(self, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int]) -> list[Hypothesis]:
         (model,), dictionary = self.models, self.task.target_dictionary
-        targets = draw_rollouts(model, sample, sampling, seed, dictionary)
+        targets = draw_rollouts([model], sample, sampling, seed, dictionary)
         real = real_tokens(targets, dictionary.pad())
         asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
         answers = next_tokens(model, asked, real)

@@ -1,15 +1,18 @@
-"""From studies and a task's quantities to one recommendation: which way of distilling, on what evidence, how sure.
+"""One recommendation from studies and a task's quantities: which method, on what evidence, and how sure it is.
 
-A study speaks for a task that lies among its points in the quantity that changes along its axis and is like them in all
-others. What its two nearest points show, in greedy search and with the widest beam, is the evidence.
+A study covers a task if the task lies among the study's points in the quantity that changes along the axis, and is
+similar to them in all other quantities. The evidence is the scores of the two nearest points, in greedy search and with
+the widest beam.
 """
 
 import argparse
 import shlex
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import fairseq_kd
 from fairseq_kd.diagnose.quantities import QUANTITIES, Values, common, coordinate, is_unlike
 from fairseq_kd.report.result_files import read_result
 from fairseq_kd.storage.files import file_hash
@@ -20,11 +23,16 @@ F_DISTILL = "f-DISTILL"
 Study = dict[str, Any]
 
 
-def read_studies(paths: Iterable[str]) -> list[Study]:
-    """What `fairseq-kd study` wrote, with each file's "sha256".
+def published_studies() -> list[Path]:
+    """The studies that lie in the clone of this package; none if it was installed without a clone."""
+    return sorted(Path(fairseq_kd.__file__).parent.parent.glob("results/study_*/study.json"))
+
+
+def read_studies(paths: Iterable[str | Path]) -> list[Study]:
+    """The content of each file of `fairseq-kd study`, and the file's "sha256".
 
     Raises:
-        UserError: a file is missing or no such file.
+        UserError: a file is missing, or `fairseq-kd study` did not write it.
     """
     return [{**read_result(path, "study", _check_study), "sha256": file_hash(path)} for path in paths]
 
@@ -48,64 +56,69 @@ def _check_study(study: Study) -> None:
 
 
 def _decodings(study: Study) -> list[str]:
-    """The measures of the narrowest and the widest beam."""
+    """The keys of two measures: BLEU with the smallest and with the largest beam."""
     beams = sorted((name for name in study["measures"] if name.startswith("beam ")), key=lambda name: int(name[5:]))
     return list(dict.fromkeys([*beams[:1], *beams[-1:]]))
 
 
 def advise(studies: Sequence[Study], own: Values) -> dict[str, Any]:
-    """One recommendation, the same by decoding procedure alone, and what each study says.
+    """What studies recommend for a task.
 
     Args:
         studies: as :func:`read_studies` gives them.
         own: the task's quantities.
+
+    Returns:
+        "line", "certainty" and "reason" as in :func:`combine`; "method", the level, data and options of that line, or
+        None; "by_decoding", the recommendation from each decoding procedure alone; "f_distill", the lines that train
+        with f_distill; "studies", what :func:`assess` finds in each study.
     """
-    told = [assess(study, own) for study in studies]
-    measures = dict.fromkeys(item["measure"] for one in told for item in one["evidence"])
-    speaking = [study for study, one in zip(studies, told, strict=True) if one["evidence"]]
+    findings = [assess(study, own) for study in studies]
+    measures = dict.fromkeys(item["measure"] for one in findings for item in one["evidence"])
+    speaking = [study for study, one in zip(studies, findings, strict=True) if one["evidence"]]
     methods = {name: method for study in reversed(speaking) for name, method in study.get("methods", {}).items()}
-    recommendation = combine(told)
+    recommendation = combine(findings)
     method = methods.get(recommendation["line"])
     return {
         **recommendation,
         "method": method and {"level": level(method), **method},
-        "by_decoding": {measure: combine(told, measure) for measure in measures},
+        "by_decoding": {measure: combine(findings, measure) for measure in measures},
         "f_distill": sorted(name for name, one in methods.items() if level(one).startswith(F_DISTILL)),
-        "studies": told,
+        "studies": findings,
     }
 
 
 def assess(study: Study, own: Values) -> dict[str, Any]:
-    """What one study says of a task: its "evidence", or the "reason" why it has none."""
-    told: dict[str, Any] = {"study": study["title"], "axis": study["axis"]["label"], "sha256": study["sha256"]}
-    told |= {"coordinate": None, "value": None, "range": None, "not_measured": [], "evidence": []}
+    """One study's "evidence" for a task, or the "reason" why it has none."""
+    finding: dict[str, Any] = {"study": study["title"], "axis": study["axis"]["label"], "sha256": study["sha256"]}
+    finding |= {"coordinate": None, "value": None, "range": None, "not_measured": [], "evidence": []}
     seeds = [len(point["seeds"][name]) for point in study["points"] for name in _lines(study)]
-    told["seeds"] = min(seeds, default=0)
+    finding["seeds"] = min(seeds, default=0)
     points = [point.get("diagnosis") for point in study["points"]]
     if None in points:
-        return {**told, "reason": "its points are not diagnosed; run it again"}
+        return {**finding, "reason": "its points have no diagnoses; run fairseq-kd study again with --diagnosis"}
     values = common(points)
     name = coordinate(values)
     value = None if name is None else own[name]
     if name is not None:
-        told |= {"coordinate": name, "value": value, "range": [min(values[name]), max(values[name])]}
-    told["not_measured"] = [other for other in values if own[other] is None]
-    told["reason"] = _reason(study, values, name, own)
-    if name is not None and value is not None and told["reason"] is None:
-        told["evidence"] = [
+        finding |= {"coordinate": name, "value": value, "range": [min(values[name]), max(values[name])]}
+    finding["not_measured"] = [other for other in values if own[other] is None]
+    finding["reason"] = _reason(study, values, name, own)
+    if name is not None and value is not None and finding["reason"] is None:
+        finding["evidence"] = [
             {"at": study["points"][place]["at"], "value": values[name][place], **_evidence(study, measure, place)}
             for place in _nearest(values[name], value)
             for measure in _decodings(study)
         ]
-    return told
+    return finding
 
 
 def _reason(study: Study, values: dict[str, list[float]], name: str | None, own: Values) -> str | None:
-    """Why a study says nothing of a task, or None."""
+    """Why a study has no evidence for a task, or None if it has."""
     if len(_lines(study)) < 2:
-        return "it has one line alone"
+        return "it has only one line"
     if name is None:
-        return "no measured quantity rises or falls all along its axis by more than tasks that are alike differ by"
+        return "no measured quantity rises or falls all along its axis by more than similar tasks differ"
     value, low, high = own[name], min(values[name]), max(values[name])
     if value is None:
         return f"{QUANTITIES[name].label}: not measured{', give --student' if name == 'size_ratio' else ''}"
@@ -116,7 +129,7 @@ def _reason(study: Study, values: dict[str, list[float]], name: str | None, own:
         for other in values
         if other != name and (one := own[other]) is not None and is_unlike(other, one, values[other])
     ]
-    return f"made for other tasks: {'; '.join(far)}" if far else None
+    return f"made for different tasks: {'; '.join(far)}" if far else None
 
 
 def _both(name: str, value: float, values: Sequence[float]) -> str:
@@ -140,7 +153,7 @@ def _nearest(values: Sequence[float], value: float) -> list[int]:
 
 
 def _evidence(study: Study, measure: str, place: int) -> dict[str, Any]:
-    """Which line is best at a place, by how much, and whether its lead over each other leaves out zero."""
+    """The best line at a place, its leads over the other lines, and whether each lead's interval excludes zero."""
     axis = study["over_axis"]
     scores = {name: axis["scores"][measure][name][place]["mean"] for name in _lines(study)}
     best = max(scores, key=lambda name: scores[name])
@@ -155,20 +168,21 @@ def _evidence(study: Study, measure: str, place: int) -> dict[str, Any]:
     return {"measure": study["measures"][measure], "scores": scores, "best": best, "leads": leads, "clear": clear}
 
 
-def combine(told: Sequence[dict[str, Any]], measure: str | None = None) -> dict[str, Any]:
-    """The line that loses least against the best one, the mean over the studies that hold it, and how sure that is.
-
-    Clear: everywhere the best, its lead over each other clear. Not known: nothing to go by, or several lines are each
-    clearly the best somewhere. Leaning: all else.
+def combine(findings: Sequence[dict[str, Any]], measure: str | None = None) -> dict[str, Any]:
+    """The line that loses least against the best one, in the mean over the studies that have it.
 
     Args:
-        told: what :func:`assess` gave of each study.
-        measure: of which the evidence counts alone.
+        findings: what :func:`assess` gave for each study.
+        measure: the only measure whose evidence counts; None for all measures.
+
+    Returns:
+        "line", "reason" and "certainty". Clear: the line is the best in all comparisons, and each lead is clear. Not
+        known: there is no evidence, or several lines are each clearly best somewhere. Leaning: in all other cases.
     """
-    studies = [[item for item in one["evidence"] if measure in (None, item["measure"])] for one in told]
+    studies = [[item for item in one["evidence"] if measure in (None, item["measure"])] for one in findings]
     items = [item for evidence in studies for item in evidence]
     if not items:
-        reason = "no study covers this task" if told else "no study"
+        reason = "no study covers this task" if findings else "no study"
         return {"line": None, "certainty": NOT_KNOWN, "reason": reason}
     surely = sorted({item["best"] for item in items if item["clear"]})
     if len(surely) > 1:
@@ -179,13 +193,13 @@ def combine(told: Sequence[dict[str, Any]], measure: str | None = None) -> dict[
         }
     losses = _losses([evidence for evidence in studies if evidence])
     line = min(losses, key=lambda name: losses[name])
-    doubts = _doubts(line, items, {name for one in told if one["evidence"] for name in one["not_measured"]})
-    agreed = f"the best, clearly, in all {len(items)} comparisons"
+    doubts = _doubts(line, items, {name for one in findings if one["evidence"] for name in one["not_measured"]})
+    agreed = f"clearly the best in all {len(items)} comparisons"
     return {"line": line, "certainty": LEANING if doubts else CLEAR, "reason": "; ".join(doubts) or agreed}
 
 
 def _losses(studies: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
-    """How far each line is below the best one, in points: over a study's evidence, then over the studies."""
+    """How many points each line is below the best one: the mean over a study's evidence, then over the studies."""
     found: dict[str, list[float]] = {}
     for items in studies:
         for name in items[0]["scores"]:
@@ -211,7 +225,7 @@ def _doubts(line: str, items: Sequence[dict[str, Any]], not_measured: Iterable[s
 
 
 def level(method: dict[str, Any]) -> str:
-    """What a line of an experiment learns from, of the data that it is trained on and its options of fairseq-train."""
+    """What a line of an experiment learns from, read off its training data and its options for fairseq-train."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--criterion", "--divergence"):
         parser.add_argument(option)

@@ -1,7 +1,8 @@
-"""`fairseq-kd diagnose`: what a teacher's task is like, and which way of distilling the studies speak for there."""
+"""Measure what a teacher's task is like, and ask studies which way of distilling it calls for."""
 
-import argparse
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,140 +10,137 @@ import numpy as np
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-import fairseq_kd
 from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.options import DecodingOptions, Sampling
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.diagnose.advice import advise, read_studies
-from fairseq_kd.diagnose.markdown import markdown
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.diagnose.student_size import student_parameters
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate import evaluation as evaluate
-from fairseq_kd.evaluate.mutual_scores import Measured, Measurement, SamplePlan
-from fairseq_kd.evaluate.risks import load_model
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.evaluate import evaluate
+from fairseq_kd.evaluate.mutual_risks import check_single_checkpoint, load_model
+from fairseq_kd.evaluate.mutual_scores import Measured, Measurement
+from fairseq_kd.evaluate.options import SamplePlan
+from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.report.result_files import signatures
-from fairseq_kd.storage.files import file_hash, split_paths, write_json
+from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
 logger = logging.getLogger(__name__)
 
-GREEDY, BEAM = "1", "5"
-SAMPLES = 5
-"""Of each input, as in Wen et al. 2023."""
-LONGEST = 200
-"""Where a sample is cut, in tokens."""
+GREEDY, BEAM = 1, 5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `fairseq-kd diagnose`."""
-    add, defaults = parser.add_argument, DecodingOptions()
-    add("--teacher", required=True, metavar="CKPT", help="the teacher")
-    add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the teacher's dictionaries")
-    add("--student", metavar="FILE", help="text file (-: standard input) of fairseq-train's architecture options, or a "
-        "checkpoint; only its size counts")  # fmt: skip
-    add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
-    add("--reference", metavar="FILE", help="detokenised text (default: the data-bin's target side)")
-    add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
-    add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
-    add("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
-    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
-    add("--seed", type=int, default=1, help="of the samples for TeacherDist (%(default)s)")
-    add("--study", nargs="*", metavar="FILE.json", help="study.json of fairseq-kd study; none after it: measure alone "
-        "(default: results/study_*/study.json of the clone)")  # fmt: skip
-    add("--output", metavar="FILE.json", type=Path, help="where all of it goes too")
+def diagnose(
+    teacher: str | Path,
+    data: str | Path,
+    *,
+    student: str | Path | None = None,
+    subset: str = "test",
+    reference: str | Path | None = None,
+    post_process: str = "sentencepiece",
+    lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
+    seed: int = 1,
+    studies: Sequence[str | Path] | None = None,
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure the quantities of a teacher's task, and find the method that studies of similar tasks recommend.
 
+    Args:
+        teacher: its checkpoint.
+        data: folder made by fairseq-preprocess, with the teacher's dictionaries.
+        student: a checkpoint, or a text file (``-``: standard input) with fairseq-train's architecture options; only
+            its size counts. None leaves the size ratio out.
+        subset: the split.
+        reference: file of detokenised text, a line for each row; None for the data-bin's target side.
+        post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
+        seed: of the samples for TeacherDist.
+        studies: JSON files of `fairseq-kd study`; None for no recommendation.
+        output: JSON file to write the result to, whole or not at all; None to write none.
 
-def run(options: argparse.Namespace) -> None:
-    """Measure, print Markdown, and write the file, whole or not at all.
-
-    Raises:
-        UserError: an option is out of range, or a checkpoint, the student, the data-bin, the reference, a study or the
-            output is at fault.
-    """
-    check_seed(options.seed)
-    if split_paths(options.teacher) != [options.teacher]:
-        raise UserError(f"--teacher {options.teacher!r}: give one checkpoint; samples are drawn from single models")
-    check_checkpoint(options.teacher, "teacher")
-    if options.output and options.output.is_dir():
-        raise UserError(f"--output {options.output}: is a folder; give a file name")
-    paths = _published() if options.study is None else options.study
-    studies = read_studies(paths)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    diagnosis = diagnose(options)
-    if options.study != []:
-        diagnosis["advice"] = advise(studies, diagnosis["quantities"])
-        diagnosis["signature"]["studies"] = [study["sha256"] for study in studies]
-    if options.output:
-        write_json(options.output, diagnosis)
-    print(markdown(diagnosis), end="")
-
-
-def _published() -> list[str]:
-    """The studies of the clone in which the package lies."""
-    return sorted(map(str, Path(fairseq_kd.__file__).parent.parent.glob("results/study_*/study.json")))
-
-
-def diagnose(options: argparse.Namespace) -> dict[str, Any]:
-    """The content of the JSON file for the options, without advice.
+    Returns:
+        The content of the JSON file. "quantities" are what tasks are compared by, "measured" has all figures, and
+        "advice", with ``studies``, is what :func:`advise` gives.
 
     Raises:
-        UserError: as :func:`run`.
+        UserError: an option is out of range, a checkpoint, the student, the data-bin, the reference or a study cannot
+            be used, the teacher's scores are not finite, or ``output`` is a folder.
     """
-    task = open_databin(options.data, options.subset)
-    check_models([options.teacher], task, "teacher")
-    student = None if options.student is None else student_parameters(options.student, task)
-    teacher = _evaluate(options)
-    drawn = _draw(options, task)
-    measured = {**_figures(teacher, student), "teacher_dist": float(drawn.figures["teacher_dist"].mean())}
+    check_seed(seed)
+    check_single_checkpoint(teacher, "teacher")
+    make_place(output)
+    read = None if studies is None else read_studies(studies)
+    task = open_databin(data, subset)
+    check_models([str(teacher)], task, "teacher")
+    size = None if student is None else student_parameters(str(student), task)
+    scored = evaluate(
+        teacher,
+        data,
+        subset=subset,
+        beams=(GREEDY, BEAM),
+        lengths=lengths,
+        reference=reference,
+        post_process=post_process,
+    )
+    plan = replace(SamplePlan(), seed=seed, max_tokens=lengths.max_tokens)
+    drawn = _draw(teacher, task, subset, plan)
+    measured = {**_figures(scored, size), "teacher_dist": float(drawn.figures["teacher_dist"].mean())}
     if not all(np.isfinite(value) for value in measured.values() if value is not None):
-        raise UserError(f"--teacher {options.teacher}: an answer of it is no number")
-    return {
-        **{key: getattr(options, key) for key in ("teacher", "student", "data", "subset")},
-        "sentences": len(teacher["references"]),
+        raise UserError(f"--teacher {teacher}: the model produced NaN or infinite scores; check its weights")
+    diagnosis: dict[str, Any] = {
+        "teacher": str(teacher),
+        "student": None if student is None else str(student),
+        "data": str(data),
+        "subset": subset,
+        "sentences": len(scored["references"]),
         "quantities": {name: measured[name] for name in QUANTITIES},
         "measured": measured,
-        "signature": {
-            "teacher": teacher["models"][0]["sha256"],
-            "student": file_hash(options.student) if options.student and Path(options.student).is_file() else None,
-            "data": source_hashes(options.data, options.subset, *teacher["languages"]),
-            "samples": {"each": SAMPLES, "seed": options.seed, "longest": LONGEST, "cut": drawn.cut["teacher"]},
-            "scores": {"bleu": signatures(teacher)["bleu"]},
-            **{key: teacher[key] for key in ("engine", "precision", "decoding", "post_process", "skipped")},
-            **{"versions": versions(), "machine": machine(), "commit": commit()},
-        },
+        "signature": _signature(scored, student, plan, drawn),
     }
+    if read is not None:
+        diagnosis["advice"] = advise(read, diagnosis["quantities"])
+        diagnosis["signature"]["studies"] = [study["sha256"] for study in read]
+    if output is not None:
+        write_json(output, diagnosis)
+    return diagnosis
 
 
-def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """What `fairseq-kd evaluate` finds of the teacher, with the two beams."""
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    shared = ("data", "subset", "reference", "post_process", "max_len_a", "max_len_b", "max_tokens")
-    given = {"model": options.teacher, "output": "", **{key: getattr(options, key) for key in shared}}
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
-    return evaluate.evaluate(parser.parse_args([*words, "--beam", GREEDY, BEAM]))
-
-
-def _draw(options: argparse.Namespace, task: TranslationTask) -> Measured:
-    sampling = Sampling(max_len_a=0.0, max_len_b=LONGEST)
-    plan = SamplePlan(SAMPLES, sampling, options.seed, options.max_tokens)
-    measurement = Measurement(task, options.subset, load_model(options.teacher, task, "teacher"), None, plan)
-    total = SAMPLES * len(measurement.lengths)
+def _draw(teacher: str | Path, task: TranslationTask, subset: str, plan: SamplePlan) -> Measured:
+    """TeacherDist of each source."""
+    measurement = Measurement(task, subset, load_model(teacher, task, "teacher"), None, plan)
+    total = plan.samples * len(measurement.lengths)
     with tqdm(total=total, desc="TeacherDist", unit="sample", disable=None) as bar:
         drawn = measurement.run(bar.update)
     if drawn.cut["teacher"]:
-        logger.warning("cut at %d tokens: %d of %d samples", LONGEST, drawn.cut["teacher"], total)
+        longest = plan.sampling.max_len_b
+        logger.warning("%d of %d samples were cut at %d tokens", drawn.cut["teacher"], total, longest)
     return drawn
 
 
+def _signature(scored: dict[str, Any], student: str | Path | None, plan: SamplePlan, drawn: Measured) -> dict[str, Any]:
+    """What made the diagnosis."""
+    cut = drawn.cut["teacher"]
+    return {
+        "teacher": scored["models"][0]["sha256"],
+        "student": file_hash(student) if student and Path(student).is_file() else None,
+        "data": source_hashes(scored["data"], scored["subset"], *scored["languages"]),
+        "samples": {"each": plan.samples, "seed": plan.seed, "longest": plan.sampling.max_len_b, "cut": cut},
+        "scores": {"bleu": signatures(scored)["bleu"]},
+        **{key: scored[key] for key in ("engine", "precision", "decoding", "post_process", "skipped")},
+        **{"versions": versions(), "machine": machine(), "commit": commit()},
+    }
+
+
 def _figures(teacher: dict[str, Any], student: int | None) -> dict[str, float | None]:
-    """What there is to tell of a result of `fairseq-kd evaluate` and of a student with so many parameters."""
-    greedy, beam = (teacher["beams"][width] for width in (GREEDY, BEAM))
+    """The figures of a task.
+
+    Args:
+        teacher: what :func:`evaluate` returned of the teacher.
+        student: the student's number of parameters; None if not known.
+    """
+    greedy, beam = (teacher["beams"][str(size)] for size in (GREEDY, BEAM))
     forced = teacher["teacher_forced"] or {"accuracy": None, "entropy": None}
     lengths, accuracy, bleu = teacher["source_lengths"], forced["accuracy"], greedy["bleu"]["score"]
     quartiles = np.percentile(lengths, (25, 50, 75)).tolist()

@@ -23,7 +23,11 @@ LENGTHS = ("source_length_q1", "source_length_median", "source_length_q3")
 
 
 def markdown(diagnosis: dict[str, Any]) -> str:
-    """The quantities, the recommendation with its evidence where there is one, and notes."""
+    """A diagnosis as text: the quantities, the recommendation with its evidence if there is one, and notes.
+
+    Args:
+        diagnosis: as :func:`fairseq_kd.diagnose.diagnose` returns it.
+    """
     measured = diagnosis["measured"]
     lines = ["# Diagnosis", "", "| quantity | |", "| --- | ---: |"]
     for name, (label, form) in FIGURES.items():
@@ -40,13 +44,13 @@ def _recommendation(advice: dict[str, Any]) -> list[str]:
     if method:
         lines += [
             "",
-            f"Level: {method['level']}. Its row there trains on {method['data']} data with `{method['options']}`",
+            f"Level: {method['level']}. In the study it trains on {method['data']} data with `{method['options']}`",
         ]
     verdicts = {measure: _verdict(one) for measure, one in advice["by_decoding"].items()}
     if len(set(verdicts.values())) > 1:
         lines += ["", *(f"- {measure} alone: {verdict}." for measure, verdict in verdicts.items())]
     if not advice["f_distill"]:
-        lines += ["", "f-DISTILL: not known; no study that covers this task has a line of it."]
+        lines += ["", "f-DISTILL: not known; no study that covers this task has a line for it."]
     lines += ["", "## Evidence", ""]
     lines += _evidence(advice["studies"]) or ["None."]
     return [*lines, "", "## The studies", "", *(_study(one) for one in advice["studies"])]
@@ -78,7 +82,11 @@ def _study(one: dict[str, Any]) -> str:
     quantity = QUANTITIES[one["coordinate"]]
     found = {item["at"]: item["value"] for item in one["evidence"]}
     at = " and ".join(f"{quantity.shown(value)} (at {place:g})" for place, value in found.items())
-    alone = " One seed a line: how far training seeds differ is not in its intervals." if one["seeds"] == 1 else ""
+    alone = (
+        " Each line has one seed, so the intervals leave out how much training seeds differ."
+        if one["seeds"] == 1
+        else ""
+    )
     return f"- {one['study']}: {quantity.label} {quantity.shown(one['value'])}, its nearest {at}.{alone}"
 
 
@@ -92,11 +100,11 @@ def _notes(diagnosis: dict[str, Any]) -> list[str]:
     ]
     if "advice" in diagnosis:
         notes += [
-            "Clear: the best line in all of the evidence, each 95 % interval of its lead leaves out zero. Leaning: the "
-            "line that loses least on average. Not known: no study covers the task, or several lines are each clearly "
-            "best somewhere.",
-            "A study covers a task that lies among its points in the quantity that changes most along its axis, and in "
-            f"each other is beyond them by at most a factor of {FACTOR:g}, or on a scale with two ends by {SHARE:.0%} "
-            "of it.",
+            "Clear: the line is the best in all of the evidence, and each 95 % interval of its lead excludes zero. "
+            "Leaning: the line loses least on average. Not known: no study covers the task, or several lines are each "
+            "clearly best somewhere.",
+            "A study covers a task if the task lies among the study's points in the quantity that changes most along "
+            f"the axis. In each other quantity it may lie outside the points by a factor of {FACTOR:g}, or by "
+            f"{SHARE:.0%} of the scale if that has two ends.",
         ]
     return [*notes, f"Commit: {made['commit'] or 'not known'}."]

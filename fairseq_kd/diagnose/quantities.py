@@ -1,4 +1,4 @@
-"""The quantities that tell tasks apart, and how far two tasks may differ in one and still be called alike."""
+"""The quantities by which tasks are compared, and how far two similar tasks may differ in each."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 FACTOR = 1.5
-"""Two values of a quantity without an upper end are alike where neither is more than so many times the other."""
+"""Two values of a quantity without an upper end are similar if neither is more than this many times the other."""
 SHARE = 0.1
-"""Two values of a quantity on a scale with two ends are alike where they are at most this share of it apart."""
+"""Two values on a scale with two ends are similar if they differ by at most this share of the scale."""
 Values = Mapping[str, float | None]
 """A task's quantities by name; None: not measured."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a task is compared with a study by.
+    """A quantity of a task.
 
     Attributes:
-        label: its name with its unit.
-        scale: the length of its scale where that has two ends, as a share's 1; None for a number above 0 without end.
-        digits: after the point, as it is shown.
+        label: its name and unit.
+        scale: the length of a scale with two ends (1 for a share); None for a positive number without an upper end.
+        digits: how many are shown after the point.
     """
 
     label: str
@@ -28,14 +28,14 @@ class Quantity:
     digits: int
 
     def steps(self, low: float, high: float) -> float:
-        """How far ``high`` is above ``low``, the largest difference between values that are alike being 1."""
+        """How far ``high`` is above ``low``; 1 is the largest difference between similar values."""
         if self.scale is not None:
             return (high - low) / (SHARE * self.scale)
-        tiny = 1e-9  # a teacher can be as sure as float32 allows
+        tiny = 1e-9  # a sure teacher's entropy can be 0
         return math.log(max(high, tiny) / max(low, tiny)) / math.log(FACTOR)
 
     def shown(self, value: float) -> str:
-        """A value of it as text."""
+        """A value as text."""
         return f"{value:.{self.digits}f}"
 
 
@@ -50,19 +50,19 @@ QUANTITIES = {
 
 
 def common(points: Sequence[Values]) -> dict[str, list[float]]:
-    """Of a study's points the quantities that were measured at each."""
+    """The quantities that were measured at all of a study's points, with their values."""
     values = {name: [point.get(name) for point in points] for name in QUANTITIES}
     return {name: [one for one in each if one is not None] for name, each in values.items() if None not in each}
 
 
 def coordinate(values: Mapping[str, Sequence[float]]) -> str | None:
-    """The quantity that stands for a study's axis: of those that rise, or fall, all along it the one that does so most.
+    """The quantity that stands for a study's axis: the one that changes most of those that always rise or always fall.
 
-    None where none changes by more than what is alike. How much is counted in :meth:`Quantity.steps`, so that a ratio
-    and a share can be compared.
+    Changes are counted by :meth:`Quantity.steps`, so a ratio and a share can be compared. None if no quantity changes
+    by more than similar tasks differ.
 
     Args:
-        values: at each point, in the axis' order.
+        values: of each quantity at each point, in the axis' order.
     """
     spans = {
         name: QUANTITIES[name].steps(min(each), max(each)) for name, each in values.items() if _strictly_monotone(each)
@@ -77,6 +77,6 @@ def _strictly_monotone(values: Sequence[float]) -> bool:
 
 
 def is_unlike(name: str, value: float, values: Sequence[float]) -> bool:
-    """Whether ``value`` lies beyond both ends of ``values`` by more than what is alike."""
+    """Whether ``value`` lies outside the range of ``values`` by more than similar values differ."""
     steps = QUANTITIES[name].steps
     return steps(max(values), value) > 1 or steps(value, min(values)) > 1

@@ -8,22 +8,24 @@ from typing import NoReturn
 from fairseq import options as fairseq_options
 from fairseq.tasks.translation import TranslationTask
 
+import fairseq_kd
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 
 STANDARD_INPUT = "-"
 
 
 def student_parameters(student: str, task: TranslationTask) -> int:
-    """The parameters of a model with the task's dictionaries, a tied matrix counted once.
+    """The number of a model's parameters with the task's dictionaries; a tied matrix counts once.
 
     Args:
-        student: a fairseq checkpoint, or a text file (``-``: standard input) with options of fairseq-train, of which
-            those of the architecture count.
+        student: a fairseq checkpoint, or a text file (``-``: standard input) with options of fairseq-train. Options
+            that are not the architecture's change nothing.
         task: with the dictionaries.
 
     Raises:
-        UserError: there is no such file, fairseq-train does not take the options, or no encoder-decoder comes of them.
+        UserError: there is no such file, fairseq-train refuses the options, or they make no encoder-decoder.
     """
     text = _read_text(student)
     if text is None:
@@ -32,7 +34,7 @@ def student_parameters(student: str, task: TranslationTask) -> int:
 
 
 def _read_text(student: str) -> str | None:
-    """The file's text; None where it is none, but a checkpoint, say."""
+    """The file's text; None if it is binary, as a checkpoint is."""
     if student == STANDARD_INPUT:
         return sys.stdin.read()
     if not Path(student).is_file():
@@ -50,6 +52,7 @@ def _build(text: str, student: str, task: TranslationTask):  # type: ignore[no-u
     def refuse(message: object) -> NoReturn:
         raise UserError(f"--student {student}: {message}") from None
 
+    fairseq_kd.register()  # the options may name the plugin's task and criterions
     parser = fairseq_options.get_training_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
     try:
@@ -61,5 +64,5 @@ def _build(text: str, student: str, task: TranslationTask):  # type: ignore[no-u
     except Exception as error:  # whatever fairseq thinks of an option's value: ValueError, AssertionError, …
         refuse(error)
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
-        refuse(f"{architecture.arch!r} is no encoder-decoder")
+        refuse(f"{architecture.arch!r} is not an encoder-decoder")
     return model

@@ -1,6 +1,5 @@
-"""What a model costs beside its teacher: the half of `fairseq-kd evaluate --cost` that says what is measured."""
+"""What decoding with a model costs, beside its teacher: which measurements are made, and their summary."""
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,86 +10,64 @@ from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.conversion import import_ctranslate2
 from fairseq_kd.decoding.ctranslate2_engine import device
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.decoding_cost import measure_cost
+from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.storage.files import file_hash, split_paths
-from fairseq_kd.timing.interleaved import Case, measure_in_turn, rows
+from fairseq_kd.timing.interleaved import TimedCall, measure_in_turn, table_lines
 
-ROUNDS, ROWS = 3, 500
 PRECISIONS = ("float32", "int8")
-"""What CTranslate2 is measured in, where the machine supports it."""
+"""The precisions in which CTranslate2 is measured, where the machine supports them."""
 MODEL, TEACHER = "model", "teacher"
 
 
 @dataclass(frozen=True)
 class CostPlan:
-    """What is measured, checked before the work begins.
+    """The measurements to make.
 
     Attributes:
-        cases: in their order; a section is one engine in one precision, batched or not, the teacher first.
-        rounds: how often.
-        sentences: in each measurement.
-        teacher: its checkpoints and beam, or None.
+        calls: in their order. A section is one engine in one precision, in batches or one by one; the teacher's call
+            is its first.
+        rounds: how often each is repeated.
+        sentences: how many each one decodes.
+        teacher: the teacher's "models" and "beam", or None.
     """
 
-    cases: list[Case]
+    calls: list[TimedCall]
     rounds: int
     sentences: int
     teacher: dict[str, Any] | None
 
 
-def add_cost_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `fairseq-kd evaluate` that are about cost."""
-    parser.add_argument(
-        "--cost", type=int, nargs="?", const=ROUNDS, metavar="ROUNDS",
-        help="also measure what decoding costs: speed and memory with either engine, in batches and one by one, each "
-        f"in a process of its own and all in turn; medians over the rounds ({ROUNDS})",
-    )  # fmt: skip
-    parser.add_argument("--cost-rows", type=int, metavar="N", help=f"rows that --cost decodes ({ROWS})")
-    parser.add_argument(
-        "--teacher", metavar="CKPT[:CKPT...]", help="measured beside it by --cost, with the largest --beam"
-    )
-
-
 def plan_costs(
-    options: argparse.Namespace, paths: Sequence[str], searches: Sequence[DecodingOptions], task: TranslationTask
-) -> CostPlan | None:
-    """What the options of `fairseq-kd evaluate` ask for, or None.
+    options: CostOptions, paths: Sequence[str], searches: Sequence[DecodingOptions], task: TranslationTask, subset: str
+) -> CostPlan:
+    """The measurements that ``options`` ask for.
 
     Args:
-        options: the verb's.
+        options: how to measure.
         paths: the model's checkpoints.
-        searches: by beam, the largest last.
-        task: with the subset loaded.
+        searches: one for each beam size, the largest last.
+        task: with ``subset`` loaded.
+        subset: the split whose first rows are decoded.
 
     Raises:
-        UserError: an option is out of range or goes with --cost alone, or the teacher cannot be used.
+        UserError: the model or the teacher cannot be used.
     """
-    for option in ("cost", "cost_rows"):
-        number = getattr(options, option)
-        if number is not None and number < 1:
-            raise UserError(f"--{option.replace('_', '-')} {number}: give 1 or more")
-    if options.cost is None:
-        for option in ("--teacher", "--cost-rows"):
-            if getattr(options, option[2:].replace("-", "_")) is not None:
-                raise UserError(f"{option}: is for what --cost measures; give that too")
-        return None
-    teachers = split_paths(options.teacher) if options.teacher is not None else []
-    if options.teacher is not None and not teachers:
-        raise UserError("--teacher: names no file; give the path of a fairseq checkpoint (.pt)")
-    sentences = min(options.cost_rows or ROWS, len(task.dataset(options.subset)))
-    shared = {"data": options.data, "subset": options.subset, "rows": sentences}
+    sentences = min(options.rows, len(task.dataset(subset)))
+    shared = {"data": str(task.cfg.data), "subset": subset, "rows": sentences}
     asked = [(MODEL, paths, search) for search in searches]
-    if teachers:
-        asked = [(TEACHER, teachers, searches[-1]), *asked]
-    cases = list(_cases(asked, shared, task))
+    if options.teacher is None:
+        return CostPlan(list(_calls(asked, shared, task)), options.rounds, sentences, None)
+    teachers = split_paths(options.teacher)
+    calls = list(_calls([(TEACHER, teachers, searches[-1]), *asked], shared, task))
     hashes = [{"path": path, "sha256": file_hash(path)} for path in teachers]
-    teacher = {"models": hashes, "beam": searches[-1].beam} if teachers else None
-    return CostPlan(cases, options.cost, sentences, teacher)
+    return CostPlan(calls, options.rounds, sentences, {"models": hashes, "beam": searches[-1].beam})
 
 
-def _cases(
+def _calls(
     asked: Sequence[tuple[str, Sequence[str], DecodingOptions]], shared: dict[str, Any], task: TranslationTask
-) -> Iterator[Case]:
+) -> Iterator[TimedCall]:
+    """A call for each engine, precision, way of decoding and (name, checkpoints, search) that go together."""
     takes = {name: engines_of(paths, task) for name, paths, _ in asked}
     for engine, precision in takes[MODEL]:
         for batched in (False, True):
@@ -98,11 +75,11 @@ def _cases(
             for name, paths, search in asked:
                 if (engine, precision) in takes[name]:
                     what = {"engine": engine, "precision": precision, "batched": batched, "search": asdict(search)}
-                    yield Case(section, name, "cost", {"models": list(paths), **shared, **what})
+                    yield TimedCall(section, name, measure_cost, {"models": list(paths), **shared, **what})
 
 
 def engines_of(paths: Sequence[str], task: TranslationTask) -> list[tuple[str, str]]:
-    """Engines, and what they compute in, that take the models on this machine.
+    """The engines that take the models on this machine, each with each of its precisions.
 
     Raises:
         UserError: as :func:`choose_engine`.
@@ -115,21 +92,26 @@ def engines_of(paths: Sequence[str], task: TranslationTask) -> list[tuple[str, s
 
 
 def measure_costs(plan: CostPlan) -> dict[str, Any]:
-    """The medians of what was measured, and how many times as fast as the teacher the model is within a round.
+    """Make the measurements.
+
+    Returns:
+        "measured" and, in "teacher", the same of the teacher: a line for each engine, precision, way of decoding and
+        beam, with medians over the rounds; memory is in MiB. "times_teacher" says how many times as fast as the
+        teacher the model is, the median over the rounds; "times_teacher_range" has the least and the greatest.
 
     Raises:
         UserError: a measurement fails.
     """
     measured: dict[str, list[dict[str, Any]]] = {MODEL: [], TEACHER: []}
-    beside = {case.section for case in plan.cases if case.name == TEACHER}
-    lines = rows(plan.cases, measure_in_turn(plan.cases, plan.rounds, "cost"))
-    for case, line in zip(plan.cases, lines, strict=True):
-        what = {key: case.arguments[key] for key in ("engine", "precision", "batched")}
+    beside = {call.section for call in plan.calls if call.name == TEACHER}
+    lines = table_lines(plan.calls, measure_in_turn(plan.calls, plan.rounds, "cost"))
+    for call, line in zip(plan.calls, lines, strict=True):
+        what = {key: call.arguments[key] for key in ("engine", "precision", "batched")}
         ratio, span = line.pop("speed"), line.pop("speed_range")
-        line = {**what, "beam": case.arguments["search"]["beam"], **line}
-        if case.name == MODEL and case.section in beside:
+        line = {**what, "beam": call.arguments["search"]["beam"], **line}
+        if call.name == MODEL and call.section in beside:
             line |= {"times_teacher": ratio, "times_teacher_range": span}
-        measured[case.name].append({key: value for key, value in line.items() if key not in ("section", "name")})
+        measured[call.name].append({key: value for key, value in line.items() if key not in ("section", "name")})
     return {
         "rounds": plan.rounds,
         "sentences": plan.sentences,

@@ -1,4 +1,4 @@
-"""What decoding with one engine costs: the half of `fairseq-kd evaluate --cost` that has a process to itself."""
+"""What decoding with one engine costs; each measurement has a process to itself."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Engine, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.evaluate.evaluation import translate_timed
+from fairseq_kd.evaluate.timed_translation import translate_timed
 from fairseq_kd.timing import process_memory
 
 
 class OneByOne:
-    """An engine that is given one sentence at a time, as when someone waits for each."""
+    """An engine that gets one sentence at a time, as when a person waits for each translation."""
 
     def __init__(self, engine: Engine):
         self.engine, self.parameters, self.takes = engine, engine.parameters, engine.takes
@@ -36,10 +36,21 @@ def measure_cost(
     batched: bool,
     search: dict[str, Any],
 ) -> dict[str, float]:
-    """Seconds for the first rows of a subset, what that is in sentences and tokens a second, and memory in MiB.
+    """Decode the first rows of a subset.
 
-    Memory is what model and search hold at most while they decode, above what the process held before the model was
-    loaded; reading the checkpoint counts in neither.
+    Args:
+        models: checkpoints; several are an ensemble.
+        data: the data-bin.
+        subset: its split.
+        rows: how many of the first rows are decoded.
+        engine: what decodes.
+        precision: what it computes in.
+        batched: whether the engine gets all sentences at once, or one after another.
+        search: the fields of a :class:`DecodingOptions`.
+
+    Returns:
+        "seconds", rates, and "memory" in MiB: the most that model and search held while they decoded, above what the
+        process held before the model was loaded. Reading the checkpoint does not count.
     """
     task = open_databin(data, subset)
     dataset = task.dataset(subset)

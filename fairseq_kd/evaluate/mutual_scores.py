@@ -15,34 +15,31 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
 from fairseq_kd.decoding.interface import batches, out_of_memory
-from fairseq_kd.decoding.options import DecodingOptions, Sampling
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.losses.token_values import token_nll
 from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
 
 STREAMS = {"teacher": 0, "student": 2**31}
 """Added to a sample's number to seed it, so that the two models' samples are independent.
 
-The teacher's are those that `fairseq-kd decode --sampling` draws with the same seed.
+The teacher's samples are those that `fairseq-kd decode --sampling` draws with the same seed.
 """
 RISKS = {"teacher": "coverage", "student": "likelihood"}
-"""What the other model's answers to a model's samples are a measure of."""
-
-
-@dataclass(frozen=True)
-class SamplePlan:
-    """What is drawn: so many samples of each input with each model, as ``sampling`` says, its max_len_a 0."""
-
-    samples: int
-    sampling: Sampling
-    seed: int
-    max_tokens: int
+"""The risk that the other model's scores of a model's samples measure."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Each input's figures by name, shape (inputs,), and how many inputs were skipped and samples cut short."""
+    """What was measured on a subset.
+
+    Attributes:
+        figures: each source's figures by name, shape (sources,), in the subset's order.
+        skipped: how many sources were left out.
+        cut: how many samples of each model reached the longest length.
+    """
 
     figures: dict[str, np.ndarray]
     skipped: int
@@ -51,12 +48,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Samples:
-    """One sample of each of a batch's inputs.
+    """One sample for each source of a batch.
 
     Attributes:
         targets: as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them, shape (batch, length).
         counted: mask of the tokens that were drawn, shape (batch, length).
-        symbols: each sample's, without ``</s>``.
+        symbols: each sample's symbol numbers, without ``</s>``.
         cut: how many reached the longest length.
     """
 
@@ -67,10 +64,9 @@ class Samples:
 
 
 def distinct_bigrams(samples: Sequence[Sequence[int]]) -> float:
-    """Distinct bigrams over all bigrams of an input's samples taken together; 0 where there are none.
+    """The share of distinct bigrams among all bigrams of one source's samples; 0 where there are none.
 
-    It is 1 / (number of samples) where they are one and the same without a bigram twice, and 1 where no bigram at all
-    comes twice.
+    It is 1 where no bigram occurs twice, and 1 / (number of samples) where all samples are the same.
     """
     bigrams = [pair for sample in samples for pair in pairwise(sample)]
     return len(set(bigrams)) / max(1, len(bigrams))
@@ -84,7 +80,7 @@ def sequence_nll(
 
     Args:
         model: any fairseq encoder-decoder.
-        sample: the batch; of ``net_input`` only the source is read.
+        sample: the batch; only the source of its ``net_input`` is read.
         targets: the sequences, shape (batch, length), as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them.
         counted: mask of the tokens whose probabilities count, shape (batch, length).
         symbols: the target dictionary.
@@ -96,17 +92,17 @@ def sequence_nll(
 
 
 class Measurement:
-    """Draws from two models and asks each about the other's samples.
+    """Draws samples from two models and lets each model score the other's samples.
 
     Args:
         task: with ``subset`` loaded.
         subset: the split.
         teacher: in eval mode.
-        student: in eval mode; None: the teacher's samples are drawn alone, and "teacher_dist" is all that is measured.
+        student: in eval mode; None to draw the teacher's samples alone and to measure "teacher_dist" alone.
         plan: what is drawn.
 
     Raises:
-        UserError: no row of the split has a source that the models take.
+        UserError: every source of the split is empty or longer than the models' positions.
     """
 
     def __init__(
@@ -126,12 +122,12 @@ class Measurement:
         self.lengths = {row: int(size) for row, size in enumerate(self.dataset.src_sizes) if 1 < size <= source}
         if not self.lengths:
             raise UserError(
-                f"subset {subset!r}: no row has a source that is not empty and within the models' positions"
+                f"subset {subset!r}: every source is empty or longer than the models' positions; give another --subset"
             )
         self.sampling = replace(plan.sampling, max_len_b=min(plan.sampling.max_len_b, target - 1))
 
     def run(self, progress: Callable[[int], object]) -> Measured:
-        """Measure; ``progress`` is called with a number of samples whenever so many more are done.
+        """Measure all rows; ``progress`` is called with the number of samples that each step adds.
 
         Raises:
             UserError: a batch does not fit the GPU, or top-k is larger than the vocabulary.
@@ -156,7 +152,7 @@ class Measurement:
     def _measure(
         self, sample: dict[str, Any], side: str, progress: Callable[[int], object]
     ) -> tuple[dict[str, Any], int]:
-        """A batch's figures from a model's samples, shape (batch,), and how many samples were cut."""
+        """A batch's figures from one model's samples, shape (batch,), and how many samples were cut."""
         model, other = self.models[side]
         found: dict[str, list[Any]] = defaultdict(list)
         drawn = []
@@ -175,10 +171,10 @@ class Measurement:
         return figures, sum(one.cut for one in drawn)
 
     def _draw(self, model: BaseFairseqModel, sample: dict[str, Any], seed: tuple[int, int]) -> Samples:
-        targets = draw_rollouts(model, sample, self.sampling, seed, self.dictionary)
+        targets = draw_rollouts([model], sample, self.sampling, seed, self.dictionary)
         real = real_tokens(targets, self.dictionary.pad())
         cut = real.sum(dim=1) > self.sampling.max_len_b
-        # Its </s> was not drawn.
+        # draw_rollouts ends a sample of the longest length with a </s> that the model did not draw.
         counted = real.clone()
         counted[cut, self.sampling.max_len_b :] = False
         words = real & targets.ne(self.dictionary.eos())

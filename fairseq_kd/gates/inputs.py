@@ -1,7 +1,8 @@
-"""Weights between sentence-level and token-level loss: g in [0, 1] is the sentence's share, 1 − g the token's.
+"""What gates compute of a batch: places of tokens, distances between targets, and the inputs of a gate's network.
 
 A sentence x has two target sequences, the gold one and the distilled one. A gate is one function g(x), or g(x, u) of
-the relative place u in a target sequence, and weighs the tokens of both: it cannot tell them apart and weigh both away.
+the relative place u in a target sequence. It weighs the tokens of both sequences, cannot tell them apart, and thus
+cannot weigh both away.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ class Places:
     """Where tokens lie, in the order of a batch's real tokens.
 
     Attributes:
-        sentence: shape (tokens,).
-        column: from 0, shape (tokens,). Its relative place is the middle of the token, (column + ½) / length.
+        sentence: the token's row, shape (tokens,).
+        column: the token's place in its row, from 0, shape (tokens,). Its relative place is the middle of the token,
+            (column + ½) / length.
         lengths: of the sequences, shape (sentences,).
     """
 
@@ -26,28 +28,45 @@ class Places:
 
     @classmethod
     def of(cls, real: Tensor) -> "Places":
-        """Those of the mask's tokens, shape (sentences, length), padded on the right."""
+        """The places of the mask's tokens; the mask has shape (sentences, length) and padding on the right."""
         sentence, column = real.nonzero(as_tuple=True)
         return cls(sentence, column, real.sum(dim=1))
 
     def within(self, lengths: Tensor) -> Tensor:
-        """The tokens at the same relative places in other sequences of these lengths, from 0; shape (tokens,)."""
+        """For each token, the column at its relative place in a sequence of another length.
+
+        Args:
+            lengths: of the other sequences, shape (sentences,).
+
+        Returns:
+            Columns from 0, shape (tokens,).
+        """
+        # ⌊(column + ½) / length · other length⌋, in integers: numerator and denominator are doubled.
         return (2 * self.column + 1) * lengths[self.sentence] // (2 * self.lengths[self.sentence])
 
     def mean(self, values: Tensor) -> Tensor:
-        """Each sentence's mean of its tokens' values, shape (sentences,)."""
+        """Each sentence's mean of its tokens' values (tokens,); shape (sentences,)."""
         sums = values.new_zeros(len(self.lengths)).index_add_(0, self.sentence, values)
         return sums / self.lengths
 
 
 def uncertainty(entropy: Tensor) -> Tensor:
-    """1 − exp(−H), from 0 where only one thing can follow to 1 with more and more; exp(H) is how many there are."""
+    """1 − exp(−H): 0 where only one symbol can follow, and towards 1 with more. exp(H) is the number of choices."""
     return -torch.expm1(-entropy)
 
 
 def at_same_places(values: Tensor, own: Places, others: Places) -> Tensor:
-    """What the tokens ``own``, with these values, have at the relative places of other tokens; shape (others,)."""
-    first = own.lengths.cumsum(0) - own.lengths
+    """The values at the relative places of other tokens.
+
+    Args:
+        values: of the tokens ``own``, shape (own tokens,).
+        own: places of these tokens.
+        others: places of tokens in other sequences of the same sentences.
+
+    Returns:
+        Shape (other tokens,).
+    """
+    first = own.lengths.cumsum(0) - own.lengths  # where each sentence's values begin, (sentences,)
     return values[first[others.sentence] + others.within(own.lengths)]
 
 
@@ -56,34 +75,57 @@ def edit_distance(one: Tensor, other: Tensor, pad: int) -> Tensor:
 
     Args:
         one: shape (sentences, length), padded on the right.
-        other: shape (sentences, its length).
-        pad: symbol that does not count.
+        other: shape (sentences, its length), padded on the right.
+        pad: the padding symbol, which does not count.
 
     Returns:
         Shape (sentences,).
     """
     lengths, other_lengths = one.ne(pad).sum(dim=1), other.ne(pad).sum(dim=1)
     column = torch.arange(other.size(1) + 1, device=one.device)
-    # Least number of edits from the first tokens of one to the first 0, 1, … of the other.
+    # A row of the usual table, for all sentences: edits[s, j] is the least number of edits from the first `token`
+    # tokens of `one` to the first j of `other`; (sentences, other length + 1). At token 0 it is j insertions.
     edits = column.expand(len(one), -1)
     for token in range(one.size(1)):
+        # From j − 1 to j, with this token kept or replaced: (sentences, other length).
         replaced = edits[:, :-1] + other.ne(one[:, token : token + 1])
+        # Or with this token deleted; both without insertions yet: (sentences, other length + 1).
         best = torch.cat([edits[:, :1], torch.minimum(replaced, edits[:, 1:] + 1)], dim=1)
         best[:, 0] += 1
+        # Then insertions: min over i ≤ j of best[i] + (j − i), a running minimum of best[i] − i.
         inserted = torch.cummin(best - column, dim=1).values + column
+        # Sequences that have ended keep their row.
         edits = torch.where((token < lengths)[:, None], inserted, edits)
+    # The entry at the other sequence's own length: (sentences,).
     return edits.gather(1, other_lengths[:, None]).squeeze(1) / torch.maximum(lengths, other_lengths)
 
 
 def gate_inputs(states: Tensor, real: Tensor) -> Tensor:
-    """Mean of the encoder's states, shape (sentences, length, width), over the mask's real source positions."""
+    """A gate's input for each sentence: the mean of the encoder's states over real source positions.
+
+    Args:
+        states: shape (sentences, length, width).
+        real: mask of real positions, shape (sentences, length).
+
+    Returns:
+        Shape (sentences, width), float32 or wider.
+    """
     states = states.to(torch.promote_types(states.dtype, torch.float32))
     return states.masked_fill(~real[:, :, None], 0).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
 
 def local_inputs(states: Tensor, real: Tensor, places: Places) -> Tensor:
-    """Beside that mean, the state at each token's relative place in the source; shape (tokens, 2 · width)."""
-    first = real.int().argmax(dim=1)  # fairseq pads sources on the left
-    column = first[places.sentence] + places.within(real.sum(dim=1))
-    mean = gate_inputs(states, real)
+    """A gate's input for each token: the sentence's mean state, and the state at the token's relative place.
+
+    Args:
+        states: shape (sentences, length, width).
+        real: mask of real positions, shape (sentences, length).
+        places: of the tokens.
+
+    Returns:
+        Shape (tokens, 2 · width), float32 or wider.
+    """
+    first = real.int().argmax(dim=1)  # fairseq pads sources on the left; (sentences,)
+    column = first[places.sentence] + places.within(real.sum(dim=1))  # (tokens,)
+    mean = gate_inputs(states, real)  # (sentences, width)
     return torch.cat([mean[places.sentence], states[places.sentence, column].to(mean.dtype)], dim=1)

@@ -9,15 +9,17 @@ HIDDEN = 32
 
 
 class GateNetwork(nn.Module):
-    """From encoder states to a gate's logit: layer norm, tanh layer, linear layer; at first g = ``start`` everywhere.
+    """From encoder states to a gate's logit: layer norm, tanh layer, linear layer. At first g = ``start`` everywhere.
+
+    ``lr_scale`` speeds the gate up. The stored weights are the effective ones divided by it. An optimiser whose step
+    does not depend on the gradient's scale, such as Adam, then moves the effective weights faster by this factor, and
+    plain SGD by its square (Karras et al. 2018, "Progressive Growing of GANs", section 4.1). A parameter group could
+    not do this: fairseq sets one learning rate for all parameters.
 
     Args:
         width: of the input.
-        start: in (0, 1).
-        lr_scale: the weights count this many times, and are as much smaller. An optimiser whose step does not depend on
-            the gradient's scale (Adam and its kin) then moves what the gate computes with so much faster; plain SGD by
-            its square. (Karras et al. 2018, "Progressive Growing of GANs", section 4.1.) fairseq sets one learning
-            rate for all parameters, so that a group of its own would not do it.
+        start: g at the start, in (0, 1).
+        lr_scale: the factor, above 0.
     """
 
     def __init__(self, width: int, start: float, lr_scale: float):

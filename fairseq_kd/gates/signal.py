@@ -1,4 +1,4 @@
-"""What a learned gate minimises: what each half costs, and a prior that keeps the gate from picking one for good."""
+"""What a learned gate minimises: the cost of each loss, and a prior that keeps the gate from choosing one for good."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +10,24 @@ from torch.nn import functional
 
 SIGNALS = ("loss", "normalised", "held_out")
 DECAY = 0.99
-"""Of the running sums, at every update: they remember about 100."""
+"""Of the running sums at each update, which thus cover about 100 updates."""
 
 
 def gate_objective(logits: Tensor, costs: Tensor, shares: Tensor, prior: float, prior_weight: float) -> Tensor:
     """Σ share · (g · cost + prior_weight · KL(g‖prior)), g = sigmoid(logit); a scalar.
 
-    Without the prior, its minimum is at g = 0 or 1 for whatever the sign of the cost is. With it, it is where
-    logit(g) = logit(prior) − cost / prior_weight.
+    Without the prior, the minimum is at g = 0 where the cost is positive and at g = 1 where it is negative. With the
+    prior, it is where logit(g) = logit(prior) − cost / prior_weight.
 
     Args:
         logits: shape (tokens,).
-        costs: of giving a token to the sentence's loss rather than to the token's, shape (tokens,).
-        shares: of the tokens in the sum, shape (tokens,).
-        prior: in (0, 1), what g is drawn to.
+        costs: of the sentence-level loss less that of the token-level loss, for each token, shape (tokens,).
+        shares: the tokens' weights in the sum, shape (tokens,).
+        prior: the value that g is drawn to, in (0, 1).
         prior_weight: in the unit of the costs; 0 or more.
     """
+    # KL(g‖prior) = g·(logit g − logit prior) + log(1 − g) − log(1 − prior); −log(1 − sigmoid(z)) = softplus(z) is
+    # finite for every logit.
     g, prior_logit = logits.sigmoid(), torch.logit(logits.new_tensor(prior))
     kl = g * (logits - prior_logit) + functional.softplus(prior_logit) - functional.softplus(logits)
     return (shares * (g * costs + prior_weight * kl)).sum()
@@ -33,7 +35,13 @@ def gate_objective(logits: Tensor, costs: Tensor, shares: Tensor, prior: float, 
 
 @dataclass(frozen=True)
 class Half:
-    """What a loss says of the tokens of one of the two sequences: values, slopes and the features they are of."""
+    """One of the two losses, token by token.
+
+    Attributes:
+        by_token: each token's loss in nats, shape (tokens,).
+        slopes: its gradient with respect to the token's features, shape (tokens, width); None where nothing learns.
+        features: the student's features at the tokens, shape (tokens, width), without a gradient.
+    """
 
     by_token: Tensor
     slopes: Tensor | None
@@ -41,27 +49,30 @@ class Half:
 
 
 class Signal(nn.Module):
-    """What a learned gate is told that the tokens of either half cost.
+    """The cost of each token under either loss, as the learned gate minimises it.
 
-    - ``loss``: their loss. The gate then picks the half of the smaller loss.
-    - ``normalised``: their loss, over the running mean of that half's.
-    - ``held_out``: how much training on them raises the student's NLL of other gold targets: −⟨∇loss, ∇NLL⟩, the first
-      order of a gradient step (as Ren et al. 2018, "Learning to Reweight Examples", weigh examples), over the running
-      mean of its size. ∇NLL is a running mean over earlier updates. Both gradients are taken with respect to a
-      matrix A at 0 in an output layer W·(I + A), which costs a product of (tokens, width) and (width, width).
+    - ``loss``: the token's loss. The gate then chooses the smaller of the two losses.
+    - ``normalised``: the token's loss, divided by the running mean of that kind of loss.
+    - ``held_out``: how much a gradient step on the token raises the student's NLL of other gold targets. To first order
+      that is −⟨∇loss, ∇NLL⟩ (Ren et al. 2018, "Learning to Reweight Examples", weigh examples so); it is divided by the
+      running mean of its size. ∇NLL is a running mean over earlier updates. Both gradients are with respect to a
+      matrix A at 0 in an output layer W·(I + A). This costs a product of (tokens, width) and (width, width).
 
-    What runs changes between updates only, and by the sums over all processes, so that the gate sees the same however
-    the batches are cut. Until there is something to run on, nothing costs anything.
+    Running means change between updates only, by sums over all processes. The costs are therefore the same however the
+    batches are cut. Before the first update all costs are 0, except those of ``loss``.
     """
 
     def __init__(self, kind: str):
         super().__init__()
         self.kind = kind
         self.sizes = torch.zeros(2, dtype=torch.float64)
-        """Running sums of the costs' sizes, the sentence's and the token's."""
+        """Running sums of the costs' absolute values, of the sentence-level and of the token-level loss."""
         self.tokens = torch.zeros(2, dtype=torch.float64)
+        """Running sums of the tokens, likewise."""
         self.direction: Tensor | None = None
+        """Running mean of ∇NLL, shape (width, width)."""
         self.seen: Tensor | None = None
+        """Sum of ∇NLL over this update's batches so far, shape (width, width)."""
 
     def costs(self, sentence: Half, token: Half) -> tuple[Tensor, Tensor]:
         """The tokens' costs before :meth:`scaled`, shape (tokens,) each."""
@@ -73,40 +84,47 @@ class Signal(nn.Module):
         if self.direction is None or half.slopes is None:
             return torch.zeros_like(half.by_token)
         self.direction = self.direction.to(half.slopes)
+        # A token's ∇loss is slope ⊗ feature; ⟨slope ⊗ feature, direction⟩ = slopeᵀ · direction · feature, (tokens,).
         return -(half.slopes @ self.direction * half.features).sum(dim=1)
 
     def scaled(self, costs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """The same costs in units of their running means."""
+        """The same costs, divided by their running means."""
         if self.kind == "loss":
             return costs
         sizes, tokens = self.sizes, self.tokens
-        if self.kind == "held_out":  # one unit for both, or they could not be compared
+        if self.kind == "held_out":  # one divisor for both, or the two costs could not be compared
             sizes, tokens = (both.sum().expand(2) for both in (sizes, tokens))
         means = [float(size / count) if size > 0 else torch.inf for size, count in zip(sizes, tokens, strict=True)]
         return costs[0] / means[0], costs[1] / means[1]
 
     def observe(self, gold: Half) -> None:
-        """Take in the NLL of gold targets, for the updates to come."""
+        """Add a batch's ∇NLL of gold targets to ``seen``."""
         assert gold.slopes is not None
+        # Σ slope ⊗ feature over the tokens: (width, tokens) @ (tokens, width).
         gradient = gold.slopes.t() @ gold.features.to(gold.slopes.dtype)
         self.seen = gradient if self.seen is None else self.seen + gradient
 
     def update(self, sizes: tuple[Any, Any], tokens: tuple[Any, Any]) -> None:
-        """After an update: go on with its sums, over all batches and processes, of the costs' sizes and of tokens."""
+        """Bring the running means up to date after an update.
+
+        Args:
+            sizes: sums of the absolute costs, of the sentence-level and of the token-level loss, over all processes.
+            tokens: numbers of distilled and of gold tokens, likewise.
+        """
         self.sizes = DECAY * self.sizes + torch.tensor([float(size) for size in sizes], dtype=torch.float64)
         self.tokens = DECAY * self.tokens + torch.tensor([float(count) for count in tokens], dtype=torch.float64)
         if self.seen is not None:
             if distributed.get_data_parallel_world_size() > 1:
                 distributed.all_reduce(self.seen, distributed.get_data_parallel_group())
-            # Its scale does not matter: what comes of it is divided by its running mean.
+            # The scale of ∇NLL does not matter: the costs made of it are divided by their running mean.
             mean = self.seen / float(tokens[1])
             self.direction = mean if self.direction is None else DECAY * self.direction + (1 - DECAY) * mean
             self.seen = None
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a resumed run goes on from. It is no buffer: fairseq would make float16 of it."""
+        """The state that a resumed run starts from. It is not in buffers, which fairseq would turn into float16."""
         return {"sizes": self.sizes, "tokens": self.tokens, "direction": self.direction}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Start from the state of :meth:`get_extra_state`."""
         self.sizes, self.tokens, self.direction = state["sizes"], state["tokens"], state["direction"]

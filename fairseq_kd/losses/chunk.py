@@ -1,4 +1,4 @@
-"""One chunk of tokens: what models say about it, what is wanted, and the loss with its gradient."""
+"""The loss of one chunk of tokens, with its gradient: from two models' distributions and an objective."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.losses.divergences import Divergence, cross_entropy
-from fairseq_kd.losses.truncation import truncate
+from fairseq_kd.losses.row_terms import RowTerms, plain_terms, soft_terms
+from fairseq_kd.losses.truncation import Truncated, truncate
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class NextTokens:
         return (self.features if self.weight is None else self.weight).size(-1 if self.weight is None else 0)
 
     def logits(self, rows: slice, room: Tensor | None = None) -> Tensor:
-        """Logits of these tokens, float32 or wider, shape (rows, vocabulary); the caller's to overwrite.
+        """Logits of these tokens, float32 or wider, shape (rows, vocabulary). The caller may overwrite them.
 
         Args:
             rows: which tokens.
-            room: memory for them where they are not narrower than float32, as :meth:`room` gives it.
+            room: memory from :meth:`room`, used where the features are float32 or wider.
         """
         features = self.features[rows]
         wide = torch.promote_types(features.dtype, torch.float32)
@@ -48,7 +49,10 @@ class NextTokens:
         return torch.addmm(self.bias.to(features.dtype), features, weight.t(), out=out).to(wide)
 
     def room(self, chunk: int) -> Tensor | None:
-        """Memory for the logits of a chunk. Reused, it is not faulted in page by page for every chunk."""
+        """Memory for the logits of ``chunk`` tokens, shape (chunk, vocabulary); None where the features are logits.
+
+        Memory that is used again is not faulted in page by page for every chunk.
+        """
         if self.weight is None:
             return None
         size = (min(chunk, len(self.features)), self.vocabulary)
@@ -56,29 +60,17 @@ class NextTokens:
 
 
 @dataclass(frozen=True)
-class Truncated:
-    """A teacher's answer in short: its likeliest symbols, and one bucket for all the rest.
-
-    Attributes:
-        ids: shape (tokens, k), likeliest first.
-        log_probs: shape (tokens, k + 1), the last column the bucket's.
-    """
-
-    ids: Tensor
-    log_probs: Tensor
-
-
-@dataclass(frozen=True)
 class Objective:
-    """hard_weight · label-smoothed NLL + soft_weight · divergence(teacher, student), both at their own temperature.
+    """hard_weight · label-smoothed NLL + soft_weight · divergence(teacher, student).
 
     Attributes:
-        hard_weight: of the gold target's part.
-        label_smoothing: fairseq's: every symbol gets ε / (vocabulary − 1), the target 1 − ε.
-        soft_weight: of the teacher's part.
-        divergence: what is taken between the teacher's distribution and the student's.
-        temperature: of both in the soft part. (Hinton et al. 2015's τ² is the caller's to put into ``soft_weight``.)
-        kept: keep the teacher's k likeliest symbols and a bucket for the rest; 0 is all.
+        hard_weight: weight of the gold target's NLL, which is taken at temperature 1.
+        label_smoothing: ε, as in fairseq: the target gets 1 − ε, every other symbol ε / (vocabulary − 1).
+        soft_weight: weight of the divergence.
+        divergence: a function of the teacher's and the student's log-probabilities.
+        temperature: of both distributions in the divergence. The factor τ² of Hinton et al. 2015 is not applied; the
+            caller multiplies ``soft_weight`` by it.
+        kept: number of the teacher's likeliest symbols that are kept, with one bucket for all others; 0: all symbols.
     """
 
     hard_weight: float = 1.0
@@ -90,18 +82,28 @@ class Objective:
 
 
 TeacherAnswer = Sequence[NextTokens] | Truncated
-"""Several models count as the mean of their probabilities."""
+"""A teacher's distributions: of one model, of the mean of several models' probabilities, or truncated."""
 
 
 def teacher_chunk(
     teacher: TeacherAnswer | None, rows: slice, objective: Objective, room: Tensor | None
 ) -> Tensor | Truncated | None:
-    """A chunk of the answer at the objective's temperature: the likeliest symbols, or logits (rows, vocabulary)."""
+    """The teacher's distributions of one chunk at the objective's temperature.
+
+    Args:
+        teacher: all tokens' distributions. Truncated ones have the temperature already.
+        rows: the chunk's tokens.
+        objective: with the temperature and the number of kept symbols.
+        room: as in :meth:`NextTokens.logits`.
+
+    Returns:
+        Logits, shape (rows, vocabulary), or the truncated distributions; None where there is no teacher.
+    """
     if teacher is None:
         return None
     if isinstance(teacher, Truncated):
         return Truncated(teacher.ids[rows], teacher.log_probs[rows])
-    # Log-probabilities are logits too.
+    # Log-probabilities are logits too: a softmax gives the probabilities back.
     answer = teacher[0].logits(rows, room) if len(teacher) == 1 else mean_log_probs(teacher, rows)
     if objective.temperature != 1.0:
         answer /= objective.temperature
@@ -118,24 +120,34 @@ def mean_log_probs(models: Sequence[NextTokens], rows: slice) -> Tensor:
     return torch.logsumexp(torch.stack(answers), dim=0) - math.log(len(answers))
 
 
-RowTerms = tuple[Tensor, Tensor, Tensor]
-"""Log-sum-exp (rows,), divergence (rows,), and the gradient with respect to the logits (rows, vocabulary)."""
-
-
 def chunk_loss(
     logits: Tensor, target: Tensor, teacher: Tensor | Truncated | None, objective: Objective
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Loss, NLL, divergence and agreement of each row, and the gradient; ``logits`` are overwritten."""
+    """The values and the gradient of one chunk's losses.
+
+    Args:
+        logits: the student's, shape (rows, vocabulary), float32 or wider; they are overwritten.
+        target: gold symbols, shape (rows,).
+        teacher: from :func:`teacher_chunk`.
+        objective: the loss.
+
+    Returns:
+        Loss, NLL, divergence and agreement (1 or 0), each of shape (rows,); and the gradient of each row's loss with
+        respect to its logits, shape (rows, vocabulary).
+    """
+    # fairseq smooths with ε/(V − 1) on every symbol, and what the target then lacks to 1 − ε.
     smoothing = objective.label_smoothing / (logits.size(-1) - 1)
     on_gold = 1 - objective.label_smoothing - smoothing
-    gold = logits.gather(1, target[:, None]).squeeze(1)
-    everywhere = logits.sum(dim=-1) if smoothing else gold
+    # All that reads the logits comes before _row_terms, which overwrites them.
+    gold = logits.gather(1, target[:, None]).squeeze(1)  # (rows,)
+    everywhere = logits.sum(dim=-1) if smoothing else gold  # (rows,)
     agreed = _agreement(logits, teacher)
     log_sum, divergence, slope = _row_terms(logits, teacher, objective)
     nll = log_sum - gold
-    # -sum_k log q(k) is what fairseq's label smoothing adds to the NLL, weighted by `smoothing`.
+    # −Σ_k log q(k) = V·log-sum-exp − Σ_k logit(k): the label smoothing's part of the loss.
     hard = on_gold * nll + smoothing * (logits.size(-1) * log_sum - everywhere)
     loss = objective.hard_weight * hard + objective.soft_weight * divergence
+    # ∂hard/∂logits = q − smoothing − on_gold·[k = gold], as the targets' shares sum to 1. The slope has q already.
     if smoothing:
         slope -= objective.hard_weight * smoothing
     slope.scatter_add_(1, target[:, None], slope.new_full((len(target), 1), -objective.hard_weight * on_gold))
@@ -143,6 +155,7 @@ def chunk_loss(
 
 
 def _agreement(logits: Tensor, teacher: Tensor | Truncated | None) -> Tensor:
+    """1 where the student's likeliest symbol is the teacher's, else 0, shape (rows,)."""
     if teacher is None:
         return torch.zeros_like(logits[:, 0])
     best = logits.amax(dim=-1, keepdim=True)
@@ -153,80 +166,13 @@ def _agreement(logits: Tensor, teacher: Tensor | Truncated | None) -> Tensor:
 
 
 def _row_terms(logits: Tensor, teacher: Tensor | Truncated | None, objective: Objective) -> RowTerms:
-    """What is left when the gold symbol's own entry is taken out: hard_weight · q is its share of the gradient."""
+    """The terms without the gold symbol: of the hard loss the gradient has hard_weight · q."""
     hard, soft, temperature = objective.hard_weight, objective.soft_weight, objective.temperature
     if teacher is None:
-        return _plain(logits, hard)
+        return plain_terms(logits, hard)
     if temperature == 1.0:
-        return _soft_terms(logits, hard, teacher, soft, objective.divergence)
-    _, divergence, soft_slope = _soft_terms(
-        logits / temperature, 0.0, teacher, soft / temperature, objective.divergence
-    )
-    log_sum, _, slope = _plain(logits, hard)
+        return soft_terms(logits, hard, teacher, soft, objective.divergence)
+    # The divergence reads logits / τ. By the chain rule its gradient with respect to the logits is divided by τ.
+    _, divergence, soft_slope = soft_terms(logits / temperature, 0.0, teacher, soft / temperature, objective.divergence)
+    log_sum, _, slope = plain_terms(logits, hard)
     return log_sum, divergence, slope.add_(soft_slope)
-
-
-def _plain(logits: Tensor, hard: float) -> RowTerms:
-    top, total = _exponentials(logits)
-    return (top + total.log()).squeeze(1), torch.zeros_like(top[:, 0]), logits.mul_(hard / total)
-
-
-def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn logits into exp(logits − their maximum), in place; the maximum and the sum, both (rows, 1)."""
-    top = logits.amax(dim=-1, keepdim=True)
-    return top, logits.sub_(top).exp_().sum(dim=-1, keepdim=True)
-
-
-def _soft_terms(
-    logits: Tensor, hard: float, teacher: Tensor | Truncated, soft: float, divergence: Divergence
-) -> RowTerms:
-    if isinstance(teacher, Truncated):
-        return _buckets(logits, hard, teacher, soft, divergence)
-    if divergence is cross_entropy:
-        return _cross_entropy(logits, hard, teacher, soft)
-    with torch.enable_grad():
-        leaf = logits.clone().requires_grad_()
-        values = divergence(torch.log_softmax(teacher, dim=-1), torch.log_softmax(leaf, dim=-1))
-        # Not autograd.grad: a divergence may have leaves of its own, as the mixture of sequences.
-        values.sum().backward()
-        assert leaf.grad is not None
-    log_sum, _, slope = _plain(logits, hard)
-    return log_sum, values.detach(), slope.add_(leaf.grad, alpha=soft)
-
-
-def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> RowTerms:
-    """−Σ p·log q = log-sum-exp − Σ p·logit, its gradient q − p: one softmax serves both parts of the loss."""
-    p = torch.softmax(teacher, dim=-1)
-    expected = _dot(p, logits)
-    if not expected.isfinite().all():
-        # A symbol that p rules out counts nothing, also where its logit is −∞.
-        expected = _dot(p, logits.clamp_(min=torch.finfo(logits.dtype).min))
-    log_sum, _, slope = _plain(logits, hard + soft)
-    return log_sum, log_sum - expected, slope.sub_(p, alpha=soft)
-
-
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """Row by row, shape (rows,), in one pass and without a product's memory."""
-    return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).flatten()
-
-
-def _buckets(logits: Tensor, hard: float, teacher: Truncated, soft: float, divergence: Divergence) -> RowTerms:
-    """Any divergence over k symbols and a bucket: beyond the softmax it reads k entries a row, not the vocabulary.
-
-    With G the divergence's gradient over the student's buckets (log-probabilities) and S its sum, a kept symbol's
-    logit gets G − q·S and one of the tail G_tail·q/q_tail − q·S: a factor per row, and k entries to put right.
-    """
-    kept_logits = logits.gather(1, teacher.ids)
-    top, total = _exponentials(logits)
-    log_sum = top + total.log()
-    kept = logits.gather(1, teacher.ids) / total
-    # The tail is summed itself: 1 − Σ kept would cancel.
-    tail = logits.scatter_(1, teacher.ids, 0.0).sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(logits.dtype).tiny)
-    with torch.enable_grad():
-        leaf = torch.cat([kept_logits, tail.log() + top], dim=1).sub_(log_sum).requires_grad_()
-        values = divergence(teacher.log_probs.to(leaf.dtype), leaf)
-        (slope,) = torch.autograd.grad(values.sum(), leaf)
-    mass = slope.sum(dim=-1, keepdim=True)
-    logits.mul_(hard / total + soft * (slope[:, -1:] / tail - mass / total))
-    logits.scatter_(1, teacher.ids, hard * kept + soft * (slope[:, :-1] - kept * mass))
-    return log_sum.squeeze(1), values.detach(), logits

@@ -1,8 +1,8 @@
 """Projection, softmax and loss over chunks of tokens, the gradient computed on the way forward.
 
-Nothing of size tokens × vocabulary ever exists, on either side: a chunk's logits are made, turned into the gradient in
-place, multiplied back onto features and weights, and forgotten. Besides memory this saves time on every device whose
-cache or bandwidth is the limit.
+No tensor of tokens × vocabulary ever exists, for student or teacher. Each chunk's logits are computed, turned into
+their gradient in place, multiplied back onto features and weights, and dropped. This saves memory, and time where a
+device's cache or bandwidth is the limit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,23 +16,25 @@ from torch.autograd.function import once_differentiable
 from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, teacher_chunk
 
 CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
-"""Default size of one chunk's logits in MiB: on a CPU what its cache holds, on a GPU what keeps it busy."""
+"""Default size of one chunk's logits in MiB: as much as a CPU's cache holds, or enough to keep a GPU busy."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums over tokens, scalars in nats, and what each token has to them; only ``loss`` carries a gradient."""
+    """Sums over tokens, scalars in nats, and each token's share in them; only ``loss`` carries a gradient."""
 
     loss: Tensor
-    """The tokens' losses, each by its weight; the other sums know no weights."""
+    """Sum of the tokens' losses, each times its weight; the other sums are not weighted."""
     nll_loss: Tensor
     soft_loss: Tensor
     agreed: Tensor
-    """Tokens whose likeliest symbol is the same for teacher and student."""
+    """Number of tokens whose likeliest symbol is the same for teacher and student."""
     by_token: Tensor
     """Each token's loss before its weight, shape (tokens,)."""
     slopes: Tensor | None
-    """Each token's own gradient, before its weight, of its features; shape (tokens, width). None where not needed."""
+    """Gradient of each token's loss, before its weight, with respect to its features, shape (tokens, width).
+
+    None where the features need no gradient."""
 
 
 def fused_loss(
@@ -44,17 +46,17 @@ def fused_loss(
     weights: Tensor | None = None,
     log_odds: Tensor | None = None,
 ) -> Losses:
-    """The loss of all tokens and, if anything requires it, the gradient of the student's features and projection.
+    """The loss of all tokens, with a gradient for the student's features and projection.
 
     Args:
-        student: over the real tokens (no padding), (tokens, …).
+        student: distributions of the real tokens, without padding.
         target: gold symbols, shape (tokens,).
         objective: the loss.
-        teacher: the same tokens' answer; None where the soft part is not wanted.
+        teacher: the same tokens' distributions; None where there is no soft part.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
             default, and at least 128 tokens.
-        weights: the tokens' shares in the loss, shape (tokens,), in which no gradient flows; None: 1 each.
-        log_odds: third argument of the objective's divergence, shape (tokens,); it too gets its gradient.
+        weights: the tokens' weights in the loss, shape (tokens,), without a gradient; None: 1 each.
+        log_odds: third argument of the objective's divergence, shape (tokens,), with a gradient.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
@@ -76,7 +78,7 @@ def fused_loss(
 
 
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
-    """How many tokens a chunk has whose float32 logits fit ``chunk_memory`` MiB."""
+    """Tokens in a chunk whose float32 logits fit ``chunk_memory`` MiB; 0: the device's default and at least 128."""
     if chunk_memory:
         return max(1, int(chunk_memory * 2**20 / (4 * vocabulary)))
     # Below 128 tokens reading and writing the weight's gradient, once a chunk, costs more than the cache saves.
@@ -98,24 +100,32 @@ class _Fused(torch.autograd.Function):
         with_gradient: bool,
         weights: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        # Features (tokens, width), weight (vocabulary, width), bias (vocabulary,), odds (tokens,), weights (tokens,).
         student = NextTokens(features, weight, bias)
         gradients = Gradients(student, ctx.needs_input_grad if with_gradient else (False,) * 3, weights)
+        # A leaf of its own: each chunk's divergence adds its rows' gradient to odds.grad.
         odds = None if log_odds is None else log_odds.detach().requires_grad_()
+        # Sums in float64: loss, NLL, divergence, agreed.
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
         by_token = features.new_empty(len(target), dtype=torch.promote_types(features.dtype, torch.float32))
+        # Student and teacher each compute their logits in the same memory for every chunk.
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
         for rows in chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
+            # The slope, (rows, vocabulary), is the gradient of the rows' losses, in the memory of their logits.
             values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, _at(objective, odds, rows))
             by_token[rows] = values[0]
             weighted = values[0] if weights is None else values[0] * weights[rows]
             sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, *values[1:])])
+            # At once: the next chunk's logits overwrite the slope.
             gradients.add(rows, slope)
         ctx.gradients, ctx.weights = gradients.result(), weights
+        # odds.grad is of the bare divergence; the loss has soft_weight times it.
         ctx.odds_gradient = None if odds is None or odds.grad is None else odds.grad * objective.soft_weight
         loss, rest = sums[0].to(by_token.dtype), sums[1:].to(by_token.dtype)
+        # Only the loss is differentiable. The features' gradient is returned as a result, for Losses.slopes.
         results = (rest, by_token) if gradients.features is None else (rest, by_token, gradients.features)
         ctx.mark_non_differentiable(*results)
         return loss, rest, by_token, gradients.features
@@ -124,18 +134,21 @@ class _Fused(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         def scaled(gradient: tuple[Tensor, torch.dtype] | None, factor: Tensor) -> Tensor | None:
-            # Scaled before it is narrowed: fp16's loss scale is what keeps small gradients from vanishing.
+            # Multiplied before it is narrowed: fp16's loss scale keeps small gradients from vanishing.
             return None if gradient is None else (gradient[0] * factor).to(gradient[1])
 
         features, *projection = ctx.gradients
+        # Weight's and bias's sums have the tokens' weights in them. The rows of features get theirs here: a scalar, or
+        # (tokens, 1) with weights.
         per_token = loss_gradient if ctx.weights is None else loss_gradient * ctx.weights[:, None]
         own = (scaled(features, per_token), *(scaled(one, loss_gradient) for one in projection))
         odds = None if ctx.odds_gradient is None else ctx.odds_gradient * per_token.flatten()
+        # None for target, objective, teacher, chunk, with_gradient and weights.
         return (*own, odds, *[None] * 6)
 
 
 def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
-    """The objective of these rows. Their log-odds are cut out where the divergence is taken, under autograd."""
+    """The objective with these rows' log-odds in its divergence. They are sliced there, where autograd records it."""
     if odds is None:
         return objective
     return replace(objective, divergence=lambda teacher, student: objective.divergence(teacher, student, odds[rows]))
@@ -144,7 +157,13 @@ def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
 class Gradients:
     """Gradients of features, weight and bias, summed chunk by chunk in float32 or wider.
 
-    Those of the features are each token's own, before its weight.
+    The features' gradient has a row for each token and is without the tokens' weights; the sums over tokens, those of
+    weight and bias, are with them.
+
+    Args:
+        student: whose features, weight and bias they are.
+        needed: whether features, weight and bias need a gradient; more entries are ignored.
+        weights: the tokens' weights, shape (tokens,); None: 1 each.
     """
 
     def __init__(self, student: NextTokens, needed: Sequence[bool], weights: Tensor | None):
@@ -157,12 +176,14 @@ class Gradients:
         )
 
     def add(self, rows: slice, slope: Tensor) -> None:
-        """Take in ``slope``, the gradient of these rows' losses with respect to their logits."""
+        """Add a chunk: ``slope``, (rows, vocabulary), is the gradient of its losses with respect to its logits."""
+        # Where the features are the logits, the slope is their gradient.
         if self.student.weight is None:
             if self.features is not None:
                 self.features[rows] = slope
             return
-        shares = None if self.weights is None else self.weights[rows].to(slope.dtype)
+        shares = None if self.weights is None else self.weights[rows].to(slope.dtype)  # (rows,)
+        # (vocabulary,): Σ over rows of share · slope, before the slope is narrowed.
         if self.bias is not None:
             self.bias += slope.sum(dim=0) if shares is None else torch.mv(slope.t(), shares)
         # bfloat16 has float32's range, so the products may be as narrow as the features; float16 would lose the
@@ -170,18 +191,21 @@ class Gradients:
         narrow = self.student.features.dtype
         narrow = slope.dtype if narrow == torch.float16 else narrow
         slope = slope.to(narrow)
+        # (rows, vocabulary) @ (vocabulary, width).
         if self.features is not None:
             self.features[rows] = torch.mm(slope, self.student.weight.to(narrow))
         if self.weight is not None:
+            # (vocabulary, rows) @ (rows, width). The shares multiply the features: the smaller tensor.
             features = self.student.features[rows]
             features = (features if shares is None else features * shares[:, None]).to(narrow)
+            # Added in place where the dtypes agree: no second tensor of the weight's size.
             if narrow == self.weight.dtype:
                 self.weight.addmm_(slope.t(), features)
             else:
                 self.weight += torch.mm(slope.t(), features)
 
     def result(self) -> list[tuple[Tensor, torch.dtype] | None]:
-        """Each gradient, or None, with the dtype it has to have in the end."""
+        """Each gradient with the dtype of its tensor, to which the caller narrows it; None where it is not needed."""
         own = (self.student.features, self.student.weight, self.student.bias)
         sums = (self.features, self.weight, self.bias)
         return [
@@ -191,5 +215,5 @@ class Gradients:
 
 
 def chunks(tokens: int, size: int) -> Iterator[slice]:
-    """Rows of one chunk after the other."""
+    """The rows of each chunk of ``size`` tokens; the last may be shorter."""
     return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))

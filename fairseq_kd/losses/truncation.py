@@ -1,7 +1,43 @@
-"""A distribution in brief: at another temperature, or as its likeliest symbols and the mass of all others."""
+"""Distributions at another temperature, and truncated to their likeliest symbols and one bucket for all others."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from fairseq_kd.errors import UserError
+
+
+def check_kept(option: str, k: int, vocabulary: int, *, or_all: bool = False) -> None:
+    """Refuse a number of kept symbols that leaves fewer than two for the bucket of all others.
+
+    Args:
+        option: the option that gave it.
+        k: how many of the likeliest symbols are kept.
+        vocabulary: number of symbols.
+        or_all: whether the option can also be 0, for all symbols; the message then says so.
+
+    Raises:
+        UserError: k is below 1, or not below ``vocabulary`` − 1.
+    """
+    if not 1 <= k < vocabulary - 1:
+        raise UserError(
+            f"{option} {k}: give at least 1 and less than {vocabulary - 1}, the vocabulary's {vocabulary} symbols "
+            f"less one{', or 0 for all' if or_all else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """A teacher's truncated distributions: the kept symbols, and one bucket for all others.
+
+    Attributes:
+        ids: the kept symbols, shape (tokens, k), likeliest first.
+        log_probs: log-probabilities, shape (tokens, k + 1); the last column is the bucket's.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
 
 
 def temper(log_probs: Tensor, temperature: float) -> Tensor:
@@ -15,10 +51,18 @@ def temper(log_probs: Tensor, temperature: float) -> Tensor:
 
 
 def truncate(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` likeliest symbols, shape (tokens, k), and log-probabilities (tokens, k + 1): theirs and all the rest's.
+    """Truncate distributions to their ``k`` likeliest symbols and one bucket with the mass of all others.
 
-    The last bucket keeps the rest's mass, so what is left is still a distribution: between two such a divergence is
-    0 where they are equal, and by the data-processing inequality at most the full one.
+    The result is still a distribution. An f-divergence between two truncated distributions is 0 where they are equal,
+    and by the data-processing inequality at most that of the whole distributions.
+
+    Args:
+        log_probs: shape (tokens, vocabulary).
+        k: number of kept symbols, below the vocabulary's size.
+
+    Returns:
+        The kept symbols, shape (tokens, k), likeliest first, and log-probabilities, shape (tokens, k + 1), the
+        bucket's last.
     """
     best, ids = log_probs.topk(k, dim=-1)
     # log(1 − Σ best) cancels badly where the tail is small; summing the tail itself does not.

@@ -1,10 +1,10 @@
-"""Reading fairseq checkpoints without running code, and telling in one line what is wrong with a bad one.
+"""Read fairseq checkpoints without running code, and say in one line what is wrong with a bad one.
 
-fairseq reads checkpoints with ``torch.load``. torch ≥ 2.6 refuses by default whatever is not plain data, which
-includes the ``argparse.Namespace`` in every fairseq checkpoint: the harmless classes that fairseq stores are
-allow-listed here. Older torch runs whatever the pickle asks for: what this package reads, teachers included, is read
-with ``weights_only=True`` before fairseq sees it. (fairseq's own commands do not do so: under torch 2.4 and 2.5 their
---path and --restore-file are as safe as the file.)
+fairseq reads checkpoints with ``torch.load``. torch ≥ 2.6 refuses by default whatever is not plain data. That includes
+the ``argparse.Namespace`` in every fairseq checkpoint, so this module allow-lists the harmless classes that fairseq
+stores. Older torch runs whatever the pickle asks for, so this package reads every file with ``weights_only=True``
+before fairseq sees its content. (fairseq's own commands do not: under torch 2.4 and 2.5 their --path and --restore-file
+are as safe as the file.)
 """
 
 import argparse
@@ -28,6 +28,7 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, ListConfig, OmegaConf, base, nodes
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.parameters import without_copies
 from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -56,42 +57,67 @@ allow_fairseq_classes()
 def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
     """A fairseq checkpoint's content on the CPU, ``state["cfg"]`` its configuration in fairseq's present form.
 
+    :func:`build_models` takes it, so that no caller has to read the file twice.
+
     Args:
         path: the file.
-        role: what to call it in an error ("teacher", "model").
+        role: what errors call it ("teacher", "model").
 
     Raises:
         UserError: it is missing, cut short, no fairseq checkpoint, or its pickle would run code (it is not run).
     """
-    check_checkpoint(path, role)
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    state = saved_state(path, role)
+    # As fairseq's load_checkpoint_to_cpu, which would read the file itself
+    if state.get("cfg") is not None:
+        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+    state = checkpoint_utils._upgrade_state_dict(state)
     if state.get("cfg") is None:
         state["cfg"] = convert_namespace_to_omegaconf(state["args"])
     return state
 
 
-def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
-    """What is in ``path`` as it was saved, its tensors still on disk where the format allows that.
+def saved_state(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+    """A fairseq checkpoint's content as it was saved, on the CPU.
 
     Raises:
-        UserError: it is no whole fairseq checkpoint that loads without running code.
+        UserError: as :func:`read_checkpoint`.
     """
-    path = Path(path)
-    if not path.is_file():
+    return _load(Path(path), role, on_disk=False)
+
+
+def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+    """As :func:`saved_state`, but the tensors stay on disk where the format allows that.
+
+    A check then takes milliseconds whatever the model's size. Nobody may write to the file while the tensors are used.
+
+    Raises:
+        UserError: as :func:`read_checkpoint`.
+    """
+    return _load(Path(path), role, on_disk=True)
+
+
+def require_file(path: str | Path, role: str = "checkpoint") -> None:
+    """Raise a UserError where there is no such file. Its content is not read: whoever uses it reads it, once."""
+    if not Path(path).is_file():
         raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+
+
+def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
+    """The one place where this package reads a checkpoint's file."""
+    require_file(path, role)
     try:
         with open(path, "rb") as handle:
             zipped = handle.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise UserError(f"{role} {path}: cannot be read: {error.strerror}") from None
     try:
-        # mmap leaves the tensors on disk: a check costs milliseconds whatever the model's size.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk and zipped)
     except Exception as error:
         raise _explain(path, role, zipped, error) from None
-    known = isinstance(state, dict) and "model" in state and (state.get("cfg") or state.get("args"))
+    known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))
     if not known:
         raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+    state["model"] = without_copies(state["model"])
     return state
 
 
@@ -119,39 +145,50 @@ def _explain(path: Path, role: str, zipped: bool, error: Exception) -> UserError
 
 
 def build_models(
-    paths: Sequence[str | Path], task: TranslationTask, role: str = "checkpoint"
+    paths: Sequence[str | Path],
+    task: TranslationTask,
+    role: str = "checkpoint",
+    states: Sequence[dict[str, Any]] | None = None,
 ) -> list[BaseFairseqModel]:
     """The models of ``paths`` with ``task``'s dictionaries: float32, on the CPU, in eval mode, their parameters frozen.
+
+    Args:
+        paths: the files.
+        task: whose dictionaries the models get.
+        role: what errors call the files.
+        states: what :func:`read_checkpoint` gave for each path; the files are read where they are left out.
 
     Raises:
         UserError: as :func:`read_checkpoint`, or the weights do not fit the dictionaries, or the architecture is
             unknown or no encoder-decoder.
     """
-    models = []
-    for path in paths:
-        state = read_checkpoint(path, role)
-        architecture = getattr(state["cfg"].model, "_name", None) or getattr(state["cfg"].model, "arch", "?")
-        try:
-            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
-        except RuntimeError as error:
-            sizes = re.search(r"size mismatch for (\S+): .*?\[(\d+)[^\]]*\].*?\[(\d+)", str(error))
-            detail = (
-                f"{sizes[1]} has {sizes[2]} rows, the data's dictionary asks for {sizes[3]}" if sizes else str(error)
-            )
-            raise UserError(
-                f"{role} {path}: its weights do not fit: {detail}; give the data-bin it was trained on"
-            ) from None
-        except Exception as error:
-            raise UserError(f"{role} {path}: cannot build its architecture {architecture!r}: {error}") from None
-        if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
-            raise UserError(f"{role} {path}: {architecture!r} is no encoder-decoder")
-        models.append(model.float().eval().requires_grad_(False))
-    return models
+    if states is None:
+        return [_build(path, read_checkpoint(path, role), task, role) for path in paths]
+    return [_build(path, state, task, role) for path, state in zip(paths, states, strict=True)]
 
 
-def count_parameters(model: BaseFairseqModel) -> int:
-    """How many parameters ``model`` has: a tied matrix counts once, buffers (sinusoidal positions) not at all."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def _build(path: str | Path, state: dict[str, Any], task: TranslationTask, role: str) -> BaseFairseqModel:
+    architecture = getattr(state["cfg"].model, "_name", None) or getattr(state["cfg"].model, "arch", "?")
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
+    except RuntimeError as error:
+        raise UserError(f"{role} {path}: its weights do not fit: {_misfit(str(error))}") from None
+    except Exception as error:
+        raise UserError(f"{role} {path}: cannot build its architecture {architecture!r}: {error}") from None
+    if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
+        raise UserError(f"{role} {path}: {architecture!r} is no encoder-decoder")
+    return model.float().eval().requires_grad_(False)
+
+
+def _misfit(error: str) -> str:
+    """What torch's complaint about a checkpoint's weights means, and what to do."""
+    sizes = re.search(r"size mismatch for (\S*embed_tokens\S*): .*?\[(\d+)[^\]]*\].*?\[(\d+)", error)
+    if sizes:
+        return (
+            f"{sizes[1]} has {sizes[2]} rows, the data's dictionary has {sizes[3]} symbols; "
+            "give the data-bin it was trained on"
+        )
+    return f"{error}; its configuration is not that of its weights, so get the file from its maker again"
 
 
 def newest_sound_checkpoint(folder: str | Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""From a model and a batch to next-token distributions over the real (non-pad) target tokens."""
+"""A model's next-token distributions on a batch, over the real (non-pad) target tokens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,24 +17,24 @@ STOCK_SOFTMAX = (BaseFairseqModel.get_normalized_probs, TransformerModelBase.get
 
 
 def real_tokens(target: Tensor, pad: int) -> Tensor:
-    """Mask, shape (batch, length), of the target tokens that count: all but padding, </s> included."""
+    """Mask of the target tokens that count, shape (batch, length): all but padding, ``</s>`` included."""
     return target.ne(pad)
 
 
 def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -> NextTokens:
     """The model's distributions on the batch's own target prefixes, one for each real token.
 
-    Transformers give features and their output projection; what else there is gives logits, a tensor of
-    (real tokens, vocabulary). Padding is dropped before the projection, so that it costs nothing and can reach no loss.
+    Transformers give features of shape (real tokens, width) and their output projection. Other models give logits of
+    shape (real tokens, vocabulary). Padding is dropped before the projection, so it costs nothing and reaches no loss.
 
     Args:
         model: any fairseq encoder-decoder, wrapped for several processes or not. Its own forward is called, so that
-            the wrapper's hooks see it.
+            the wrapper's hooks run.
         sample: the batch.
         real: mask of shape (batch, length).
 
     Raises:
-        UserError: a model with an adaptive softmax is to learn.
+        UserError: the student has an adaptive softmax.
     """
     kept = real.flatten().nonzero().squeeze(1)
 
@@ -61,7 +61,7 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
 
 
 def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
-    """What a decoder is given to predict ``targets``: each row moved on by one behind ``</s>``; the same shape."""
+    """The decoder's input that predicts ``targets``: each row moved right by one, behind ``</s>``. Same shape."""
     start = targets.new_full((len(targets), 1), symbols.eos())
     moved = torch.cat([start, targets[:, :-1]], dim=1)
     return moved.masked_fill(targets.eq(symbols.pad()), symbols.pad())
@@ -75,7 +75,7 @@ def unwrap(model: nn.Module) -> Any:
 
 
 def output_projection(model: BaseFairseqModel) -> nn.Linear | None:
-    """What makes a Transformer's features logits; None where it is anything but a linear map and a softmax."""
+    """The layer from a Transformer's features to logits; None where a linear map and a softmax do not say it all."""
     decoder = model.decoder
     stock = (
         isinstance(model, TransformerModelBase)
@@ -89,7 +89,7 @@ def output_projection(model: BaseFairseqModel) -> nn.Linear | None:
 
 
 def plain_softmax(model: BaseFairseqModel) -> bool:
-    """Whether the first of what the model's forward returns is logits."""
+    """Whether the model's forward returns logits first, and a softmax gives its probabilities."""
     decoder = model.decoder
     return (
         getattr(decoder, "adaptive_softmax", None) is None
@@ -99,7 +99,7 @@ def plain_softmax(model: BaseFairseqModel) -> bool:
 
 
 def _misses_the_projection(model: nn.Module, bare: Any) -> bool:
-    """Whether the wrapper would not notice that the projection is used outside of the forward it wraps.
+    """Whether the wrapper would miss a use of the projection outside of the forward that it wraps.
 
     torch's DistributedDataParallel that looks for unused parameters counts one that is no part of the graph below the
     features as unused, and fully sharded parameters exist within the forward alone.
@@ -116,7 +116,7 @@ def _misses_the_projection(model: nn.Module, bare: Any) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout; afterwards every module is in the mode it was in."""
+    """Switch dropout off within the block; afterwards every module is in the mode it was in."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

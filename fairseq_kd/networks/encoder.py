@@ -1,4 +1,4 @@
-"""The states of a model's encoder, whatever form fairseq's encoders give them."""
+"""The states of a model's encoder; fairseq's architectures return them in different forms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from fairseq_kd.networks.distributions import evaluating, unwrap
 
 @contextmanager
 def encoder_outputs(model: BaseFairseqModel) -> Iterator[list[Any]]:
-    """Collects what the model's encoder gives in the forwards made meanwhile, wrapped for several processes or not."""
+    """Collect the encoder's outputs of all forwards within the block. The model may be wrapped."""
     outputs: list[Any] = []
     handle = unwrap(model).encoder.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     try:
@@ -23,9 +23,12 @@ def encoder_outputs(model: BaseFairseqModel) -> Iterator[list[Any]]:
 
 
 def encoder_states(output: Any) -> tuple[Tensor, Tensor]:
-    """The last layer's states in an encoder's output, shape (batch, source length, width), and which of them are real.
+    """The last layer's states in an encoder's output, and the mask of real positions.
 
-    The mask, shape (batch, source length), is the encoder's own: some put the padding on the other side.
+    The mask is the encoder's own, since some encoders put the padding on the other side.
+
+    Returns:
+        States of shape (batch, source length, width), and a mask of shape (batch, source length).
     """
     if not isinstance(output, dict):  # LSTM: a tuple, its states and mask (length, batch, …)
         return output[0].transpose(0, 1), ~output[3].t()
@@ -41,7 +44,7 @@ def encoder_states(output: Any) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def encoder_width(model: BaseFairseqModel, symbol: int) -> int:
-    """Width of the encoder's states, found by encoding one ``symbol``."""
+    """Width of the encoder's states, measured by encoding one ``symbol``."""
     source = torch.full((1, 1), symbol, device=next(model.parameters()).device)
     with evaluating(model):
         output = model.encoder(source, src_lengths=torch.ones_like(source[0]))

@@ -1,4 +1,4 @@
-"""Layers of Transformers: which of a teacher's a student copies, which it learns from, and what they put out."""
+"""Layers of Transformers: those that a student copies, those that it learns from, and their outputs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ SIDES = ("encoder", "decoder")
 
 @dataclass(frozen=True)
 class Stack:
-    """The layers of an encoder or a decoder: how many, and the width of what they put out."""
+    """The layers of an encoder or a decoder: their number, and the width of their outputs."""
 
     layers: int
     width: int
@@ -37,7 +37,7 @@ def copied_layers(student: int, teacher: int) -> list[int]:
 
 
 def matched_layers(student: int, teacher: int) -> list[int]:
-    """The teacher layer, from 0, whose output each student layer is to put out.
+    """The teacher layer, from 0, whose output each student layer should reproduce.
 
     It is the one before the next that :func:`copied_layers` names: a student layer stands in for all the teacher has up
     to there, and the next gets what it was trained on. The last is matched with the last. Shleifer & Rush's code
@@ -47,7 +47,7 @@ def matched_layers(student: int, teacher: int) -> list[int]:
 
 
 def transformer_config(model: Any) -> TransformerConfig | None:
-    """A recorded model configuration in fairseq's structured form; None where it is no Transformer's."""
+    """A recorded model configuration in fairseq's structured form; None unless the model is a Transformer."""
     name = getattr(model, "arch", None) or getattr(model, "_name", None)
     built = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
     if built is None or not issubclass(built, TransformerModelBase):
@@ -62,9 +62,10 @@ def stacks(config: TransformerConfig) -> dict[str, Stack]:
 
 @dataclass
 class HiddenStates:
-    """What each layer of one forward puts out, first to last, shape (length, batch, width); padding holds anything.
+    """Each layer's output in one forward, first to last, shape (length, batch, width). Padding holds any value.
 
-    A model that normalises before its layers (pre-norm) normalises once more after the last: that is not in here.
+    A model that normalises before its layers (pre-norm) normalises once more after the last layer. These states are
+    taken before that.
     """
 
     encoder: list[Tensor] = field(default_factory=list)
@@ -73,10 +74,10 @@ class HiddenStates:
 
 @contextmanager
 def hidden_states(model: BaseFairseqModel) -> Iterator[HiddenStates]:
-    """The hidden states of the one forward of ``model``, a Transformer, wrapped or not, that runs within the block.
+    """The hidden states of one forward of ``model``, a Transformer, wrapped or not. The forward runs within the block.
 
     Raises:
-        UserError: after the block, where a forward left layers out (LayerDrop).
+        UserError: at the end of the block, where the forward left layers out (LayerDrop).
     """
     bare, states = unwrap(model), HiddenStates()
     # The first of both is what the embeddings give.

@@ -1,15 +1,16 @@
-"""Which of a model's parameters are pruned, and into which classes they fall (See, Luong & Manning 2016, section 3.1).
+"""The parameters in a model and in a checkpoint: which are copies or tied, how many there are, and their classes.
 
-See et al. (arXiv 1606.09274) sort the weights of a stacked LSTM into source and target embeddings, each source and
-target layer, attention and softmax. The same classes here, read from the names fairseq gives: a Transformer's
-encoder-decoder attention is "attention", its self-attention belongs to its layer. A tied matrix is one weight and in a
-class of its own, named after all its uses.
+The classes are those of pruning (See, Luong & Manning 2016, arXiv 1606.09274, section 3.1). See et al. sort the weights
+of a stacked LSTM into source and target embeddings, each source and target layer, attention and softmax. This module
+reads the same classes from fairseq's names: a Transformer's encoder-decoder attention is "attention", its
+self-attention belongs to its layer. A tied matrix is one weight. It has a class of its own, named after all its uses.
 """
 
 import re
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
 SIDES = {"encoder": "source", "decoder": "target"}
 LAYER = re.compile(r"(?:encoder|decoder)\.(?:layers\.|lstm\.\w+_l)(\d+)")
@@ -18,6 +19,33 @@ SOFTMAX = re.compile(r"decoder\.(output_projection|fc_out|adaptive_softmax|embed
 BUFFERS = ("version", "_float_tensor")
 PADDING = 1
 """The index of ``<pad>`` in every fairseq dictionary."""
+COPY = re.compile(r"(encoder\.layers\.\d+)\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")
+"""fairseq 0.12.2's second name for a weight of an encoder layer."""
+COPIED = {
+    "in_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out_proj": ("self_attn.out_proj",),
+    "fc1": ("fc1",),
+    "fc2": ("fc2",),
+}
+"""The modules whose weights such a copy repeats."""
+
+
+def without_copies(model: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A checkpoint's model without the second copies of encoder weights that fairseq 0.12.2 saves.
+
+    0.12.2 keeps them for torch's fast path; no other release knows their names. A copy goes only where the weights
+    that it repeats are in the checkpoint too. Without any copy the result is ``model`` itself.
+    """
+
+    def is_copy(name: str) -> bool:
+        match = COPY.fullmatch(name)
+        if match is None:
+            return False
+        layer, copy, kind = match.groups()
+        return all(f"{layer}.{module}.{kind}" in model for module in COPIED[copy])
+
+    copies = set(filter(is_copy, model))
+    return {name: tensor for name, tensor in model.items() if name not in copies} if copies else model
 
 
 def is_parameter(name: str) -> bool:
@@ -72,8 +100,13 @@ def classes(model: Mapping[str, torch.Tensor]) -> dict[str, list[list[str]]]:
     return found
 
 
+def count_parameters(model: nn.Module) -> int:
+    """How many parameters ``model`` has. A tied matrix counts once; buffers (sinusoidal positions) do not count."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def count_nonzero(model: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """How many parameters a checkpoint's model has, and how many of them are not zero; a tied matrix counts once."""
+    """How many parameters a checkpoint's model has, and how many of them are not zero. A tied matrix counts once."""
     own = [model[name] for name in tied_names(model)]
     return sum(tensor.numel() for tensor in own), sum(int(tensor.count_nonzero()) for tensor in own)
 

@@ -15,19 +15,20 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.distributions import next_tokens
+from fairseq_kd.networks.parameters import count_parameters
 
 logger = logging.getLogger(__name__)
 
 
 class Teacher:
-    """Answers with next-token distributions on the student's own batches.
+    """Gives next-token distributions on the student's own batches.
 
-    It is no ``nn.Module`` on purpose: fairseq optimises, checkpoints, halves, wraps and ``.train()``s every module it
-    can reach from the model or the criterion.
+    It is not an ``nn.Module``. fairseq optimises, saves, halves, wraps and ``.train()``s every module it can reach from
+    the model or the criterion.
 
     Args:
         models: in eval mode; several count as the mean of their probabilities.
-        dtype: keep them in this dtype whatever the student's; None follows the student.
+        dtype: the models' dtype, whatever the student's; None follows the student.
     """
 
     def __init__(self, models: Sequence[BaseFairseqModel], dtype: torch.dtype | None = None):
@@ -35,14 +36,14 @@ class Teacher:
         self.dtype = dtype
 
     def follow(self, student: nn.Module) -> None:
-        """Move to the student's device and dtype; costs nothing where nothing has changed.
+        """Move to the student's device and dtype. It is free where nothing has changed.
 
         Raises:
-            UserError: float16 asked for on a CPU.
+            UserError: the teacher is to be in float16 on a CPU.
         """
         example = next(student.parameters())
         if self.dtype == torch.float16 and example.device.type == "cpu":
-            raise UserError("--teacher-fp16 needs a GPU; leave it out with --cpu")
+            raise UserError("--teacher-fp16 needs a GPU; leave it out on a CPU")
         dtype = self.dtype or example.dtype
         for model in self.models:
             own = next(model.parameters())
@@ -51,7 +52,11 @@ class Teacher:
 
     @torch.inference_mode()
     def next_tokens(self, sample: dict[str, Any], real: Tensor) -> list[NextTokens]:
-        """Each model's distributions on the batch's own target prefixes, over the tokens of the mask ``real``.
+        """Each model's distributions on the batch's own target prefixes.
+
+        Args:
+            sample: the batch.
+            real: mask of the target tokens that count, shape (batch, length).
 
         Raises:
             UserError: the batch is longer than a teacher's positions.
@@ -66,7 +71,7 @@ class Teacher:
         for (side, tokens), most in zip(sides, model.max_positions(), strict=True):
             if tokens.size(1) > most:
                 raise UserError(
-                    f"a {side} of {tokens.size(1)} tokens is beyond the teacher's {most} positions; "
+                    f"a {side} sentence has {tokens.size(1)} tokens, the teacher takes at most {most}; "
                     f"train with --max-{side}-positions {int(most)} and --skip-invalid-size-inputs-valid-test"
                 )
 
@@ -77,31 +82,40 @@ def load_teacher(
     data: str | None,
     assume_same_dictionary: bool,
     dtype: torch.dtype | None,
+    role: str = "teacher",
 ) -> Teacher:
-    """Load and check a teacher for the students of the task ``student``.
+    """Load and check a teacher for the students of the task ``student``. Each file is read once.
 
-    Its dictionaries are looked for and compared as :func:`fairseq_kd.data.vocabulary.check_vocabulary` does.
+    :func:`fairseq_kd.data.vocabulary.check_vocabulary` finds its dictionaries and compares them with the student's.
+
+    Args:
+        paths: the teacher's checkpoints; several count as the mean of their probabilities.
+        student: the task, whose dictionaries the teacher must have.
+        data: folder with the teacher's dictionaries; None looks beside the checkpoint, then in its recorded data-bin.
+        assume_same_dictionary: do not compare the dictionaries.
+        dtype: as :class:`Teacher`.
+        role: what errors call a checkpoint.
 
     Raises:
-        UserError: a checkpoint is bad, its dictionary is not found or differs, or it translates the other way round.
+        UserError: a checkpoint is bad, its dictionary is not found or differs, or its direction is the opposite.
     """
     models = []
     for path in paths:
-        state = read_checkpoint(path, role="teacher")
+        state = read_checkpoint(path, role)
         if assume_same_dictionary:
-            logger.warning("--assume-same-dictionary: nothing proves that %s numbers symbols as the data does", path)
-            check_languages(path, state["cfg"], student, "teacher")
+            logger.warning("--assume-same-dictionary: the dictionaries of %s are not compared with the data's", path)
+            check_languages(path, state["cfg"], student, role)
         else:
-            not_found = check_vocabulary(path, state, student, "teacher", data)
+            not_found = check_vocabulary(path, state, student, role, data)
             if not_found:
                 raise UserError(
-                    f"teacher {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
+                    f"{role} {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
                     "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
                 )
         # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
         pair = recorded_languages(state["cfg"], student)
         task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
-        models += build_models([path], task, role="teacher")
+        models += build_models([path], task, role, [state])
         models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
-        logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in models[-1].parameters()):,}")
+        logger.info("teacher %s: %s parameters", path, f"{count_parameters(models[-1]):,}")
     return Teacher(models, dtype)

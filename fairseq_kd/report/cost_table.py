@@ -1,4 +1,4 @@
-"""What a student costs, in `fairseq-kd table`: mode mass, non-zero parameters, and a table of `evaluate --cost`."""
+"""What models cost, in `fairseq-kd table`: mode mass, non-zero parameters, and a table of `evaluate --cost`."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,38 +11,41 @@ FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
 Line = dict[str, Any]
 
 
-def summarise_costs(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a row costs, means over its runs: "nonzero_parameters", "mode_mass" by beam, "cost" and what that is of.
+def summarise_costs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a row's models cost, means over its results.
 
-    What a run of it was evaluated without is left out. "engines" are those, with their precisions, of its scores.
+    Returns:
+        "nonzero_parameters"; "mode_mass" by beam; "cost", a line for each engine, precision, way of decoding and beam;
+        "cost_of", the conditions of that. A figure that one of the results lacks is left out. "engines" are the engines
+        and precisions that made the scores.
     """
-    engines = [[run["engine"], run["precision"]] for run in runs]
+    engines = [[result["engine"], result["precision"]] for result in results]
     found: dict[str, Any] = {"engines": [one for number, one in enumerate(engines) if one not in engines[:number]]}
-    if all("nonzero_parameters" in run for run in runs):
-        found["nonzero_parameters"] = statistics.fmean(run["nonzero_parameters"] for run in runs)
-    masses = {beam: [run["beams"][beam].get("mode_mass") for run in runs] for beam in runs[0]["beams"]}
+    if all("nonzero_parameters" in result for result in results):
+        found["nonzero_parameters"] = statistics.fmean(result["nonzero_parameters"] for result in results)
+    masses = {beam: [result["beams"][beam].get("mode_mass") for result in results] for beam in results[0]["beams"]}
     if not any(None in values for values in masses.values()):
         found["mode_mass"] = {beam: statistics.fmean(values) for beam, values in masses.items()}
-    if all("cost" in run for run in runs):
-        found["cost"] = [_mean(lines) for lines in _alike([run["cost"]["measured"] for run in runs])]
-        found["cost_of"] = conditions(runs[0]["cost"])
+    if all("cost" in result for result in results):
+        found["cost"] = [_mean(lines) for lines in _alike([result["cost"]["measured"] for result in results])]
+        found["cost_of"] = conditions(results[0]["cost"])
     return found
 
 
 def conditions(cost: dict[str, Any]) -> dict[str, Any]:
-    """All that makes one run's costs comparable to another's."""
+    """The conditions that two costs must share to be comparable."""
     teacher = cost["teacher"]
     hashes = teacher and [model["sha256"] for model in teacher["models"]]
     return {"sentences": cost["sentences"], "teacher": hashes, "teacher_beam": teacher and teacher["beam"]}
 
 
-def check_costs(runs: Sequence[dict[str, Any]]) -> None:
-    """Refuse to put side by side what was measured beside other teachers or on other sentences.
+def check_costs(results: Sequence[dict[str, Any]]) -> None:
+    """Compare the conditions under which costs were measured.
 
     Raises:
-        UserError: two of what `fairseq-kd evaluate` wrote differ in it.
+        UserError: two results were measured on other sentences, or beside another teacher or another beam of it.
     """
-    measured = [(run["name"], conditions(run["cost"])) for run in runs if "cost" in run]
+    measured = [(result["name"], conditions(result["cost"])) for result in results if "cost" in result]
     for name, one in measured:
         first, expected = measured[0]
         for key in (key for key in one if one[key] != expected[key]):
@@ -56,9 +59,9 @@ def _setting(line: Line) -> tuple[Any, ...]:
     return line["engine"], line["precision"], line["batched"], line["beam"]
 
 
-def _alike(runs: Sequence[Sequence[Line]]) -> list[list[Line]]:
-    """The lines that all runs have, each with those of the other runs."""
-    by_setting = [{_setting(line): line for line in lines} for lines in runs]
+def _alike(results: Sequence[Sequence[Line]]) -> list[list[Line]]:
+    """The lines that all results have in common, each with its counterparts in the other results."""
+    by_setting = [{_setting(line): line for line in lines} for lines in results]
     return [[lines[one] for lines in by_setting] for one in by_setting[0] if all(one in lines for lines in by_setting)]
 
 
@@ -69,7 +72,7 @@ def _mean(lines: Sequence[Line]) -> Line:
 
 
 def cost_header(table: dict[str, Any]) -> list[str]:
-    """The columns of mode mass and non-zero parameters, as far as there is a row that has them."""
+    """The headings of mode mass and non-zero parameters; a column that would be empty is left out."""
     header = ["non-zero (M)"] if _any(table, "nonzero_parameters") else []
     if _any(table, "mode_mass"):
         header += [f"p(t = ŷ), beam {beam}" for beam in table["rows"][0]["beams"]]
@@ -77,7 +80,7 @@ def cost_header(table: dict[str, Any]) -> list[str]:
 
 
 def cost_cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
-    """A row's cells below :func:`cost_header`."""
+    """A row's cells below the headings of :func:`cost_header`."""
     cells = []
     if _any(table, "nonzero_parameters"):
         cells.append(_nonzero(row, table))
@@ -95,7 +98,7 @@ def _nonzero(row: dict[str, Any], table: dict[str, Any]) -> str:
 
 
 def times_fewer(row: dict[str, Any], table: dict[str, Any]) -> float | None:
-    """The teacher's non-zero parameters over a row's; None for the teacher itself or where they are not known."""
+    """The teacher's non-zero parameters over a row's; None for the teacher itself, or if one count is not known."""
     counts = {one["name"]: one.get("nonzero_parameters") for one in table["rows"]}
     teacher, own = counts.get(table["teacher"]), counts[row["name"]]
     return teacher / own if teacher and own and row["name"] != table["teacher"] else None
@@ -106,7 +109,7 @@ def _any(table: dict[str, Any], name: str) -> bool:
 
 
 def cost_notes(table: dict[str, Any]) -> list[str]:
-    """What the columns are."""
+    """What the columns mean."""
     notes = []
     if _any(table, "mode_mass"):
         notes.append("p(t = ŷ): mean over sentences of a model's probability of its own translation (Kim & Rush 2016).")
@@ -117,7 +120,7 @@ def cost_notes(table: dict[str, Any]) -> list[str]:
 
 
 def cost_section(table: dict[str, Any]) -> list[str]:
-    """A second table, where costs were measured: a line for each row, engine, precision and beam."""
+    """The table of costs: a line for each row, engine, precision and beam. Empty if no costs were measured."""
     rows = [row for row in table["rows"] if "cost" in row]
     if not rows:
         return []
@@ -128,13 +131,13 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     for row in rows:
         lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (
-        f"The first {made['sentences']} sentences, each line in a process of its own, medians of rounds in turn. "
-        "Memory: the most that model and search held while decoding, above what the process held before."
+        f"Each line decodes the first {made['sentences']} sentences in a process of its own; figures are medians of "
+        "rounds in turn. Memory: the most that model and search held while decoding, above what the process held first."
     )
     if made["teacher"]:
         note += (
             f" × teacher: how many times as fast as the teacher with beam {made['teacher_beam']}, with the same engine "
-            "and decoding and within the same rounds."
+            "and decoding, within the same rounds."
         )
     return ["", *lines, "", f"- {note}"]
 

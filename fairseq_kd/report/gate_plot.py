@@ -1,7 +1,6 @@
-"""A gate's course over training, read from fairseq-train's log, as a picture."""
+"""A picture of a gate over training, read from fairseq-train's log."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -18,12 +17,13 @@ Course = dict[int, tuple[float, float]]
 
 
 def read_course(path: Path) -> Course:
-    """What a log of criterion ``hybrid_kd`` says, in any --log-format of lines; of a repeated update the last.
+    """A gate's course, from a training log of criterion ``hybrid_kd`` in any --log-format of lines.
 
-    The means over epochs count only where the log has nothing shorter.
+    If an update occurs twice, its last line counts. Lines of whole epochs count only if the log has no shorter
+    intervals.
 
     Raises:
-        UserError: it cannot be read, or says nothing of a gate.
+        UserError: the log cannot be read, or has no gate in it.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -37,27 +37,17 @@ def read_course(path: Path) -> Course:
         if found.keys() == {"gate", "gate_spread", "num_updates"}:
             course[int(found["num_updates"])] = (found["gate"], found["gate_spread"])
     if not course:
-        raise UserError(f"--gate-log {path}: no gate in it; give fairseq-train's log of a --criterion hybrid_kd")
+        raise UserError(f"--gate-log {path}: has no gate in it; give the log of a fairseq-train --criterion hybrid_kd")
     return dict(sorted(course.items()))
 
 
-def read_courses(options: Sequence[str]) -> dict[str, Course]:
-    """The courses that ``NAME=FILE`` tell, by their names.
-
-    Raises:
-        UserError: one has another form or its file no gate.
-    """
-    courses = {}
-    for option in options:
-        name, equals, path = option.rpartition("=")  # a name may well say g = 0.5
-        if not (name and equals and path):
-            raise UserError(f"--gate-log {option}: give NAME=FILE")
-        courses[name] = read_course(Path(path))
-    return courses
-
-
 def write_gates(courses: dict[str, Course], path: str | Path) -> None:
-    """Draw g's mean over the updates, with a band of one standard deviation on either side."""
+    """Draw the gate's mean over the updates, with a band of one standard deviation on either side.
+
+    Args:
+        courses: by the names that the legend gives them.
+        path: the PNG file.
+    """
     figure = Figure(figsize=(8, 4))
     axes = figure.add_subplot()
     for number, (name, course) in enumerate(courses.items()):

@@ -1,4 +1,4 @@
-"""What students gain and lose against their teacher with a beam, in `fairseq-kd table`: speed, size, BLEU."""
+"""What students gain and lose against their teacher with beam search, in `fairseq-kd table`: speed, size, BLEU."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fairseq_kd.report.table_line import table_line
 
 
 def headline_section(table: dict[str, Any]) -> list[str]:
-    """A table of the rows whose cost was measured beside the row that is the teacher: a line for each beam."""
+    """A table with a line for each beam of each row whose cost was measured beside the teacher's row."""
     names, teacher = [row["name"] for row in table["rows"]], table["teacher"]
     rows = [row for row in table["rows"] if row["name"] != teacher and _measured_beside(row, table)]
     if not rows:
@@ -30,7 +30,7 @@ def headline_section(table: dict[str, Any]) -> list[str]:
 
 
 def _measured_beside(row: dict[str, Any], table: dict[str, Any]) -> bool:
-    """Whether the row's cost was measured beside the model of the table's teacher."""
+    """Whether the row's cost was measured beside the model of the table's teacher row."""
     models = table["signature"]["models"].get(table["teacher"], [])
     return "cost" in row and row["cost_of"]["teacher"] in [model["sha256"] for model in models]
 

@@ -1,4 +1,4 @@
-"""The table as Markdown, with notes that say what was printed."""
+"""The table as Markdown, with notes that explain it."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def markdown(table: dict[str, Any]) -> str:
     for beam in beams:
         header += [f"BLEU, beam {beam}", *([f"Δ BLEU, beam {beam}"] if table["baseline"] else [])]
     header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
-    header += ["R_llh", "R_cvg"] if table["signature"]["risks"] else []
+    header += ["R_llh", "R_cvg"] if table["signature"].get("risks") else []
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
     lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
     lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
@@ -24,7 +24,7 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
-    """A row's cells but those of cost."""
+    """A row's cells, without those of cost."""
     beams = list(row["beams"].values())
     cells = [row["name"], f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:
@@ -35,7 +35,7 @@ def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
         *cells,
         _spread(beams[-1]["chrf"], 1),
         _spread(beams[-1]["ter"], 1),
-        *(_risks(row) if table["signature"]["risks"] else []),
+        *(_risks(row) if table["signature"].get("risks") else []),
         *map(_speed, beams),
     ]
 
@@ -64,24 +64,25 @@ def _notes(table: dict[str, Any]) -> list[str]:
     ]
     if several:
         notes.append(
-            "Mean ± sample standard deviation over training seeds; sentences/s, and the picture's intervals, are means."
+            "Scores are means ± sample standard deviations over training seeds. Speeds and the picture's intervals are "
+            "means."
         )
     if table["baseline"]:
         bootstrap = signature["bootstrap"]
         notes.append(
-            f"Δ BLEU is against {table['baseline']}, p sacreBLEU's paired bootstrap ({bootstrap['samples']} resamples, "
-            f"seed {bootstrap['seed']})" + (
-                "; with several seeds it is the largest p of the pairs of equal seed (all pairs where one side "
-                "has a single run), and Δ is the mean over those pairs." if several else "."
+            f"Δ BLEU is against {table['baseline']}; p is from sacreBLEU's paired bootstrap ({bootstrap['samples']} "
+            f"resamples, seed {bootstrap['seed']})" + (
+                ". With several seeds, results of equal seed are compared (all pairs if one row has a single result): "
+                "Δ is the mean over these pairs, p the largest." if several else "."
             )
         )  # fmt: skip
     notes.append(
         "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
     )
-    if signature["risks"]:
+    if signature.get("risks"):
         notes.append(_risks_note(table))
     notes.append(
-        "sentences/s is decoding alone, without loading and a warm-up batch, on: "
+        "sentences/s: decoding alone, without loading and a warm-up batch, on: "
         + "; ".join(_machine(machine) for machine in evaluated["machine"])
         + f". Decoded by {', '.join(evaluated['engine'])} in {', '.join(evaluated['precision'])}."
     )
@@ -102,19 +103,19 @@ def _risks_note(table: dict[str, Any]) -> str:
     )
     low, high = distinct["interval"]
     return (
-        "R_llh: mean −log p(y′) of the teacher p over the student's samples, low too where these are little else than "
-        "one sentence; R_cvg: mean −log q(y) of the student q over the teacher's samples; nats a sentence, "
-        f"{made['samples']} samples of each model and source{_cut_to(made['sampling'])}. TeacherDist, the share of "
-        f"distinct subword bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
+        "R_llh: mean −log p(y′) of the teacher p over the student's samples; it is also low for a student that says "
+        "little else than one sentence. R_cvg: mean −log q(y) of the student q over the teacher's samples. Both are in "
+        f"nats a sentence, from {made['samples']} samples of each model and source{_cut_to(made['sampling'])}. "
+        f"TeacherDist, the share of distinct bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f})."
     )
 
 
 def _cut_to(sampling: dict[str, Any]) -> str:
-    """What samples are drawn from where that is not the whole distribution."""
+    """The options that cut the distribution samples are drawn from, in brackets; empty if none does."""
     cuts = {"top-k": sampling["top_k"] or None, "top-p": sampling["top_p"], "temperature": sampling["temperature"]}
-    told = [f"{name} {value}" for name, value in cuts.items() if value not in (None, 1)]
-    return f" ({', '.join(told)})" if told else ""
+    shown = [f"{name} {value}" for name, value in cuts.items() if value not in (None, 1)]
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _languages(evaluated: dict[str, Any]) -> str:

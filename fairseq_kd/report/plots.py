@@ -1,4 +1,4 @@
-"""The table as pictures."""
+"""The table as pictures: BLEU, and the two risks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +8,19 @@ from matplotlib.figure import Figure
 
 from fairseq_kd.storage.files import whole_file
 
-# told apart by people who see colours differently, and in grey (Okabe and Ito)
+# Okabe and Ito's colours: people with colour blindness can tell them apart, and so can a print in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "osD^vPX"
-GROUP = 0.8  # of a row's height, the rest is the gap between rows
+GROUP = 0.8  # of a row's height; the gap between rows takes the remainder
 
 
 def write_plot(table: dict[str, Any], path: str | Path) -> None:
-    """Draw BLEU and its 95 % intervals, of table.json's content: a group of horizontal bars a row, a bar a beam."""
+    """Draw BLEU with 95 % intervals: a group of horizontal bars for each row, a bar for each beam.
+
+    Args:
+        table: table.json's content.
+        path: the PNG file.
+    """
     rows, beams = table["rows"], list(table["rows"][0]["beams"])
     figure = Figure(figsize=(8, 1.6 + 0.28 * len(rows) * (len(beams) + 0.6)))
     axes = figure.add_subplot()
@@ -51,7 +56,13 @@ def write_plot(table: dict[str, Any], path: str | Path) -> None:
 
 
 def reference_lines(line: Callable[..., Any], table: dict[str, Any], beam: str) -> None:
-    """Dashed lines at the teacher's and the baseline's BLEU with the largest beam, by an axes' axvline or axhline."""
+    """Draw dashed lines at the BLEU of the teacher and of the baseline.
+
+    Args:
+        line: an axes' ``axvline`` or ``axhline``.
+        table: table.json's content.
+        beam: the beam size of these scores.
+    """
     scores = {row["name"]: row["beams"][beam]["bleu"]["mean"] for row in table["rows"]}
     for role, style, colour in (("teacher", (0, (6, 3)), "#000000"), ("baseline", (0, (2, 2)), "#777777")):
         name = table[role]
@@ -60,7 +71,12 @@ def reference_lines(line: Callable[..., Any], table: dict[str, Any], beam: str) 
 
 
 def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:
-    """Draw likelihood risk against coverage risk with 95 % intervals, of table.json's content: a point a row."""
+    """Draw likelihood risk against coverage risk with 95 % intervals: a point for each row that has them.
+
+    Args:
+        table: table.json's content.
+        path: the PNG file.
+    """
     figure = Figure(figsize=(6, 5))
     axes = figure.add_subplot()
     rows = [row for row in table["rows"] if "risks" in row]
@@ -84,6 +100,6 @@ def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:
 
 
 def _bar(figure: dict[str, Any]) -> list[list[float]]:
-    """How far an interval reaches below and above the mean, as matplotlib wants it."""
+    """How far an interval reaches below and above the mean, in matplotlib's form."""
     low, high = figure["interval"]
     return [[max(0.0, figure["mean"] - low)], [max(0.0, high - figure["mean"])]]

@@ -1,4 +1,4 @@
-"""BLEU against sparsity as a picture."""
+"""A picture of BLEU against sparsity."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,29 @@ from fairseq_kd.storage.files import whole_file
 
 
 def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that --pruning names, of table.json's content, from the densest to the sparsest.
+    """The rows that --pruning names, from the densest to the sparsest.
+
+    Args:
+        table: table.json's content.
 
     Raises:
-        UserError: they are of different sizes, or one was evaluated before non-zero parameters were counted.
+        UserError: the rows' models differ in size, or an old result has no count of non-zero parameters.
     """
     rows = [row for row in table["rows"] if row["name"] in table["pruning"]]
     for row in rows:
         if "nonzero_parameters" not in row:
-            raise UserError(f"--pruning: {row['name']!r} has no non-zero parameters counted; evaluate it again")
+            raise UserError(f"--pruning: {row['name']!r} has no count of non-zero parameters; evaluate it again")
         if row["parameters"] != rows[0]["parameters"]:
-            raise UserError(f"--pruning: {row['name']!r} and {rows[0]['name']!r} are of different sizes")
+            raise UserError(
+                f"--pruning: {row['name']!r} and {rows[0]['name']!r} differ in size; name rows of one model"
+            )
     return sorted(rows, key=lambda row: -row["nonzero_parameters"])
 
 
 def without_pruned(table: dict[str, Any]) -> dict[str, Any]:
-    """What the other pictures draw of table.json's content: of the rows that --pruning names the densest alone.
+    """table.json's content for the other pictures, which show only the densest of the rows that --pruning names.
 
-    Baseline and teacher stay, whatever they are: the pictures have lines at their scores.
+    The baseline and the teacher stay in any case: the pictures have lines at their scores.
     """
     names = {row["name"] for row in pruned_rows(table)[1:]} - {table["baseline"], table["teacher"]}
     return {**table, "rows": [row for row in table["rows"] if row["name"] not in names]}
@@ -40,7 +45,11 @@ def sparsity(row: dict[str, Any]) -> float:
 
 
 def write_pruning(table: dict[str, Any], path: str | Path) -> None:
-    """Draw BLEU with its 95 % intervals over sparsity, of table.json's content: a line a beam.
+    """Draw BLEU with 95 % intervals over sparsity: a line for each beam.
+
+    Args:
+        table: table.json's content.
+        path: the PNG file.
 
     Raises:
         UserError: as :func:`pruned_rows`.

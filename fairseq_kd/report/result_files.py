@@ -1,4 +1,4 @@
-"""The rows of a table: what `fairseq-kd evaluate` and `fairseq-kd risks` wrote, read and put together."""
+"""Result files of `fairseq-kd evaluate` and `fairseq-kd risks`, read, checked and grouped into a table's rows."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,38 +7,43 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.shards import differences
+from fairseq_kd.storage.settings import differences
 
 METRICS = ("bleu", "chrf", "ter")
-# what may differ between the files of one table, and is recorded
+# These may differ between the files of one table, and are recorded.
 EVALUATED = ("versions", "machine", "commit", "engine", "precision", "decoding", "post_process", "languages", "subset")
 RATES = ("sentences_per_second", "target_tokens_per_second")
-# measured where evaluate was given --compare-fairseq
+# Measured by evaluate --compare-fairseq.
 OPTIONAL_RATE = "fairseq_sentences_per_second"
 RISKS = ("likelihood", "coverage", "likelihood_per_token", "coverage_per_token", "teacher_dist")
-Run = dict[str, Any]
+Result = dict[str, Any]
 
 
 @dataclass
 class Row:
-    """The runs of one name, which differ by their seeds, in the order given.
+    """One row of a table: the results of one name, which differ by their training seeds.
 
     Attributes:
-        name: of all of them.
-        runs: what `fairseq-kd evaluate` wrote of each.
-        risks: what `fairseq-kd risks` wrote of each, in the same order, or nothing.
+        name: of all the results.
+        results: what `fairseq-kd evaluate` wrote, in the order given.
+        risks: what `fairseq-kd risks` wrote of the same models, in the same order; empty without --risks.
     """
 
     name: str
-    runs: list[Run]
-    risks: list[Run] = field(default_factory=list)
+    results: list[Result]
+    risks: list[Result] = field(default_factory=list)
 
 
-def read_result(path: str, verb: str, check: Callable[[Run], None]) -> Run:
-    """A file of the ``verb``, which ``check`` finds whole or else raises ValueError or KeyError.
+def read_result(path: str | Path, verb: str, check: Callable[[Result], None]) -> Result:
+    """The content of a file that ``verb`` wrote.
+
+    Args:
+        path: the file.
+        verb: of `fairseq-kd`.
+        check: raises ValueError, TypeError, AttributeError or KeyError for any other content.
 
     Raises:
-        UserError: missing, or not such a file.
+        UserError: the file is missing, or ``verb`` did not write it.
     """
     try:
         result = json.loads(Path(path).read_bytes())
@@ -52,103 +57,125 @@ def read_result(path: str, verb: str, check: Callable[[Run], None]) -> Run:
     return result
 
 
-def check_run(run: Run) -> None:
-    """Raise an error unless ``run`` is what `fairseq-kd evaluate` writes."""
-    # Files from before there was a choice do not say it.
-    run.setdefault("precision", "float32")
-    complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= run.keys()
+def check_result(result: Result) -> None:
+    """Raise an error unless ``result`` is what `fairseq-kd evaluate` writes."""
+    # Files of versions without --precision do not say it.
+    result.setdefault("precision", "float32")
+    complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= result.keys()
     figures = {*METRICS, *RATES, "hypotheses"}
-    if not complete or not run["beams"] or not all(figures <= beam.keys() for beam in run["beams"].values()):
+    if not complete or not result["beams"] or not all(figures <= beam.keys() for beam in result["beams"].values()):
         raise KeyError
-    if any(len(beam["hypotheses"]) != len(run["references"]) for beam in run["beams"].values()):
+    if any(len(beam["hypotheses"]) != len(result["references"]) for beam in result["beams"].values()):
         raise ValueError
 
 
-def check_risks(found: Run) -> None:
+def check_risks(found: Result) -> None:
     """Raise an error unless ``found`` is what `fairseq-kd risks` writes."""
     complete = {"teacher", "model", "rows", "sampling"} <= found["settings"].keys() and "bootstrap" in found
     if not complete or not all({"mean", "interval"} <= found["risks"][name].keys() for name in RISKS):
         raise KeyError
 
 
-def group_runs(paths: Sequence[str]) -> list[Row]:
-    """The rows of the table, in the order in which their names first come.
+def group_results(paths: Sequence[str | Path]) -> list[Row]:
+    """The rows of a table, in the order in which their names first occur.
+
+    Args:
+        paths: files of `fairseq-kd evaluate`.
 
     Raises:
-        UserError: a file has other references, beams or scores than the first, or repeats a name and seed.
+        UserError: a file has other references, beams or kinds of scores than the first, repeats a name and seed, or
+            differs from its name's other files in the model's size.
     """
     rows: dict[str, Row] = {}
-    first: Run = {}
+    first: Result = {}
     for path in paths:
-        run = read_result(path, "evaluate", check_run)
-        first = first or run
+        result = read_result(path, "evaluate", check_result)
+        first = first or result
         for what in ("references", "beams"):
-            if list(run[what]) != list(first[what]):
+            if list(result[what]) != list(first[what]):
                 raise UserError(f"{path}: its {what} differ from those of {paths[0]}; evaluate both in the same way")
-        if signatures(run) != signatures(first):
+        if signatures(result) != signatures(first):
             raise UserError(
-                f"{path}: scored otherwise than {paths[0]} (sacreBLEU signatures differ); evaluate it again"
+                f"{path}: scored in another way than {paths[0]} (sacreBLEU's signatures differ); evaluate it again"
             )
-        row = rows.setdefault(run["name"], Row(run["name"], []))
-        if run["seed"] in [other["seed"] for other in row.runs]:
+        row = rows.setdefault(result["name"], Row(result["name"], []))
+        if result["seed"] in [other["seed"] for other in row.results]:
             raise UserError(
-                f"{path}: a second {run['name']!r} with seed {run['seed']}; give --name or --seed to evaluate"
+                f"{path}: a second {result['name']!r} with seed {result['seed']}; give --name or --seed to evaluate"
             )
-        if row.runs and run["parameters"] != row.runs[0]["parameters"]:
-            raise UserError(f"{path}: not of the size of the other {run['name']!r}; give --name to evaluate")
-        row.runs.append(run)
+        if row.results and result["parameters"] != row.results[0]["parameters"]:
+            raise UserError(
+                f"{path}: its model has another size than the other {result['name']!r}; give --name to evaluate"
+            )
+        row.results.append(result)
     return list(rows.values())
 
 
-def signatures(run: Run) -> dict[str, str]:
-    """sacreBLEU's signatures of a run's scores, which are the same at each beam."""
-    beam = next(iter(run["beams"].values()))
+def signatures(result: Result) -> dict[str, str]:
+    """sacreBLEU's signatures of a result's scores; they are the same for each beam."""
+    beam = next(iter(result["beams"].values()))
     return {metric: beam[metric]["signature"] for metric in METRICS}
 
 
-def read_risks(paths: Sequence[str], sentences: int) -> dict[str, Run]:
-    """The risks that were measured, by the SHA-256 of the student's checkpoint.
+def read_risks(paths: Sequence[str | Path], sentences: int) -> dict[str, Result]:
+    """Results of `fairseq-kd risks`, by the SHA-256 of the student's checkpoint.
+
+    Args:
+        paths: the files.
+        sentences: how many the test set of the scores has.
 
     Raises:
-        UserError: a file is of another teacher, data or samples than the first, of a test set without so many
-            ``sentences``, or of a model that an earlier one is of.
+        UserError: a file has another teacher, data or samples than the first, another number of sentences, or the
+            same student as an earlier file.
     """
-    found: dict[str, Run] = {}
-    first: Run = {}
+    found: dict[str, Result] = {}
+    first: Result = {}
     for path in paths:
         one = read_result(path, "risks", check_risks)
         settings = measured_with(one)
         first = first or settings
         if settings != first:
             what = differences(first, settings)
-            raise UserError(f"{path}: measured otherwise than {paths[0]} ({what}); measure both in the same way")
+            raise UserError(f"{path}: measured in another way than {paths[0]} ({what}); measure both in the same way")
         if settings["rows"] != sentences:
-            raise UserError(f"{path}: measured on {settings['rows']} rows, the scores are of {sentences}")
+            raise UserError(
+                f"{path}: measured on {settings['rows']} rows, but the scores are of {sentences}; measure both on one "
+                "--subset"
+            )
         if one["settings"]["model"] in found:
-            raise UserError(f"{path}: of a model whose risks another file has; leave out one of them")
+            raise UserError(f"{path}: another file has the same model's risks; leave out one of the two")
         found[one["settings"]["model"]] = {**one, "path": path}
     return found
 
 
-def measured_with(risks: Run) -> dict[str, Any]:
-    """All that makes one student's risks comparable to another's."""
+def measured_with(risks: Result) -> dict[str, Any]:
+    """The settings that two students' risks must share to be comparable."""
     return {key: value for key, value in risks["settings"].items() if key != "model"}
 
 
-def add_risks(rows: Sequence[Row], found: dict[str, Run]) -> None:
-    """Give each row the risks of its runs, known by their checkpoints' SHA-256.
+def add_risks(rows: Sequence[Row], found: dict[str, Result]) -> None:
+    """Give each row the risks of its models.
+
+    Args:
+        rows: their ``risks`` are set.
+        found: as :func:`read_risks` gives it.
 
     Raises:
-        UserError: only some of a row's runs have theirs, or there are risks of a model that no row has.
+        UserError: only some models of a row have risks, or there are risks of a model that no row has.
     """
     used = set()
     for row in rows:
-        hashes = [":".join(model["sha256"] for model in run["models"]) for run in row.runs]
-        missing = [str(run["seed"]) for run, one in zip(row.runs, hashes, strict=True) if one not in found]
+        hashes = [":".join(model["sha256"] for model in result["models"]) for result in row.results]
+        missing = [str(result["seed"]) for result, one in zip(row.results, hashes, strict=True) if one not in found]
         if not missing:
             row.risks = [found[one] for one in hashes]
             used.update(hashes)
         elif len(missing) < len(hashes):
             raise UserError(f"{row.name!r}: no risks of seed {', '.join(missing)}; run fairseq-kd risks for it")
     for one in found.keys() - used:
-        raise UserError(f"{found[one]['path']}: of a model that no row has; give its fairseq-kd evaluate file too")
+        raise UserError(f"{found[one]['path']}: no row has this model; give its fairseq-kd evaluate file too")
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """``values`` without repetitions, in their order; they need not be hashable."""
+    return [value for number, value in enumerate(values) if value not in values[:number]]

@@ -1,4 +1,4 @@
-"""Speed against BLEU as a picture."""
+"""A picture of BLEU against speed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ MARKERS = "osD^vP"
 
 
 def speeds(table: dict[str, Any]) -> tuple[list[dict[str, float]], str]:
-    """Each row's speed by beam, and what it is in.
+    """Each row's speed by beam, and the label of that.
 
-    Times the teacher's, where `evaluate --cost --teacher` measured that of every row with the engine and precision of
-    its scores, in batches; else sentences a second.
+    Speeds are relative to the teacher's if `evaluate --cost --teacher` measured every row in batches with the engine
+    and precision that made its scores. Otherwise they are sentences a second.
     """
     found: list[dict[str, float]] = []
     for row in table["rows"]:
@@ -34,7 +34,12 @@ def speeds(table: dict[str, Any]) -> tuple[list[dict[str, float]], str]:
 
 
 def write_speed(table: dict[str, Any], path: str | Path) -> None:
-    """Draw BLEU with its 95 % intervals over speed, of table.json's content: a row is a line from beam to beam."""
+    """Draw BLEU with 95 % intervals over speed: each row is a line from beam to beam.
+
+    Args:
+        table: table.json's content.
+        path: the PNG file.
+    """
     figure = Figure(figsize=(8, 5))
     axes = figure.add_subplot()
     found, label = speeds(table)

@@ -1,1 +1,1 @@
-"""Files that are whole or absent, work that several runs share, and what made a result."""
+"""Files that are whole or absent, folders of blocks that several runs share, and what made a result."""

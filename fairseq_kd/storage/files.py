@@ -16,8 +16,8 @@ from typing import IO, Any
 def whole_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open ``path`` for writing so that it appears complete or not at all.
 
-    The text goes to ``path.tmp``, which is flushed to disk and renamed when the block ends without an exception;
-    after an exception the temporary file is removed and what stood at ``path`` before still stands.
+    The text goes to ``path.PROCESS.tmp``. When the ``with`` block ends, that file is flushed to disk and renamed to
+    ``path``; after an exception it is removed, and ``path`` keeps what it held before.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,13 +34,13 @@ def whole_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A new, empty folder that becomes ``path`` when the block ends without an exception; otherwise it is removed.
+    """A new, empty folder that becomes ``path`` when the ``with`` block ends; after an exception it is removed.
 
-    Where another process has made ``path`` meanwhile, that one stays and this one is removed. An empty folder at
+    Where another process has made ``path`` meanwhile, its folder stays and this one is removed. An empty folder at
     ``path`` is replaced.
     """
     path = Path(path)
-    # Not the process number: it comes again on another machine, or in the next container.
+    # Not the process number: another machine or the next container may have the same.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(parents=True)
     try:
@@ -71,5 +71,5 @@ def file_hash(path: str | os.PathLike) -> str:
 
 
 def split_paths(paths: str) -> list[str]:
-    """``CKPT:CKPT`` as a list."""
+    """The paths in ``CKPT:CKPT``, as a list without empty ones."""
     return [path for path in paths.split(":") if path]

@@ -9,7 +9,7 @@ PACKAGES = ("fairseq-kd", "fairseq-fixed", "torch", "ctranslate2", "sacrebleu", 
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on; an absent package is left out."""
+    """Versions of Python and of the packages that results depend on, by name; an absent package is left out."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """The processor's (and, where there is one, the GPU's) name and the number of threads torch uses."""
+    """The names of the processor and, where there is one, the GPU, and the number of threads that torch uses."""
     import torch
 
     found: dict[str, str | int] = {"processor": _processor(), "threads": torch.get_num_threads()}
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package lies in, with "-dirty" if its tracked files differ, or None."""
+    """The commit of the checkout that holds this package, "-dirty" added if tracked files differ; else None."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

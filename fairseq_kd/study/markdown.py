@@ -6,7 +6,7 @@ from fairseq_kd.report.table_line import table_line
 
 
 def markdown(study: dict[str, Any]) -> str:
-    """The scores at each place, where lines cross, and notes, of study.json's content."""
+    """study.json's content as text: the scores at each place, where lines cross, and notes."""
     measures = study["measures"]
     header = [study["axis"]["label"], "row", "parameters (M)", *measures.values()]
     lines = [f"# {study['title']}", "", table_line(header), table_line(["---:", "---", *["---:"] * (len(header) - 2)])]
@@ -30,14 +30,14 @@ def _score(score: dict[str, Any]) -> str:
 
 
 def _crossings(axis: dict[str, Any], measures: dict[str, str]) -> list[str]:
-    """A line for each pair of lines and measure."""
-    told = []
+    """A sentence for each measure and pair of lines."""
+    sentences = []
     for measure, label in measures.items():
         for pair in axis["comparisons"][measure]:
             who = f"{pair['line']} and {pair['other']}"
             where = "; ".join(_crossing(crossing, pair, axis["places"]) for crossing in pair["crossings"])
-            told.append(f"- {label}: {who} {where or _apart(pair)}.")
-    return told or ["- There is one line alone."]
+            sentences.append(f"- {label}: {who} {where or _apart(pair)}.")
+    return sentences or ["- There is only one line."]
 
 
 def _crossing(crossing: dict[str, Any], pair: dict[str, Any], places: list[float]) -> str:
@@ -68,11 +68,12 @@ def _notes(study: dict[str, Any]) -> list[str]:
     notes = [
         f"In brackets 95 % intervals: percentiles of {made['bootstrap']['samples']} resamples of the test sentences "
         f"(seed {made['bootstrap']['seed']}), the same for all rows"
-        + (", and of the training seeds" if seeds[-1] > 1 else "; how far training seeds differ is not in them")
+        + (", and of the training seeds" if seeds[-1] > 1 else "; they leave out how much training seeds differ")
         + ".",
         f"Sentences: {', '.join(str(point['sentences']) for point in points)}. "
         f"Runs a row: {', '.join(map(str, seeds))}.",
-        "Clear: the 95 % interval of the difference leaves out zero; of a crossing: somewhere on either side of it.",
+        "A difference is clear if its 95 % interval excludes zero. A crossing is clear if the difference is clear at a "
+        "place on either side of it.",
         "Lines are straight between places, on a "
         + ("logarithmic axis." if study["axis"]["scale"] == "log" else "linear axis."),
         f"BLEU: `{made['scores']['bleu']}`. Teacher-forced accuracy: the share of target tokens (`</s>` counted) that "

@@ -1,4 +1,4 @@
-"""A study as pictures: one for each axis."""
+"""A study as pictures, one for each axis."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ BARS: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "markersize": 4}
 
 
 def write_axis(study: dict[str, Any], path: Path) -> None:
-    """Draw the lines over the study's axis, a panel a measure."""
+    """Draw study.json's lines over the study's axis, a panel for each measure, to the PNG file ``path``."""
     figure = Figure(figsize=(4.2 * len(study["measures"]), 4), layout="constrained")
     panels = figure.subplots(1, len(study["measures"]), squeeze=False)[0]
     for axes, (measure, label) in zip(panels, study["measures"].items(), strict=True):
@@ -31,7 +31,7 @@ def write_axis(study: dict[str, Any], path: Path) -> None:
 
 
 def write_lengths(study: dict[str, Any], path: Path) -> None:
-    """Draw the lines over the source's length, a column of panels a point and a row of them a measure."""
+    """Draw study.json's lines over the source's length: a column of panels for each point, a row for each measure."""
     measures, points = study["measures"], study["over_lengths"]
     figure = Figure(figsize=(max(7, 3 * len(points)), 2.6 * len(measures) + 0.8), layout="constrained")
     panels = figure.subplots(len(measures), len(points), squeeze=False, sharex="col", sharey="row")
@@ -49,7 +49,10 @@ def write_lengths(study: dict[str, Any], path: Path) -> None:
 
 
 def write_decoding(study: dict[str, Any], path: Path) -> None:
-    """Draw how far lines are apart over the decoding procedures, a panel for each two of them and a line a point."""
+    """Draw the difference of each two lines over decoding procedures: a panel for each pair, a line for each point.
+
+    With a single line there is no pair, and no file is written.
+    """
     measures, found = study["measures"], study["over_axis"]["comparisons"]
     pairs = [(pair["line"], pair["other"]) for pair in next(iter(found.values()))]
     if not pairs:
@@ -76,7 +79,7 @@ def write_decoding(study: dict[str, Any], path: Path) -> None:
 
 
 def _draw(axes: Axes, axis: dict[str, Any], measure: str, teacher: str | None, logarithmic: bool) -> None:
-    """One panel: each line with its intervals, the teacher's dashed, and the crossings with theirs."""
+    """Draw one panel: each line with its intervals, the teacher's dashed, and the crossings with their intervals."""
     scores, number = axis["scores"][measure], 0
     for name, each in scores.items():
         looks: dict[str, Any] = {"color": "#000000", "linestyle": "--", "marker": "*"}
@@ -103,7 +106,7 @@ def _draw(axes: Axes, axis: dict[str, Any], measure: str, teacher: str | None, l
 
 
 def _bars(scores: Sequence[dict[str, Any]]) -> list[list[float]]:
-    """How far intervals reach below and above their means, as matplotlib wants it."""
+    """How far intervals reach below and above their means, in matplotlib's form."""
     low = [max(0.0, one["mean"] - one["interval"][0]) for one in scores]
     return [low, [max(0.0, one["interval"][1] - one["mean"]) for one in scores]]
 

@@ -1,7 +1,7 @@
-"""The points of a study, read from what `fairseq-kd evaluate` and `fairseq-kd diagnose` wrote."""
+"""The points of a study, read from files of `fairseq-kd evaluate` and `fairseq-kd diagnose`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,40 +10,45 @@ import yaml
 
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.result_files import Row, Run, group_runs, read_result
+from fairseq_kd.report.result_files import Result, Row, group_results, read_result
 
 
 @dataclass
 class Point:
-    """A place of the axis, what was evaluated there, and the quantities of its task where they were measured."""
+    """A place of the axis and what was measured there.
+
+    Attributes:
+        at: the place.
+        rows: the results of `fairseq-kd evaluate`, by name.
+        diagnosis: the quantities of the point's task, or None.
+    """
 
     at: float
     rows: list[Row]
     diagnosis: dict[str, float | None] | None = None
 
     @property
-    def runs(self) -> list[Run]:
-        """Those of all rows."""
-        return [run for row in self.rows for run in row.runs]
+    def results(self) -> list[Result]:
+        """The results of all rows."""
+        return [result for row in self.rows for result in row.results]
 
     @property
-    def first(self) -> Run:
-        """One whose test set is all the others'."""
-        return self.rows[0].runs[0]
+    def first(self) -> Result:
+        """One of the results; they all have the same test set."""
+        return self.rows[0].results[0]
 
 
-def read_points(words: Sequence[str]) -> list[Point]:
-    """The points that ``AT=FILE`` tell, in ascending order.
+def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
+    """The points of a study, in ascending order of their places.
+
+    Args:
+        files: JSON files of `fairseq-kd evaluate`, by place.
 
     Raises:
-        UserError: one has another form, AT is no number, a point's files do not fit together, points have other rows or
-            beams, or a file is of an evaluate that did not yet write what is needed here.
+        UserError: a file cannot be used, a point's files do not fit together, points differ in their rows or beams, or
+            an older version of evaluate wrote a file and left out what a study needs.
     """
-    paths: dict[float, list[str]] = {}
-    for word in words:
-        at, path = _split(word, "evaluate")
-        paths.setdefault(at, []).append(path)
-    points = [Point(at, group_runs(files)) for at, files in sorted(paths.items())]
+    points = [Point(at, group_results(paths)) for at, paths in sorted(files.items())]
     for point in points:
         for what, own, first in (
             ("rows", {row.name for row in point.rows}, {row.name for row in points[0].rows}),
@@ -51,48 +56,43 @@ def read_points(words: Sequence[str]) -> list[Point]:
         ):
             if own != first:
                 raise UserError(f"point {point.at:g}: its {what} differ from those of point {points[0].at:g}")
-        if any(not {"teacher_forced", "source_lengths"} <= run.keys() for run in point.runs):
+        if any(not {"teacher_forced", "source_lengths"} <= result.keys() for result in point.results):
             raise UserError(f"point {point.at:g}: scored by an earlier fairseq-kd evaluate; evaluate it again")
     return points
 
 
-def _split(word: str, verb: str) -> tuple[float, str]:
-    at, equals, path = word.partition("=")
-    try:
-        if not (equals and path and math.isfinite(float(at))):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{word}: give AT=FILE, a number and what fairseq-kd {verb} wrote") from None
-    return float(at), path
+def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], teacher: str | None) -> None:
+    """Give each point the quantities of its task.
 
-
-def add_diagnoses(points: Sequence[Point], words: Sequence[str], teacher: str | None) -> None:
-    """Give each point the quantities in the file that ``AT=FILE`` names for it.
+    Args:
+        points: their ``diagnosis`` is set; without files it stays None.
+        files: JSON files of `fairseq-kd diagnose`, by place.
+        teacher: name of the row whose models the diagnoses must be of.
 
     Raises:
-        UserError: one has another form, is for no point or a second for one, only some points have theirs, or a file is
-            no diagnosis, or of another teacher than the row ``teacher`` of its point.
+        UserError: a file cannot be used, has no point or another teacher than its point, or a point has no file.
     """
     by_place = {point.at: point for point in points}
-    for word in words:
-        at, path = _split(word, "diagnose")
+    for at, path in files.items():
         if at not in by_place:
-            raise UserError(f"--diagnosis {word}: there is no point {at:g}")
+            raise UserError(f"--diagnosis {at:g}={path}: there is no point {at:g}")
         point, found = by_place[at], read_result(path, "diagnose", check_diagnosis)
-        if point.diagnosis is not None:
-            raise UserError(f"--diagnosis {word}: a second one of point {at:g}")
-        own = [
-            model["sha256"] for row in point.rows if row.name == teacher for run in row.runs for model in run["models"]
+        hashes = [
+            model["sha256"]
+            for row in point.rows
+            if row.name == teacher
+            for result in row.results
+            for model in result["models"]
         ]
-        if own and found["signature"]["teacher"] not in own:
+        if hashes and found["signature"]["teacher"] not in hashes:
             raise UserError(f"{path}: of another teacher than the row {teacher!r} of point {at:g}; diagnose that one")
         point.diagnosis = {name: found["quantities"][name] for name in QUANTITIES}
     lacking = [f"{point.at:g}" for point in points if point.diagnosis is None]
-    if words and lacking:
+    if files and lacking:
         raise UserError(f"--diagnosis: point {', '.join(lacking)} has none; give one for each point")
 
 
-def check_diagnosis(found: Run) -> None:
+def check_diagnosis(found: Result) -> None:
     """Raise an error unless ``found`` is what `fairseq-kd diagnose` writes."""
     if not isinstance(found["signature"]["teacher"], str):
         raise TypeError
@@ -102,11 +102,15 @@ def check_diagnosis(found: Run) -> None:
             raise ValueError
 
 
-def read_methods(config: str | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What an experiment's YAML says of its rows: the "data" that they are trained on and their "options", by name.
+def read_methods(config: str | Path | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The training "data" and the "options" of an experiment's rows, by name.
+
+    Args:
+        config: the experiment's YAML; None for no rows.
+        names: of the rows to return; a row that the file does not describe in full is left out.
 
     Raises:
-        UserError: there is no such file, or it is no YAML.
+        UserError: there is no such file, or it is not YAML.
     """
     if config is None:
         return {}
@@ -115,7 +119,7 @@ def read_methods(config: str | None, names: Sequence[str]) -> dict[str, dict[str
     try:
         content = yaml.safe_load(Path(config).read_bytes())
     except (yaml.YAMLError, OSError) as error:
-        raise UserError(f"--config {config}: no YAML that can be read: {error}") from None
+        raise UserError(f"--config {config}: is not YAML: {error}") from None
     rows = content.get("rows") if isinstance(content, dict) else None
     complete = [row for row in (rows or {}).values() if {"name", "data", "options"} <= set(row)]
     return {row["name"]: {"data": row["data"], "options": row["options"]} for row in complete if row["name"] in names}

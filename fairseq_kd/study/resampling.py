@@ -15,13 +15,13 @@ from sacrebleu.metrics import BLEU
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 
 Score = Callable[[np.ndarray], float]
-"""From the sums of :func:`bleu_statistics` or of (right, all) tokens to a score in percent."""
+"""Maps the sums of :func:`bleu_statistics`, or of (right, all) tokens, to a score in percent."""
 ENDS = (2.5, 97.5)
 
 
 def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """What each sentence adds to a corpus BLEU, shape (sentences, 10): 4 matches, 4 n-grams, both lengths."""
-    metric = BLEU(effective_order=True)  # changes the sentence's score, not its counts; without it there is a warning
+    """Each sentence's counts for a corpus BLEU, shape (sentences, 10): 4 of matches, 4 of n-grams, and both lengths."""
+    metric = BLEU(effective_order=True)  # avoids a warning; it changes a sentence's score, not its counts
     each = [metric.sentence_score(*pair) for pair in zip(hypotheses, ([line] for line in references), strict=True)]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each], dtype=np.int64)
 
@@ -33,7 +33,7 @@ def bleu(sums: np.ndarray) -> float:
 
 
 def accuracy(sums: np.ndarray) -> float:
-    """The right tokens' share in percent; 0 where there are none."""
+    """The share of right tokens in percent, of the sums (right, all); 0 without tokens."""
     return 100 * float(sums[0]) / max(1, int(sums[1]))
 
 
@@ -42,9 +42,9 @@ class Curve:
     """A score at each place of an axis.
 
     Attributes:
-        values: each training seed's at each place, (places) lists.
-        mean: their means over seeds, shape (places,).
-        draws: what the resampled means are, shape (samples, places).
+        values: at each place, the score of each training seed; as many lists as places.
+        mean: over seeds, shape (places,).
+        draws: the means of resampled sentences and seeds, shape (samples, places).
     """
 
     values: list[list[float]]
@@ -52,12 +52,12 @@ class Curve:
     draws: np.ndarray
 
     def part(self, places: slice) -> "Curve":
-        """The same at some of its places."""
+        """The curve at some of its places."""
         return Curve(self.values[places], self.mean[places], self.draws[:, places])
 
     @classmethod
     def join(cls, curves: Sequence["Curve"]) -> "Curve":
-        """One curve of several's places."""
+        """One curve with the places of several."""
         values = [value for one in curves for value in one.values]
         mean, draws = (np.concatenate([getattr(one, name) for one in curves], axis=-1) for name in ("mean", "draws"))
         return cls(values, mean, draws)
@@ -66,7 +66,7 @@ class Curve:
 class Resampler:
     """Draws test sentences and seeds with replacement.
 
-    The sentences drawn are the same for every test set of as many rows, so that scores on one test set stay paired.
+    Test sets with the same number of rows get the same draws, so scores on one test set stay paired.
     """
 
     def __init__(self) -> None:
@@ -75,29 +75,31 @@ class Resampler:
         self._weights: dict[int, np.ndarray] = {}
 
     def weights(self, rows: int) -> np.ndarray:
-        """How often each row is in each resampled test set, shape (samples, rows)."""
+        """How often each resampled test set has each row, shape (samples, rows)."""
         if rows not in self._weights:
             random = np.random.default_rng(self._sentences)
             self._weights[rows] = random.multinomial(rows, np.full(rows, 1 / rows), size=BOOTSTRAP_SAMPLES)
         return self._weights[rows]
 
-    def measure(self, runs: Sequence[np.ndarray], score: Score, subsets: Sequence[np.ndarray]) -> Curve:
-        """A line's score on each of ``subsets``, one place each.
+    def measure(self, counts: Sequence[np.ndarray], score: Score, subsets: Sequence[np.ndarray]) -> Curve:
+        """A line's score on each of ``subsets``; each of these is a place of the curve.
 
         Args:
-            runs: the statistics of each seed's model, shape (rows, figures).
+            counts: of each seed's model, shape (rows, counts).
             score: of their sums.
             subsets: indices of rows.
         """
-        weights = self.weights(len(runs[0]))
-        values = [[score(run[rows].sum(axis=0)) for run in runs] for rows in subsets]
+        weights = self.weights(len(counts[0]))
+        values = [[score(own[rows].sum(axis=0)) for own in counts] for rows in subsets]
+        # shape (places, seeds, samples); weights @ counts sums each resampled test set
         scores = np.array(
             [
-                [[score(sums) for sums in weights[:, rows] @ run[rows]] for run in runs]
+                [[score(sums) for sums in weights[:, rows] @ own[rows]] for own in counts]
                 for rows in subsets
             ]
         )  # fmt: skip
-        drawn = self._seeds.integers(len(runs), size=(len(runs), BOOTSTRAP_SAMPLES))
+        # As many seeds as there are, drawn with replacement for each sample; the same seeds at all places.
+        drawn = self._seeds.integers(len(counts), size=(len(counts), BOOTSTRAP_SAMPLES))
         draws = np.take_along_axis(scores, drawn[None], axis=1).mean(axis=1).T
         return Curve(values, np.mean(values, axis=1), draws)
 
@@ -108,10 +110,14 @@ def interval(draws: np.ndarray) -> list[float]:
 
 
 def crossings(places: np.ndarray, differences: np.ndarray) -> list[float]:
-    """Where the line through (places, differences) changes its sign; straight between neighbours.
+    """The places where the line through (places, differences), straight between neighbours, changes its sign.
 
-    Both have shape (places,), the places ascending. Where the difference is zero over a stretch and of other signs on
-    its two sides, it is the stretch's middle; a line that only touches zero does not cross.
+    If the difference is zero over a stretch and has different signs on its two sides, the crossing is the stretch's
+    middle. A line that only touches zero does not cross.
+
+    Args:
+        places: ascending, shape (places,).
+        differences: at each place, shape (places,).
     """
     found: list[float] = []
     sure = np.flatnonzero(differences)
@@ -130,9 +136,10 @@ def compare(places: Sequence[float], line: Curve, other: Curve, logarithmic: boo
     """By how much ``line`` is above ``other`` at each place, and where they cross.
 
     Returns:
-        "differences", each {"mean", "interval"}; "crossings", each {"at"; "share", of the resampled lines those that
-        cross anywhere; "interval" of the crossing nearest to it in these, or None where there is none; "clear", whether
-        the 95 % intervals of the difference leave zero out somewhere on either side, with other signs}.
+        "differences": at each place "mean" and 95 % "interval".
+        "crossings": of each one "at", its place; "share", the share of resampled lines that cross anywhere; "interval",
+        that of the nearest crossings of these (None if none crosses); "clear", whether 95 % intervals of the difference
+        exclude zero on either side of it, with different signs.
     """
     scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     along = scale(np.asarray(places, dtype=float))

@@ -1,4 +1,4 @@
-"""``--keep-zeros``: training that leaves pruned weights at zero."""
+"""``--keep-zeros``: training leaves pruned weights at zero."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,19 +12,19 @@ from fairseq_kd.networks.parameters import is_prunable, padding_zeros
 
 
 class PrunedWeights:
-    """The weights that are zero where a training starts or goes on, and that stay zero.
+    """The weights that are zero when a training starts or resumes. They stay zero.
 
-    Their gradient is zero before it is accumulated, so that neither the gradient's norm (and with it clipping) nor an
-    optimizer's moments know of them; after each step they are set to zero once more, in fairseq's float32 copies too.
-    An average of the model (``--store-ema``) that starts at the pruned model, as it does from `fairseq-kd prune`'s
-    checkpoint, has zeros there too.
+    A hook sets their gradient to zero before it is accumulated. Neither the gradient's norm (and with it clipping) nor
+    the optimizer's moments see them. After each step they are set to zero again, in fairseq's float32 copies too. An
+    average of the model (``--store-ema``) that starts at the pruned model, as it does from `fairseq-kd prune`'s
+    checkpoint, has the same zeros.
     """
 
     def __init__(self, model: nn.Module):
-        """Remember the zeros of ``model``, the bare one: not what a distributed wrapper makes of it.
+        """Remember the zeros of ``model``, which must not be wrapped for several processes.
 
         Raises:
-            UserError: no weight is zero, but for the embeddings of padding.
+            UserError: no weight is zero except in the embeddings of padding.
         """
         weights = {name: weight for name, weight in model.named_parameters() if is_prunable(name, weight)}
         self.zeros = {weight: weight.detach() == 0 for weight in weights.values()}
@@ -40,7 +40,7 @@ class PrunedWeights:
 
     @torch.no_grad()
     def reset(self, optimizer: Any) -> None:
-        """Set them to zero, after a step of ``optimizer`` (fairseq's)."""
+        """Set the weights to zero again, after a step of fairseq's ``optimizer``."""
         for weight, zeros in self.zeros.items():
             weight.masked_fill_(zeros, 0)
         for weight, master in masters(optimizer):
@@ -49,9 +49,9 @@ class PrunedWeights:
 
 
 def masters(optimizer: Any) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-    """Each half-precision parameter with its float32 copy, of which ``--fp16`` and ``--bf16`` train the latter.
+    """Each half-precision parameter with its float32 copy, which ``--fp16`` and ``--bf16`` train.
 
-    fairseq keeps one copy a parameter, or one flat vector a device with all copies in the parameters' order.
+    fairseq keeps one copy per parameter, or one flat vector per device with all copies in the parameters' order.
     """
     if not isinstance(optimizer, FP16Optimizer):
         return

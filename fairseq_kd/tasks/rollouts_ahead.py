@@ -1,4 +1,4 @@
-"""The student's rollouts for several updates at a time, by CTranslate2 from a copy of its weights."""
+"""Rollouts of the student for several updates at a time, drawn by CTranslate2 from a copy of its weights."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,20 +19,21 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 DECODED_TOGETHER = 128
-"""Sentences; more of them fit a processor's cache less well."""
+"""Sentences in one batch of CTranslate2; larger batches fit a processor's cache less well."""
 
 
 class RolloutsAhead:
-    """Draws from weights that are less than ``updates`` updates old, for all batches of so many updates at once.
+    """Draws the rollouts of a window, ``updates`` updates of one epoch, at once from the weights at its start.
 
-    It looks ahead within an epoch. A window's random numbers come from the seed, its first update and the process, and
-    a sentence's sequence depends on the others of its window.
+    A window's random numbers come from the seed, its first update and the process. A sentence's sequence depends on
+    the other sentences of its window. Its length limit counts its own source alone: CTranslate2 takes one limit for a
+    whole call, the largest of the batch, and each sequence is then cut to its sentence's limit.
 
     Args:
-        task: whose epoch iterator holds what comes.
-        sampling: how to draw.
-        updates: for how many updates at a time; 1 draws each update's from current weights.
-        batches_per_update: in each epoch, the last entry in all later ones (--update-freq).
+        task: its epoch iterator knows the upcoming batches.
+        sampling: temperature, truncation and length limit.
+        updates: number of updates in a window; 1 draws every update's rollouts from current weights.
+        batches_per_update: one number for each epoch; later epochs take the last (--update-freq).
         seed: of the run.
 
     Raises:
@@ -51,9 +52,9 @@ class RolloutsAhead:
             raise UserError(f"--rollout-refresh {updates}: give a number of updates, or 0 for current weights")
         self.task, self.sampling, self.updates, self.seed = task, sampling, updates, seed
         self.batches_per_update = list(batches_per_update)
-        self._window: tuple[int, int] = (0, 0)  # epoch, and the update at which the weights are too old
-        self._place = 0
-        self._drawn: dict[int, Tensor] = {}
+        self._window: tuple[int, int] = (0, 0)  # its epoch, and the first update behind it
+        self._place = 0  # of the window's first batch in the epoch
+        self._drawn: dict[int, Tensor] = {}  # symbols by row, of the window's rows
         self._checked = False
         try:
             import_ctranslate2()
@@ -61,14 +62,23 @@ class RolloutsAhead:
             raise self._refused(reason) from None
 
     def draw(self, student: Any, sample: dict[str, Any]) -> Tensor:
-        """As :func:`fairseq_kd.decoding.rollouts.draw_rollouts`, for a batch of the training set.
+        """The rollouts of a batch of the training set; a batch in no window begins the next one.
+
+        Args:
+            student: not wrapped for several processes.
+            sample: the batch; of it only ``id`` is read.
+
+        Returns:
+            Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
 
         Raises:
             UserError: CTranslate2 does not take the student.
         """
         rows, epoch, update = sample["id"].tolist(), self.task.train_iterator.epoch, self.task.update
+        # A new epoch has other batches: its first window is searched for from their start.
         if self._window[0] != epoch:
             self._place = 0
+        # The last condition is a batch that no window foresaw, such as fairseq's stand-in (see _upcoming).
         if self._window[0] != epoch or update >= self._window[1] or rows[0] not in self._drawn:
             self._window = (epoch, update + self.updates)
             self._refresh(student, rows)
@@ -76,8 +86,10 @@ class RolloutsAhead:
         return data_utils.collate_tokens(targets, self.task.target_dictionary.pad()).to(sample["id"].device)
 
     def _refresh(self, student: Any, rows: list[int]) -> None:
+        """Draw for the window that begins with the batch of ``rows``."""
         iterator = self.task.train_iterator
         batches = self._upcoming(iterator, rows)
+        # Before the translator's first draw, which is when its thread seeds itself.
         numbers = (self.seed, self.task.update, iterator.shard_id)
         self.seeded(numbers)
         with TemporaryDirectory() as folder:
@@ -85,23 +97,27 @@ class RolloutsAhead:
                 translator = live_translator(student, self.task, Path(folder), check=not self._checked)
             except CannotConvert as reason:
                 raise self._refused(reason) from None
-        self._checked = True
+        self._checked = True  # the comparison with the student's own probabilities is made once
+        # The translator has copied the weights, so the folder can go before it decodes.
         positions = student.max_decoder_positions()
         self._drawn = dict(self.decode(translator, batches, positions))
 
     @staticmethod
     def seeded(numbers: Sequence[int]) -> None:
-        """Let them decide what the next translator draws; its thread seeds itself when it first draws."""
+        """Seed the next translator that is made with ``numbers``; one that has drawn already is not affected."""
         import_ctranslate2().set_random_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
     def _upcoming(self, iterator: EpochBatchIterator, rows: list[int]) -> list[list[int]]:
-        """The rows of this batch and of those behind it, as many as the window has.
+        """The rows of the window's batches: the batch that begins with ``rows``, and those behind it in the epoch.
 
-        A batch that is not there is fairseq's stand-in where another process has one batch more: it is alone.
+        Where another process has one batch more, fairseq gives this one a stand-in, which is not among its batches.
+        The stand-in is a window of its own.
         """
+        # This process's batches of the epoch in their order, each a list of rows; [] fills up the last round.
         batches = iterator.epoch_batch_sampler.batches
         frequencies = self.batches_per_update
         count = self.updates * frequencies[min(iterator.epoch, len(frequencies)) - 1]
+        # Searched from the last window's batch on: a row is in one batch of the epoch, and batches come in order.
         for place in range(self._place, len(batches)):
             if rows[0] in batches[place]:
                 self._place = place
@@ -109,12 +125,15 @@ class RolloutsAhead:
         return [rows]
 
     def decode(self, translator: Any, batches: Iterable[list[int]], positions: int) -> Iterator[tuple[int, Tensor]]:
-        """Each row of the training set in these batches, and the symbols drawn for it, ``</s>`` last.
+        """Draw a sequence for each row of ``batches``.
 
         Args:
-            translator: as :func:`~fairseq_kd.decoding.live_translator.live_translator` makes it.
-            batches: rows that share a limit of length.
+            translator: from :func:`~fairseq_kd.decoding.live_translator.live_translator`.
+            batches: rows of the training set that are drawn in one call.
             positions: of the decoder.
+
+        Yields:
+            A row, and its symbols with ``</s>`` last, shape (length,).
         """
         dataset, source, target = (
             self.task.dataset(self.task.cfg.train_subset),
@@ -124,12 +143,13 @@ class RolloutsAhead:
         submitted = []
         for rows in batches:
             sources = [dataset[row]["source"] for row in rows]
-            words = [[source[symbol] for symbol in ids[:-1].tolist()] for ids in sources]  # the </s> is put back
-            longest = self.sampling.longest(max(map(len, sources)), positions)
-            submitted.append((rows, self._submit(translator, words, longest)))
-        for rows, results in submitted:
-            for row, result in zip(rows, results, strict=True):
-                symbols = [target.index(word) for word in result.result().hypotheses[0]]
+            words = [[source[symbol] for symbol in ids[:-1].tolist()] for ids in sources]  # CTranslate2 adds the </s>
+            limits = [self.sampling.longest(len(ids), positions) for ids in sources]
+            # One limit for the call; each sequence is cut to its own below, as if it had been drawn with it.
+            submitted.append((rows, limits, self._submit(translator, words, max(limits))))
+        for rows, limits, results in submitted:
+            for row, limit, result in zip(rows, limits, results, strict=True):
+                symbols = [target.index(word) for word in result.result().hypotheses[0][:limit]]
                 yield row, torch.tensor([*symbols, target.eos()])
 
     def _submit(self, translator: Any, words: list[list[str]], longest: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Task ``translation_kd``: stock ``translation`` with a frozen teacher at hand."""
+"""Task ``translation_kd``: fairseq's ``translation`` with a frozen teacher."""
 
 import logging
 import weakref
@@ -29,45 +29,46 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TranslationKDConfig(TranslationConfig):
-    """Stock translation's options and the teacher's."""
+    """The options of fairseq's ``translation``, and the teacher's."""
 
     teacher_path: Optional[str] = field(  # noqa: UP045 (fairseq reads the annotation)
         default=None,
-        metadata={"help": "the teacher's checkpoint; several joined by ':' count as the mean of their probabilities"},
+        metadata={"help": "the teacher's checkpoint; with several, joined by ':', the mean of their probabilities"},
     )
     teacher_data: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
-            "help": "folder with the teacher's dict.*.txt (default: beside the checkpoint, else the recorded data-bin)"
+            "help": "folder with the teacher's dict.*.txt (default: the checkpoint's, else the recorded data-bin)"
         },
     )
     assume_same_dictionary: bool = field(
         default=False, metadata={"help": "do not compare the teacher's dictionaries with the student's"}
     )
     teacher_fp16: bool = field(
-        default=False, metadata={"help": "keep the teacher in float16 (GPU; default: the student's dtype)"}
+        default=False, metadata={"help": "load the teacher in float16; needs a GPU (default: the student's dtype)"}
     )
     teacher_bf16: bool = field(
-        default=False, metadata={"help": "keep the teacher in bfloat16 (pays where the processor multiplies it)"}
+        default=False, metadata={"help": "load the teacher in bfloat16; faster on hardware that multiplies bfloat16"}
     )
     teacher_cache: Optional[str] = field(  # noqa: UP045
         default=None,
-        metadata={"help": "folder that fairseq-kd cache wrote: train on what is in it and load no teacher"},
+        metadata={"help": "folder that fairseq-kd cache wrote: train on its soft targets and load no teacher"},
     )
     distilled_data: Optional[str] = field(  # noqa: UP045
         default=None,
-        metadata={"help": "data-bin with a teacher's targets for the same sources, row by row"},
+        metadata={"help": "data-bin with the same sources, row by row, and the teacher's output as targets"},
     )
     keep_zeros: bool = field(
-        default=False, metadata={"help": "weights that are zero at the start, as in a pruned checkpoint, stay zero"}
+        default=False,
+        metadata={"help": "weights that are zero at the start (a pruned checkpoint's) stay zero"},
     )
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
 class TranslationKDTask(TranslationTask):
-    """Trains, validates and generates as ``translation`` does; criterions ask it for the teacher.
+    """Trains, validates and generates as ``translation`` does. Criterions ask it for the teacher.
 
-    The teacher is loaded when first asked for, so that a student's checkpoint generates where no teacher exists.
+    The first such call loads the teacher, so that a student's checkpoint generates where no teacher exists.
     """
 
     cfg: TranslationKDConfig
@@ -75,24 +76,24 @@ class TranslationKDTask(TranslationTask):
     _missed = False
     _pruned: PrunedWeights | None = None
     update = 0
-    """The update at work, counted over all runs of a training; what is drawn at random depends on it."""
+    """The current update, counted over all runs of a training. Random draws depend on it."""
     train_iterator: EpochBatchIterator
-    """The training set's; it knows the batches to come in this epoch."""
+    """The training set's iterator; it knows the batches to come in this epoch."""
     ignored = False
-    """Whether the batch at work stands in for one that this process does not have, and counts nothing."""
+    """Whether the current batch is a placeholder in a process that has no batch left; its loss counts nothing."""
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """As stock translation; what depends on the student's form can be asked for afterwards."""
+        """As ``translation``. The task remembers the model for :meth:`student`."""
         model = super().build_model(cfg, from_checkpoint)
         self._student = weakref.ref(model)
         return model
 
     def student(self) -> BaseFairseqModel:
-        """The model that was built last: a criterion is built after it and without it.
+        """The model that was built last. fairseq builds a criterion after the model, but does not hand the model over.
 
         Raises:
-            ValueError: none was.
+            ValueError: no model was built.
         """
         model = self._student()
         if model is None:
@@ -102,8 +103,7 @@ class TranslationKDTask(TranslationTask):
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
 
-        None with --teacher-cache, and outside of training where its file is not there: a student can be validated
-        without it.
+        None with --teacher-cache. None also where the student is validated and the teacher's file is missing.
 
         Raises:
             UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
@@ -120,7 +120,7 @@ class TranslationKDTask(TranslationTask):
                 self._missed = True
                 return None
             if not paths:
-                raise UserError("this criterion learns from a teacher: give its checkpoint with --teacher-path CKPT")
+                raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
             cfg = self.cfg
             if cfg.teacher_fp16 and cfg.teacher_bf16:
                 raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")
@@ -132,20 +132,20 @@ class TranslationKDTask(TranslationTask):
         return self._teacher
 
     def cache_settings(self) -> dict[str, Any] | None:
-        """What the soft targets of --teacher-cache say of themselves: "top_k", "temperature" and more.
+        """The manifest of --teacher-cache: "top_k", "temperature" and more.
 
-        None without --teacher-cache, or where it holds nothing: a student can be validated without it.
+        None without --teacher-cache, or where its folder is empty or missing: a student is validated without it.
         """
         directory = Path(self.cfg.teacher_cache or "")
         found = splits(directory) if self.cfg.teacher_cache else []
         return read_manifest(directory, found[0]) if found else None
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **options: Any) -> None:
-        """Load a split as stock translation does; with --teacher-cache its batches bring their soft targets along.
+        """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
 
         Raises:
-            UserError: the cache or the --distilled-data does not hold the training split, or what it holds of this
-                split is unfinished or of other data.
+            UserError: --teacher-cache or --distilled-data lacks the training split, or their content for this split
+                is unfinished or belongs to other data.
         """
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
         if self.cfg.distilled_data:
@@ -156,30 +156,30 @@ class TranslationKDTask(TranslationTask):
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> Any:
-        """As stock translation; criterions can read the number of the update and whether the batch counts."""
+        """As ``translation``. Criterions can read the update's number and whether the batch counts."""
         self.update, self.ignored = update_num, ignore_grad
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
-        """As stock translation; --keep-zeros looks at the model once it is loaded.
+        """As ``translation``. With --keep-zeros the first call remembers which weights of the loaded model are zero.
 
         Raises:
-            UserError: --keep-zeros, and nothing is pruned.
+            UserError: --keep-zeros is given, and no weight is zero.
         """
         super().begin_epoch(epoch, model)
         if self.cfg.keep_zeros and self._pruned is None:
             self._pruned = PrunedWeights(model)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """As stock translation; then pruned weights are zero, with --keep-zeros."""
+        """As ``translation``. With --keep-zeros the pruned weights are then set to zero again."""
         super().optimizer_step(optimizer, model, update_num)
         if self._pruned is not None:
             self._pruned.reset(optimizer)
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: FairseqCriterion) -> None:
-        """As stock translation; at the end of an update a criterion with an ``after_update`` gets its sums.
+        """As ``translation``. At the end of an update a criterion with an ``after_update`` gets the logged sums.
 
-        They are those over all batches and processes, and every process is here.
+        The sums are over all batches and processes, and every process calls this.
         """
         super().reduce_metrics(logging_outputs, criterion)
         after_update = getattr(criterion, "after_update", None)
@@ -189,10 +189,10 @@ class TranslationKDTask(TranslationTask):
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any
     ) -> EpochBatchIterator:
-        """Stock batches, but the same ones in a resumed run as in an unbroken one.
+        """The batches of ``translation``, but a resumed run has the same ones as an unbroken run.
 
-        fairseq draws the batches once and keeps them over all epochs, from a seed to which it adds the epoch in which
-        the process began. Here that is always epoch 1; the order of the batches still changes from epoch to epoch.
+        fairseq draws the batches once per process and keeps them over all epochs. Its seed depends on the epoch in
+        which the process began. Here that is always epoch 1. The order of the batches still changes with each epoch.
         """
         kept = self.dataset_to_epoch_iter.get(dataset)
         iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)

@@ -1,1 +1,1 @@
-"""Measurements in turn, and a process's memory."""
+"""Measurements in turn, each in a process of its own, and a process's memory."""

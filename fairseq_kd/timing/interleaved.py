@@ -1,10 +1,13 @@
-"""Measurements that are compared: each in a process of its own and in turn, several times over."""
+"""Measurements that are compared with each other: each in a process of its own, all in turn, several times over.
+
+In turn, because a machine's speed drifts: two measurements of the same round saw about the same machine.
+"""
 
 import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,32 +15,32 @@ from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
 
-Rounds = Sequence[Sequence[dict[str, float]]]
-"""For each case what was measured in each round; among it "seconds"."""
+Figures = dict[str, float]
+"""What one measurement gives, by name; "seconds" is always among them."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """One line of a table of measurements.
+class TimedCall:
+    """A function to measure, and the line of a table that shows its figures.
 
     Attributes:
-        section: the lines it is compared with.
-        name: what the line says.
-        kind: what of :mod:`fairseq_kd.benchmark.measure` measures it.
-        arguments: of that.
+        section: heading of the table's lines that are compared with each other.
+        name: what the line is called.
+        function: a function of a module; it measures itself and returns figures, "seconds" among them.
+        arguments: its keyword arguments, as JSON can hold them.
     """
 
     section: str
     name: str
-    kind: str
+    function: Callable[..., Figures]
     arguments: dict[str, Any]
 
 
 def run_module(words: Sequence[str]) -> str:
-    """What ``python -m WORDS…`` prints.
+    """Run ``python -m WORDS…`` and return what it prints.
 
     Raises:
-        UserError: it failed.
+        UserError: it failed; the message ends with the last line of its error output.
     """
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     if done.returncode:
@@ -46,41 +49,52 @@ def run_module(words: Sequence[str]) -> str:
     return done.stdout
 
 
-def measure(case: Case) -> dict[str, float]:
-    """One case's figures, from a process of its own.
+def measure(call: TimedCall) -> Figures:
+    """Call the function once in a new process, so that its memory is its own.
 
     Raises:
-        UserError: it failed.
+        UserError: the process failed.
     """
-    words = ["fairseq_kd.benchmark.measure", case.kind, json.dumps(case.arguments)]
-    return json.loads(run_module(words).splitlines()[-1])
+    name = f"{call.function.__module__}:{call.function.__name__}"
+    printed = run_module(["fairseq_kd.timing.call", name, json.dumps(call.arguments)])
+    return json.loads(printed.splitlines()[-1])
 
 
-def measure_in_turn(cases: Sequence[Case], rounds: int, title: str) -> Rounds:
-    """All cases one after another, ``rounds`` times.
+def measure_in_turn(calls: Sequence[TimedCall], rounds: int, title: str) -> list[list[Figures]]:
+    """Measure all calls one after another, ``rounds`` times; ``title`` stands before the progress bar.
+
+    Returns:
+        For each call its figures, one for each round.
 
     Raises:
         UserError: a measurement failed.
     """
-    found: list[list[dict[str, float]]] = [[] for _ in cases]
-    with tqdm(total=rounds * len(cases), unit="measurement", desc=title, disable=None) as bar:
+    found: list[list[Figures]] = [[] for _ in calls]
+    with tqdm(total=rounds * len(calls), unit="measurement", desc=title, disable=None) as bar:
         for _ in range(rounds):
-            for case, figures in zip(cases, found, strict=True):
-                figures.append(measure(case))
+            for call, figures in zip(calls, found, strict=True):
+                figures.append(measure(call))
                 bar.update()
     return found
 
 
-def rows(cases: Sequence[Case], rounds: Rounds) -> Iterator[dict[str, Any]]:
-    """A line for each case: medians over the rounds, and ratios within each round to the first case of its section."""
-    first: dict[str, Sequence[dict[str, float]]] = {}
-    for case, figures in zip(cases, rounds, strict=True):
-        base = first.setdefault(case.section, figures)
+def table_lines(calls: Sequence[TimedCall], measured: Sequence[Sequence[Figures]]) -> list[dict[str, Any]]:
+    """A table's line for each call: medians over the rounds, and its speed beside the first call of its section.
+
+    Args:
+        calls: in the table's order.
+        measured: as :func:`measure_in_turn` gives it.
+
+    Returns:
+        "section", "name", each figure's median, and "speed": how many times as fast as the section's first call, the
+        median of the ratios within each round; "speed_range" holds the least and the greatest of these ratios.
+    """
+    first: dict[str, Sequence[Figures]] = {}
+    lines = []
+    for call, figures in zip(calls, measured, strict=True):
+        base = first.setdefault(call.section, figures)
         ratios = [one["seconds"] / own["seconds"] for one, own in zip(base, figures, strict=True)]
-        yield {
-            "section": case.section,
-            "name": case.name,
-            **{key: statistics.median(one[key] for one in figures) for key in figures[0]},
-            "speed": statistics.median(ratios),
-            "speed_range": [min(ratios), max(ratios)],
-        }
+        medians = {name: statistics.median(one[name] for one in figures) for name in figures[0]}
+        speed = {"speed": statistics.median(ratios), "speed_range": [min(ratios), max(ratios)]}
+        lines.append({"section": call.section, "name": call.name, **medians, **speed})
+    return lines

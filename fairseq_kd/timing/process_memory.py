@@ -1,4 +1,4 @@
-"""How much memory this process holds, and the most that it has held, in MiB."""
+"""How much memory this process holds, and the most it has held, in MiB."""
 
 import ctypes
 import gc
@@ -13,10 +13,10 @@ RESET_PEAK = ("/proc/self/clear_refs", "5")
 
 
 def held() -> float:
-    """What is held now, after what is no longer needed has been given back.
+    """Memory in use now, in MiB, after unused memory has been given back.
 
-    With GPUs, what is taken of them, by whichever process; else the resident memory, or on a system without /proc the
-    most that it has been.
+    With GPUs it is the memory in use on them, by any process. Without GPUs it is the resident memory; on a system
+    without /proc, the most that this has been.
     """
     gc.collect()
     with suppress(AttributeError, OSError):  # only glibc has it
@@ -25,13 +25,13 @@ def held() -> float:
 
 
 def start_peak() -> None:
-    """Count the :func:`peak` from now on, where the system is Linux; elsewhere it is counted from the start."""
+    """Count :func:`peak` from now on. That needs Linux; elsewhere the peak is counted from the process's start."""
     with suppress(OSError):
         Path(RESET_PEAK[0]).write_text(RESET_PEAK[1])
 
 
 def peak() -> float:
-    """The most that has been held; of GPUs what is held now, since neither engine gives back what it has taken."""
+    """The most memory held, in MiB; on GPUs the memory in use now, since no engine gives back what it has taken."""
     return _on_gpus() if torch.cuda.is_available() else _resident("VmHWM")
 
 
@@ -46,5 +46,5 @@ def _resident(name: str) -> float:
         for line in STATUS.read_text().splitlines():
             if line.startswith(name):
                 return int(line.split()[1]) / 1024
-    # Not the first choice: a process inherits it from the one that started it.
+    # Not the first choice: a process inherits this figure from the process that started it.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,21 +1,24 @@
 """The benchmark's ratios and its measurements; its timings are nobody's test."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fairseq_kd.benchmark import measure
-from fairseq_kd.benchmark.comparison import make_cache, markdown, write_plot
-from fairseq_kd.benchmark.lines import loss_cases, rollout_cases
-from fairseq_kd.benchmark.selection_speed import selections
+from fairseq_kd.benchmark import benchmark
+from fairseq_kd.benchmark.calls import loss_calls, rollout_calls, selection_calls, training_calls
+from fairseq_kd.benchmark.comparison import make_cache
+from fairseq_kd.benchmark.loss_speed import ALPHA, LOSSES
+from fairseq_kd.benchmark.markdown import markdown
+from fairseq_kd.benchmark.plot import write_plot
+from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from fairseq_kd.timing.interleaved import Case, rows
+from fairseq_kd.timing.interleaved import TimedCall, measure, table_lines
 
-CASES = [Case("A", "first", "loss", {}), Case("A", "second", "loss", {}), Case("B", "alone", "decoding", {})]
-CASES += [Case("C", "lists", "selection", {})]
-ROUNDS = [
+CALLS = [TimedCall(*names, dict, {}) for names in (("A", "first"), ("A", "second"), ("B", "alone"), ("C", "lists"))]
+MEASURED = [
     [{"seconds": 2.0, "memory": 100.0}, {"seconds": 3.0, "memory": 100.0}, {"seconds": 8.0, "memory": 90.0}],
     [{"seconds": 1.0, "memory": 10.0}, {"seconds": 1.0, "memory": 10.0}, {"seconds": 2.0, "memory": 10.0}],
     [{"seconds": 5.0, "sentences_per_second": 7.0, "bleu": 30.0, "identical": 0.995}] * 3,
@@ -24,7 +27,7 @@ ROUNDS = [
 
 
 def table() -> dict:
-    made = list(rows(CASES, ROUNDS))
+    made = table_lines(CALLS, MEASURED)
     return {"rows": made, "rounds": 3, "teacher": "0" * 64, "versions": {"torch": "x"}, "machine": {}, "commit": None}
 
 
@@ -52,13 +55,13 @@ def test_every_loss_that_is_compared_is_the_same_loss() -> None:
     )
     target = torch.randint(30, (50,), generator=draw)
     figures = {}
-    for name, loss in measure.LOSSES.items():
+    for name, loss in LOSSES.items():
         own = [tensor.clone().requires_grad_() for tensor in student]
         value = loss(own, teacher, target)
         value.backward()
         figures[name] = (value.item(), own)
     p = (teacher[0] @ teacher[1].t()).softmax(-1)
-    entropy = measure.ALPHA * torch.distributions.Categorical(p).entropy().sum().item()
+    entropy = ALPHA * torch.distributions.Categorical(p).entropy().sum().item()
     # The textbook's F.kl_div is the KL; token_kd's soft loss is the cross-entropy: constant apart, the same gradient.
     assert figures["fused_kd"][0] == pytest.approx(figures["dense_kd"][0] + entropy, rel=1e-5)
     assert figures["fused_ce"][0] == pytest.approx(figures["stock_ce"][0], rel=1e-5)
@@ -71,24 +74,34 @@ def test_a_selection_is_measured(tiny_corpus: Path, tmp_path: Path) -> None:
     """Each of what is compared reads all of the lists."""
     lines = [f"{row}\t{rank}\t-0.1\tt{row % 20} t{rank}\n" for row in range(40) for rank in (1, 2)]
     (tmp_path / "valid.nbest.tsv").write_text("".join(lines))
-    for arguments in selections(tmp_path, str(tiny_corpus)).values():
-        figures = measure.KINDS["selection"](**arguments)
+    for call in selection_calls(tmp_path, str(tiny_corpus)):
+        figures = call.function(**call.arguments)
         assert figures["seconds"] * figures["candidates_per_second"] == pytest.approx(80)
 
 
 def test_a_loss_is_measured() -> None:
-    for case in loss_cases()[:2]:
-        small = {**case.arguments, "vocabulary": 20, "tokens": 10, "width": 4, "teacher_width": 4}
-        figures = measure.KINDS[case.kind](**small)
+    for call in loss_calls()[:2]:
+        small = {**call.arguments, "vocabulary": 20, "tokens": 10, "width": 4, "teacher_width": 4}
+        figures = call.function(**small)
         assert figures["seconds"] > 0 and math.isfinite(figures["memory"])
 
 
 def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) -> None:
-    for case in rollout_cases(str(tiny_teacher), str(tiny_corpus)):
+    for call in rollout_calls(str(tiny_teacher), str(tiny_corpus)):
         options = ["--arch", "transformer", "--optimizer", "adam", "--max-tokens", "100"]
-        small = {**case.arguments, "options": options, "batches": 2, "steps": 1}
-        figures = measure.KINDS[case.kind](**small)
+        small = {**call.arguments, "options": options, "batches": 2, "steps": 1}
+        figures = call.function(**small)
         assert figures["seconds"] == pytest.approx(10000 / figures["tokens_per_second"]) and figures["seconds"] > 0
+
+
+@pytest.mark.integration
+def test_a_training_step_is_measured_in_a_process_of_its_own(tiny_corpus: Path, tmp_path: Path) -> None:
+    """There nothing but the measurement itself makes the plugin's task and criterions known to fairseq."""
+    call = training_calls("teacher.pt", str(tiny_corpus), tmp_path)[1]
+    assert "fused_cross_entropy" in call.arguments["options"]
+    options = [*call.arguments["options"], "--task", "translation_kd", "--max-tokens", "100"]
+    figures = measure(replace(call, arguments={**call.arguments, "options": options, "steps": 1}))
+    assert figures["seconds"] > 0 and figures["memory"] > 0
 
 
 def test_a_teacher_that_has_no_dictionaries_has_those_of_the_data(
@@ -100,3 +113,11 @@ def test_a_teacher_that_has_no_dictionaries_has_those_of_the_data(
     torch.save(state, tmp_path / "teacher.pt")
     cache = make_cache(str(tmp_path / "teacher.pt"), str(tiny_corpus), tmp_path / "output")
     assert (cache / "train" / "manifest.json").is_file()
+
+
+def test_the_function_refuses_before_it_measures(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--rounds 0: give 1 or more"):
+        benchmark("none.pt", "none", tmp_path / "out", rounds=0)
+    with pytest.raises(UserError, match=r"none\.pt: no such file"):
+        benchmark("none.pt", "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

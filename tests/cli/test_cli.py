@@ -13,6 +13,7 @@ from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
 from fairseq_kd import cli
+from fairseq_kd.cli.command_line import VERBS
 from fairseq_kd.errors import UserError
 from tests.support.commands import ROOT, run_command
 
@@ -69,20 +70,20 @@ def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of([], capsys)
-    for verb in cli.VERBS:
+    for verb in VERBS:
         assert re.search(rf"^ +{verb}\b", text, re.MULTILINE), verb
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of([verb], capsys)
     assert f"usage: fairseq-kd {verb}" in text
-    assert cli.VERBS[verb][1][1:] in " ".join(text.split())
+    assert VERBS[verb][1:] in " ".join(text.split())
 
 
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     listed = module_command("--help")
-    assert listed.returncode == 0 and all(verb in listed.stdout for verb in cli.VERBS)
+    assert listed.returncode == 0 and all(verb in listed.stdout for verb in VERBS)
     refused = module_command("merge", tmp_path)
     assert refused.returncode == 1 and refused.stdout == ""
     (line,) = refused.stderr.splitlines()
@@ -218,8 +219,8 @@ def unknown(text: str, flags_of: Callable[[str], set[str]], others: set[str]) ->
     wrong = []
     for spans in code_lines(text):
         calls = [call for span in spans for call in CALL.findall(span)]
-        wrong += [verb for verb, _ in calls if verb not in cli.VERBS]
-        known = {verb: flags_of(verb) for verb, _ in calls if verb in cli.VERBS}
+        wrong += [verb for verb, _ in calls if verb not in VERBS]
+        known = {verb: flags_of(verb) for verb, _ in calls if verb in VERBS}
         wrong += [
             f"{verb} {flag}"
             for verb, rest in calls

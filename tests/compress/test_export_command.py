@@ -14,8 +14,6 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from tests.support.training import train_model
 
-pytestmark = pytest.mark.integration
-
 
 def export(model: Path, data: Path, output: Path, *options: object) -> None:
     words = ["export", "--model", model, "--data", data, "--to", "ctranslate2", "--output", output, *options]

@@ -9,11 +9,10 @@ import yaml
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters, read_checkpoint
+from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
+from fairseq_kd.networks.parameters import count_parameters
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
-
-pytestmark = pytest.mark.integration
 
 SHAPES = {
     "tied": ("--encoder-layers", "3", "--decoder-layers", "3", "--share-all-embeddings"),

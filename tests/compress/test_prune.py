@@ -9,8 +9,7 @@ import torch
 
 from fairseq_kd.compress.prune import SCHEMES, choose, prune_model
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import count_parameters
-from fairseq_kd.networks.parameters import classes, count_nonzero, is_prunable
+from fairseq_kd.networks.parameters import classes, count_nonzero, count_parameters, is_prunable
 from tests.support.models import ARCHITECTURES, build
 
 SIZES = {"wide": 300, "narrow": 157, "flat": 40}

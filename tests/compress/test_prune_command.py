@@ -16,8 +16,6 @@ from fairseq_kd.networks.parameters import is_prunable
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_command, train_model, train_on_two_processes
 
-pytestmark = pytest.mark.integration
-
 
 def kd(verb: str, *words: object) -> None:
     cli.main([verb, *map(str, words)])

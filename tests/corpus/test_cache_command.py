@@ -2,10 +2,6 @@
 
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +9,22 @@ import pytest
 import torch
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.cache import cache as cache_function
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.soft_targets import normalised, read_manifest
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import mean_log_probs
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher import load_teacher
-from tests.support.commands import PLUGIN, environment, run_command
+from fairseq_kd.storage.block_folder import Shard
+from tests.support.commands import BIN, PLUGIN, run_command
 from tests.support.corpora import binarise, write_text
+from tests.support.files import contents
+from tests.support.kills import Moment, files_there, kill_and_run_again
 from tests.support.models import batch, build
 from tests.support.training import train_command, train_model
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 KD = ("--task", "translation_kd", "--criterion", "token_kd")
 IN_BLOCKS = ("--block-rows", 20)
 K = 4
@@ -36,10 +36,6 @@ def cache_words(model: Path | str, data: Path, output: Path, *options: object) -
 
 def cache(*words: object) -> None:
     cli.main(cache_words(*words))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +106,28 @@ def test_shards_write_the_same_bytes(unbroken: Path, tiny_corpus: Path, tiny_tea
     assert contents(tmp_path / "train") == contents(unbroken / "train")
 
 
+def test_the_function_returns_the_manifest(
+    unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    manifest = cache_function(str(tiny_teacher), tiny_corpus, tmp_path, K, shard=Shard(block_rows=20))
+    assert manifest == read_manifest(tmp_path, "train") == read_manifest(unbroken, "train")
+    assert contents(tmp_path / "train") == contents(unbroken / "train")
+
+
 def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     draw = random.Random(1)
     words = cache_words(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS)
-    for blocks in sorted(draw.sample(range(12), 3)):
-        command = [sys.executable, "-m", "fairseq_kd.cli", *words]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment(forked=False))
-        while process.poll() is None and len(list(tmp_path.glob("train/*.npy"))) < blocks:
-            time.sleep(0.0005)
-        time.sleep(draw.random() * 0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    (tmp_path / "train" / "00003.npy.77.tmp").write_bytes(b"half")
-    cli.main(words)
+    moments = [
+        Moment(files_there(tmp_path, "train/*.npy", blocks), draw.random() * 0.005)
+        for blocks in sorted(draw.sample(range(12), 3))
+    ]
+
+    def leave_a_half() -> None:
+        (tmp_path / "train" / "00003.npy.77.tmp").write_bytes(b"half")
+
+    kill_and_run_again([str(BIN / "fairseq-kd"), *words], moments, between=leave_a_half, forked=False)
     assert contents(tmp_path / "train") == contents(unbroken / "train")
 
 
@@ -205,7 +208,7 @@ def refused(data: Path | str, cache_folder: Path, *options: str, split: str = "t
 def test_a_cache_of_something_else_is_refused(
     unbroken: Path, tiny_text: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    assert "no soft targets of train in it; write them with" in refused(tiny_corpus, tmp_path / "none")
+    assert "it has no soft targets of train; write them with" in refused(tiny_corpus, tmp_path / "none")
     text = tmp_path / "text"
     shutil.copytree(tiny_text, text)
     words = (text / "train.src").read_text().split(" ")

@@ -1,6 +1,5 @@
-"""Batches, settings, blocks and merging, without a model."""
+"""Decoding without a model: batches, options, blocks and merging."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_kd.corpus import decode
+from fairseq_kd import cli
+from fairseq_kd.corpus.decode import decode
+from fairseq_kd.corpus.decoded_blocks import decode_folder, output_paths, write_block
 from fairseq_kd.corpus.merge import merge
-from fairseq_kd.corpus.parts import blocks, claim, is_merged
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, batches
-from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import Shard
 
 SETTINGS: dict[str, Any] = {
     "models": ["a" * 64],
@@ -32,10 +33,15 @@ def settings(nbest: int = 1, **changes: Any) -> dict[str, Any]:
     return {**SETTINGS, "options": {"beam": 2, "nbest": nbest}, **changes}
 
 
+def is_merged(folder: Path, made: dict[str, Any]) -> bool:
+    return decode_folder(folder, made).finished(output_paths(folder, made).values()) is not None
+
+
 def write_blocks(folder: Path, made: dict[str, Any], numbers: set[int] | None = None) -> None:
     """Row 1 has an empty source, row 4 one that is too long."""
-    claim(folder, made)
-    for block in blocks(folder, made):
+    made_folder = decode_folder(folder, made)
+    made_folder.claim()
+    for block in made_folder.blocks:
         if numbers is not None and block.number not in numbers:
             continue
         sources = ["" if row == 1 else f"s {row}" for row in block.rows]
@@ -44,7 +50,7 @@ def write_blocks(folder: Path, made: dict[str, Any], numbers: set[int] | None = 
             [NOT_TRANSLATED] * nbest if row in (1, 4) else [Hypothesis(f"t {row} {k}", -k / 3) for k in range(nbest)]
             for row in block.rows
         ]
-        block.write(sources, translations)
+        write_block(block, sources, translations)
 
 
 @given(st.lists(st.integers(1, 30), max_size=60), st.integers(1, 60))
@@ -87,13 +93,31 @@ def test_decoding_options_out_of_range_are_refused(wrong: dict[str, Any], told: 
     ],
 )
 def test_command_line_mistakes_are_told_before_anything_is_written(words: str, told: str, tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    decode.add_arguments(parser)
     output = tmp_path / "out"
     fixed = ["--model", str(tmp_path / "none.pt"), "--data", str(tmp_path), "--output", str(output)]
     with pytest.raises(UserError, match=told):
-        decode.run(parser.parse_args([*fixed, *words.split()]))
+        cli.main(["decode", *fixed, *words.split()])
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({}, "none.pt: no such file"),
+        ({"seed": -1, "sampling": Sampling()}, "--seed -1"),
+        ({"engine": "ctranslate2", "sampling": Sampling()}, "--sampling draws with fairseq"),
+    ],
+)
+def test_the_function_refuses_what_it_cannot_decode(wrong: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        decode(str(tmp_path / "none.pt"), tmp_path, tmp_path / "out", DecodingOptions(), **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [(0, 0), (2, 2), (-1, 1), (0, 1, 0)])
+def test_a_share_out_of_range_is_refused(wrong: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="give"):
+        Shard(*wrong)
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
@@ -116,37 +140,31 @@ def test_the_longest_hypothesis_is_fairseqs(
     assert DecodingOptions(**options).longest(source_length, positions) == longest
 
 
-def test_blocks_cover_the_rows_in_order(tmp_path: Path) -> None:
-    spans = [block.rows for block in blocks(tmp_path, settings())]
-    assert spans == [range(0, 3), range(3, 6), range(6, 7)]
-    assert not list(blocks(tmp_path, settings(rows=0)))
-
-
-def test_a_folder_keeps_to_its_settings(tmp_path: Path) -> None:
-    claim(tmp_path, settings())
-    claim(tmp_path, settings())
-    with pytest.raises(UserError, match=r"options\.nbest is 1 there, 2 here"):
-        claim(tmp_path, settings(nbest=2))
-    with pytest.raises(UserError, match=r"models\.0 is aaaaaaaaaaaa there, bbbbbbbbbbbb here"):
-        claim(tmp_path, settings(models=["b" * 64]))
-    with pytest.raises(UserError, match=r"models\.1 is absent there, cccccccccccc here"):
-        claim(tmp_path, settings(models=["a" * 64, "c" * 64]))
-    with pytest.raises(UserError, match=r"models\.0 is aaaaaaaaaaaa there, absent here"):
-        claim(tmp_path, settings(models=[]))
-
-
 def test_the_settings_of_a_merged_folder_hold_without_its_parts(tmp_path: Path) -> None:
     write_blocks(tmp_path, settings())
     merge(tmp_path)
     (tmp_path / "parts" / "signature.json").unlink()
     with pytest.raises(UserError, match=r"block_rows is 3 there, 4 here"):
-        claim(tmp_path, settings(block_rows=4))
+        decode_folder(tmp_path, settings(block_rows=4)).claim()
 
 
-def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be"):
-        claim(tmp_path / "file", settings())
+def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
+    """Bytes that version 0.1.0 wrote before a kill, spelled out: the decode goes on from there."""
+    made, parts = settings(), tmp_path / "parts"
+    parts.mkdir()
+    (parts / "signature.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    (parts / "train-00001.src").write_text("s 3\ns 4\ns 5\n")
+    (parts / "train-00001.tsv").write_text("3\t1\t0.000000\tt 3 0\n4\t1\t0.000000\t\n5\t1\t0.000000\tt 5 0\n")
+    (parts / "train-00002.src").write_text("s 6\n")
+    before = {path.name: path.read_bytes() for path in parts.iterdir()}
+    folder = decode_folder(tmp_path, made)
+    folder.claim()
+    assert [block.number for block in folder.blocks if not block.done] == [0, 2]
+    write_blocks(tmp_path, made, {0, 1, 2})
+    assert {name: (parts / name).read_bytes() for name in before} == before
+    names = [f"train-0000{number}.{ending}" for number in range(3) for ending in ("src", "tsv")]
+    assert sorted(path.name for path in parts.iterdir()) == ["signature.json", *names]
+    assert merge(tmp_path)["sha256"].keys() == {"train.en", "train.de"}
 
 
 def test_merge_keeps_rows_aligned_and_counts_what_was_not_translated(
@@ -154,11 +172,12 @@ def test_merge_keeps_rows_aligned_and_counts_what_was_not_translated(
 ) -> None:
     write_blocks(tmp_path, settings())
     (tmp_path / "parts" / "train-00001.tsv.77.tmp").write_text("3\t1\t")
-    merge(tmp_path)
+    returned = merge(tmp_path)
     assert (tmp_path / "train.en").read_text() == "s 0\n\ns 2\ns 3\ns 4\ns 5\ns 6\n"
     assert (tmp_path / "train.de").read_text() == "t 0 0\n\nt 2 0\nt 3 0\n\nt 5 0\nt 6 0\n"
     assert not (tmp_path / "train.nbest.tsv").exists()
     signature = json.loads((tmp_path / "signature.json").read_text())
+    assert returned == signature == merge(tmp_path)
     assert signature["skipped"] == {"empty_source": [1], "too_long_source": [4]}
     assert signature["lines"] == {"train.en": 7, "train.de": 7}
     assert signature["block_rows"] == 3 and "torch" in signature["versions"]
@@ -177,9 +196,9 @@ def test_merge_writes_all_translations_where_there_are_several(tmp_path: Path) -
 
 def test_subwords_that_hold_line_separators_stay_on_their_line(tmp_path: Path) -> None:
     made = settings(rows=1)
-    claim(tmp_path, made)
-    (block,) = blocks(tmp_path, made)
-    block.write(["a\u2028b \x0c"], [[Hypothesis("c\u0085d\r e\tf", -1.0)]])
+    folder = decode_folder(tmp_path, made)
+    folder.claim()
+    write_block(folder.blocks[0], ["a\u2028b \x0c"], [[Hypothesis("c\u0085d\r e\tf", -1.0)]])
     merge(tmp_path)
     assert (tmp_path / "train.en").read_bytes().decode() == "a\u2028b \x0c\n"
     assert (tmp_path / "train.de").read_bytes().decode() == "c\u0085d\r e\tf\n"

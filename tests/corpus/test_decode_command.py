@@ -5,24 +5,25 @@ import logging
 import random
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.decode import decode as decode_function
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from tests.support.commands import PLUGIN, ROOT, Run, environment
+from fairseq_kd.storage.block_folder import Shard
+from tests.support.commands import BIN, PLUGIN, ROOT, Run, environment
 from tests.support.corpora import binarise
+from tests.support.files import contents
+from tests.support.kills import Moment, files_there, kill_and_run_again
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPT = ROOT / "scripts" / "generate_distilled_corpus.sh"
 BOTH = pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
 
@@ -33,10 +34,6 @@ def decode_words(model: Path | str, data: Path, output: Path, *options: object) 
 
 def decode(*words: object) -> None:
     cli.main(decode_words(*words))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 IN_BLOCKS = ("--block-rows", 20, "--nbest", 2)
@@ -79,16 +76,25 @@ def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
 ) -> None:
     draw = random.Random(1)
     words = decode_words(tiny_teacher, tiny_corpus, tmp_path, *IN_BLOCKS)
-    for blocks in sorted(draw.sample(range(14), 4)):
-        command = [sys.executable, "-m", "fairseq_kd.cli", *words]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment(forked=False))
-        while process.poll() is None and len(list(tmp_path.glob("parts/*.tsv"))) < blocks:
-            time.sleep(0.001)
-        time.sleep(draw.random() * 0.02)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    cli.main(words)
+    moments = [
+        Moment(files_there(tmp_path, "parts/*.tsv", blocks), draw.random() * 0.02)
+        for blocks in sorted(draw.sample(range(14), 4))
+    ]
+    kill_and_run_again([str(BIN / "fairseq-kd"), *words], moments, forked=False)
     assert contents(tmp_path) == contents(unbroken)
+
+
+def test_the_function_decodes_shares_and_returns_the_signature(
+    unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    arguments = (str(tiny_teacher), tiny_corpus, tmp_path, DecodingOptions(beam=3, nbest=2))
+    for number in (0, 1):
+        assert decode_function(*arguments, shard=Shard(number, 2, 20)) is None
+    assert not (tmp_path / "signature.json").exists()
+    signature = decode_function(*arguments, shard=Shard(block_rows=20))
+    assert signature == json.loads((unbroken / "signature.json").read_text())
+    assert contents(tmp_path) == contents(unbroken)
+    assert decode_function(*arguments, shard=Shard(block_rows=20)) == signature
 
 
 @BOTH

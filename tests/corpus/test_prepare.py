@@ -7,6 +7,7 @@ import pytest
 import sentencepiece
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.prepare import prepare as prepare_text
 from fairseq_kd.errors import UserError
 
 LETTERS = "abcdefgh"
@@ -28,6 +29,20 @@ def prepare(raw: Path, output: Path, *options: str) -> dict:
         words += [f"--{split}", str(raw / split)]
     cli.main([*words, *(options or ("--vocab-size", "20"))])
     return json.loads((output / "prepare.json").read_text())
+
+
+def test_the_function_returns_the_report(tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    text = {split: tmp_path / split for split in ("train", "valid", "test")}
+    report = prepare_text(text, ("en", "de"), tmp_path / "out", vocab_size=20)
+    assert {**report, "languages": ["en", "de"]} == json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert report["vocabulary"] == 20 and report["splits"]["train"]["rows"] == 10
+    for wrong in ({}, {"vocab_size": 20, "spm_model": tmp_path / "out" / "spm.model"}):
+        with pytest.raises(UserError, match="either --vocab-size or --spm-model"):
+            prepare_text(text, ("en", "de"), tmp_path / "none", **wrong)
+    with pytest.raises(UserError, match="--source-lang and --target-lang are both en"):
+        prepare_text(text, ("en", "en"), tmp_path / "none", vocab_size=20)
+    assert not (tmp_path / "none").exists()
 
 
 def refused(raw: Path, output: Path, *options: str) -> str:

@@ -4,10 +4,6 @@ import json
 import logging
 import math
 import random
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -18,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.seq_inter.closest import SMOOTH_METHODS, TOKENIZERS, Similarity, closest
+from fairseq_kd.corpus.seq_inter.closest import closest
 from fairseq_kd.corpus.seq_inter.nbest import Candidate, check_nbest
+from fairseq_kd.corpus.seq_inter.select import select as select_function
+from fairseq_kd.corpus.seq_inter.similarity import SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.errors import UserError
-from tests.support.commands import environment
+from tests.support.commands import BIN
+from tests.support.kills import Moment, files_there, kill
 
 WORDS = st.sampled_from(["a", "b", "c.", "3,5", "&amp;", "(d)", "ä-ö", "日本", "\u2028", "x" * 9, "don't"])
 TEXTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(alphabet="ab .,\u00a0é\x0c", max_size=15))
@@ -62,8 +61,7 @@ def test_the_choice_is_a_loops_over_sacrebleu(
 
 @pytest.mark.parametrize("metric", ["sentence-bleu", "chrf"])
 def test_a_tie_goes_to_the_higher_score_and_then_to_the_first(metric: str) -> None:
-    tokenize, smooth = ("", "") if metric == "chrf" else ("13a", "exp")
-    similarity = Similarity(metric, "sentencepiece", tokenize, smooth)
+    similarity = Similarity(metric)
     # One text in several cuts, as sentencepiece's lists have it
     cuts = ["▁x ▁y", "▁a ▁b c", "▁a ▁b c", "▁a ▁ bc", "▁ab"]
     candidates = [
@@ -101,7 +99,7 @@ def select(folder: Path, *options: object, output: str = "out") -> Path:
 def test_a_file_is_chosen_from_row_by_row(metric: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists, gold = write_lists(tmp_path, 50, 4)
     output = select(tmp_path, "--metric", metric, "--workers", 2, "--block-rows", 7)
-    similarity = Similarity(metric, "none", "13a", "exp")
+    similarity = Similarity(metric, "none")
     joined = [[(tokens.replace(" ", "").replace("▁", " ").strip(), score) for tokens, score in row] for row in lists]
     expected = [brute_force(row, line, similarity) for row, line in zip(joined, gold, strict=True)]
     chosen = (output / "selected.txt").read_text().splitlines()
@@ -138,17 +136,17 @@ def change(folder: Path, number: int, line: str | None) -> None:
 
 
 MISTAKES = {  # of 5 rows of 3 candidates
-    "misnumbered row": ((8, "3\t2\t-0.1\tx\n"), "line 8: row 3, rank 2, where row 2, rank 2 should be"),
-    "misnumbered rank": ((8, "2\t3\t-0.1\tx\n"), "line 8: row 2, rank 3, where row 2, rank 2 should be"),
-    "missing candidate": ((6, None), "line 6: row 2, rank 1, where row 1, rank 3 should be"),
-    "missing in the first row": ((2, None), "line 2: row 0, rank 3, where row 1, rank 1 should be"),
-    "short last list": ((15, None), "ends after line 14, before rank 3 of row 4"),
-    "long list": ((9, "2\t3\t-1\tx\n2\t4\t-1\tx\n"), "line 10: row 2, rank 4, where row 3, rank 1 should be"),
-    "one row too many": ((15, "4\t3\t-1\tx\n5\t1\t-1\tx\n"), "line 16: row 5 .* the reference has 5 rows"),
-    "rows from 1": ((1, "1\t1\t-1\tx\n"), "line 1: row 1, rank 1, where row 0, rank 1 should be"),
-    "no tabs": ((4, "a b\n"), "line 4: not 'row, rank, score, subwords'"),
-    "empty line": ((4, "\n"), "line 4: not"),
-    "no score": ((4, "1\t1\tx\ty\n"), "line 4: the score 'x' is no finite number"),
+    "misnumbered row": ((8, "3\t2\t-0.1\tx\n"), "line 8: it is row 3, rank 2, expected row 2, rank 2"),
+    "misnumbered rank": ((8, "2\t3\t-0.1\tx\n"), "line 8: it is row 2, rank 3, expected row 2, rank 2"),
+    "missing candidate": ((6, None), "line 6: it is row 2, rank 1, expected row 1, rank 3"),
+    "missing in the first row": ((2, None), "line 2: it is row 0, rank 3, expected row 1, rank 1"),
+    "short last list": ((15, None), "it ends after line 14, before rank 3 of row 4"),
+    "long list": ((9, "2\t3\t-1\tx\n2\t4\t-1\tx\n"), "line 10: it is row 2, rank 4, expected row 3, rank 1"),
+    "one row too many": ((15, "4\t3\t-1\tx\n5\t1\t-1\tx\n"), "line 16: it is row 5 .* the reference has only 5 rows"),
+    "rows from 1": ((1, "1\t1\t-1\tx\n"), "line 1: it is row 1, rank 1, expected row 0, rank 1"),
+    "no tabs": ((4, "a b\n"), "line 4: it is not 'row, rank, score, subwords'"),
+    "empty line": ((4, "\n"), "line 4: it is not"),
+    "no score": ((4, "1\t1\tx\ty\n"), "line 4: the score 'x' is not a finite number"),
     "score of no size": ((4, "1\t1\tnan\ty\n"), "line 4: the score 'nan'"),
     "not UTF-8": ((4, "1\t1\t-1\ty\udcff\n"), "line 4: not UTF-8"),
 }
@@ -168,7 +166,7 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
     write_lists(tmp_path, 5, 3)
     for _ in range(3):
         change(tmp_path, 7, None)
-    with pytest.raises(UserError, match="line 7: row 3, rank 1, where row 2, rank 1 should be"):
+    with pytest.raises(UserError, match="line 7: it is row 3, rank 1, expected row 2, rank 1"):
         select(tmp_path)
 
 
@@ -179,10 +177,10 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
         ("lists.nbest.tsv", None, [], "lists.nbest.tsv: no such file"),
         ("gold.txt", b"", [], "gold.txt: it is empty"),
         ("gold.txt", None, [], "gold.txt: No such file"),
-        ("gold.txt", b"a\n" * 4, [], "line 13: row 4 .* the reference has 4 rows"),
-        ("gold.txt", b"a\n" * 6, [], "ends after line 15, before rank 1 of row 5 .* the reference has 6 rows"),
+        ("gold.txt", b"a\n" * 4, [], "line 13: it is row 4 .* the reference has only 4 rows"),
+        ("gold.txt", b"a\n" * 6, [], "it ends after line 15, before rank 1 of row 5 .* the reference has 6 rows"),
         ("gold.txt", b"a\n\xff\na\na\na\n", [], "gold.txt: line 2: not UTF-8"),
-        ("other", b"", ["--output", "."], "--output .: the lists are there; give another folder"),
+        ("other", b"", ["--output", "."], "--output .: the lists are in it; give another folder"),
         ("other", b"", ["--workers", "0"], "--workers 0: give 1 or more"),
         ("other", b"", ["--block-rows", "0"], "--block-rows 0: give 1 or more"),
         ("other", b"", ["--metric", "chrf", "--tokenize", "zh"], "--tokenize goes with --metric sentence-bleu"),
@@ -210,7 +208,7 @@ def test_again_does_nothing_and_other_settings_are_refused(tmp_path: Path, caplo
         select(tmp_path, "--block-rows", 10, "--workers", 1)
     assert "nothing to do" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
-    with pytest.raises(UserError, match=r"holds a selection with other settings: similarity\.metric is sentence-ble"):
+    with pytest.raises(UserError, match=r"out has other settings than this selection: similarity\.metric is sent"):
         select(tmp_path, "--block-rows", 10, "--metric", "chrf")
     (tmp_path / "gold.txt").write_text("other\n" * 30)
     with pytest.raises(UserError, match=r"reference\.text is"):
@@ -234,17 +232,27 @@ def test_what_is_lost_is_made_again_and_what_is_damaged_is_told(tmp_path: Path) 
             select(tmp_path, "--block-rows", 10)
 
 
-def at_work(group: int) -> list[str]:
-    """The processes of a group that have not ended."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        if int(its_group) == group and state not in "ZX":
-            found.append(path.parent.name)
-    return found
+def test_the_function_returns_the_report(tmp_path: Path) -> None:
+    write_lists(tmp_path, 30, 3)
+    words = (tmp_path / "lists.nbest.tsv", tmp_path / "gold.txt", tmp_path / "out", Similarity("chrf"))
+    report = select_function(*words, workers=1)
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rows"] == 30 and report["metric"].startswith("nrefs:1|case:mixed|eff:yes|nc:6")
+    assert select_function(*words) == report
+
+
+def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
+    write_lists(tmp_path, 30, 3)
+    output = select(tmp_path, "--block-rows", 10)
+    names = ["parts", *(f"parts/0000{number}.tsv" for number in range(3)), "parts/signature.json"]
+    names += ["report.json", "selected.txt", "signature.json"]
+    assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == sorted(names)
+    settings = json.loads((output / "parts" / "signature.json").read_text())
+    assert list(settings) == ["nbest", "reference", "subset", "rows", "similarity", "block_rows"]
+    bleu = {"metric": "sentence-bleu", "post_process": "sentencepiece", "tokenize": "13a", "smooth_method": "exp"}
+    assert settings["similarity"] == bleu
+    fields = (output / "parts" / "00001.tsv").read_text().splitlines()[0].split("\t")
+    assert len(fields) == 5 and repr(float(fields[1])) == fields[1] and repr(float(fields[2])) == fields[2]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are there")
@@ -252,18 +260,9 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     write_lists(tmp_path, 2000, 8)
     options = ["--block-rows", "20", "--workers", "2"]
     words = ["--nbest", tmp_path / "lists.nbest.tsv", "--reference", tmp_path / "gold.txt", "--output", tmp_path / "x"]
-    command = [sys.executable, "-m", "fairseq_kd.cli", "select", *map(str, words), *options]
-    running = subprocess.Popen(
-        command, env=environment(forked=False), stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    while running.poll() is None and len(list(tmp_path.glob("x/parts/*.tsv"))) < 10:
-        time.sleep(0.001)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    deadline = time.monotonic() + 10
-    while at_work(running.pid):  # its workers follow it
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    command = [str(BIN / "fairseq-kd"), "select", *map(str, words), *options]
+    # Alone: its workers follow it.
+    kill(command, Moment(files_there(tmp_path, "x/parts/*.tsv", 10)), forked=False, alone=True)
     assert not (tmp_path / "x" / "signature.json").exists()
     select(tmp_path, *options, output="x")
     select(tmp_path, "--block-rows", 20, output="unbroken")

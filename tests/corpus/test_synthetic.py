@@ -1,5 +1,6 @@
 """The synthetic language pair: seeded, disjoint splits, and its translations are counted right."""
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.language import ORDERS, Language, count_translations
+from fairseq_kd.corpus.synthetic import synthesise
 from fairseq_kd.errors import UserError
 
 
@@ -26,6 +28,15 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
     other = write(tmp_path / "c", "--seed", "4")
     assert first == again
     assert not set(first["train.src"]) & set(other["train.src"])
+
+
+def test_the_function_writes_the_same_and_returns_what_it_made(tmp_path: Path) -> None:
+    report = synthesise(tmp_path / "a", train=60, valid=20, test=20, seed=3)
+    write(tmp_path / "b", "--seed", "3")
+    assert report == json.loads((tmp_path / "a" / "synthetic.json").read_text())
+    assert report["train"] == 60 and report["median_translations"] > 1
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_splits_are_disjoint_and_as_long_as_asked(tmp_path: Path) -> None:

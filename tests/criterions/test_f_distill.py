@@ -50,7 +50,7 @@ def by_hand(task: Any, model: Any, sample: dict[str, Any], sequences: torch.Tens
 
 
 def drawn(task: Any, model: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
-    return draw_rollouts(model, sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
+    return draw_rollouts([model], sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
@@ -105,6 +105,58 @@ def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
     per_step = setup(tiny_corpus, *js[:-2], *ONLINE)[2]
     per_step.task._teacher = task._teacher
     assert per_step(model, sample)[0].item() != pytest.approx(expected, rel=1e-4)
+
+
+def test_online_samples_are_drawn_from_the_mean_of_all_teachers(tiny_corpus: Path) -> None:
+    """Two symbols after the source, against the probabilities of all pairs by the mean of two teachers at each step."""
+    limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", "2")
+    task, _, criterion = setup(tiny_corpus, "--divergence", "kl", *ONLINE, *limits)
+    teachers = [build(tiny_corpus, seed=seed)[1].eval().requires_grad_(False) for seed in (5, 6)]
+    for one in teachers:  # far apart, and sure of little
+        one.decoder.output_projection.weight.data.mul_(3)
+    task._teacher = Teacher(teachers)
+    sample = batch(task, "valid", [0])
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    source = sample["net_input"]["src_tokens"]
+
+    def step(prefixes: list[list[int]]) -> list[torch.Tensor]:
+        """Each teacher's probabilities of the next symbol, and their mean; without padding, as rollouts are drawn."""
+        rows, previous = source.expand(len(prefixes), -1), torch.tensor([[eos, *prefix] for prefix in prefixes])
+        lengths = torch.full((len(prefixes),), source.size(1))
+        each = [one(rows, lengths, previous)[0][:, -1].double().softmax(-1) for one in teachers]
+        mean = torch.stack(each).mean(0)
+        for one in (*each, mean):
+            one[:, pad] = 0
+            one /= one.sum(-1, keepdim=True)
+        return [*each, mean]
+
+    symbols = range(len(task.target_dictionary))
+    # Each pair's probability, (first, second), by either teacher and by the mean; after </s> nothing follows.
+    chances = []
+    for first, second in zip(step([[]]), step([[symbol] for symbol in symbols]), strict=True):
+        pairs = first[0][:, None] * second
+        pairs[eos], pairs[eos, pad] = 0, first[0, eos]
+        chances.append(pairs.flatten())
+    count, drawings = 4000, 200
+    many = {
+        "id": torch.arange(drawings),
+        "net_input": {
+            "src_tokens": source.expand(drawings, -1),
+            "src_lengths": sample["net_input"]["src_lengths"].expand(drawings),
+        },
+    }
+    found = torch.zeros(len(symbols), len(symbols))
+    for task.update in range(count // drawings):
+        for one, *rest in criterion._teacher_sequences(task._teacher, many)[:, :2].tolist():
+            found[one, rest[0] if rest else pad] += 1
+    # The likelihood ratio of 4,000 draws tells the mean from either teacher, and fits it: chi-squared over its
+    # likeliest pairs and one cell for all others.
+    likely = [(found.flatten() * one.clamp(min=1e-30).log()).sum().item() for one in chances]
+    assert likely[2] > max(likely[:2]) + 100
+    best, cells = chances[2].topk(20)
+    seen, wanted = found.flatten()[cells], count * best
+    seen, wanted = torch.cat([seen, count - seen.sum(0, True)]), torch.cat([wanted, count - wanted.sum(0, True)])
+    assert ((seen - wanted) ** 2 / wanted).sum() < 45.3, "the chance of more is 1 in 1,000 (20 degrees of freedom)"
 
 
 def test_a_fraction_of_updates_is_on_the_students_sequences(tiny_corpus: Path) -> None:
@@ -234,9 +286,12 @@ MISTAKES = {
     "weight": (("--kd-alpha", "2", *ONLINE), "--kd-alpha 2.0: give"),
     "parameter": (("--divergence", "skew_kl", "--divergence-parameter", "1", *ONLINE), "of at least 0 and below 1"),
     "no parameter": (("--divergence-parameter", "0.5", *ONLINE), "has no parameter"),
-    "mixture": (("--divergence", "tvd", "--js-mixture", "sequence", *ONLINE), "tvd is taken to no mixture"),
+    "mixture": (
+        ("--divergence", "tvd", "--js-mixture", "sequence", *ONLINE),
+        "needs --divergence js or generalized_js",
+    ),
     "fraction": (("--student-fraction", "1.5", *ONLINE), "--student-fraction 1.5: give a share"),
-    "fraction of nothing": (("--divergence", "js", "--student-fraction", "0.5", *ONLINE), "these are of 'both'"),
+    "fraction of nothing": (("--divergence", "js", "--student-fraction", "0.5", *ONLINE), "are .both. here"),
     "cache": (("--teacher-cache", "x", *ONLINE), "give --teacher-path"),
 }
 

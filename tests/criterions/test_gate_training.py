@@ -11,8 +11,6 @@ from tests.support.corpora import binarise
 from tests.support.models import assert_same_weights
 from tests.support.training import train_command, train_model, train_on_two_processes
 
-pytestmark = pytest.mark.integration
-
 
 def hybrid(teacher: Path, distilled: Path, *options: str) -> tuple[str, ...]:
     words = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--teacher-path", str(teacher))
@@ -24,7 +22,7 @@ def logged(text: str, key: str) -> list[float]:
 
 
 def assert_same_signal(first: Path, second: Path, **tolerance: float) -> None:
-    one, other = (read_checkpoint(path)["criterion"]["signal._extra_state"] for path in (first, second))
+    one, other = (read_checkpoint(path)["criterion"]["gate.signal._extra_state"] for path in (first, second))
     for name in one:
         torch.testing.assert_close(one[name], other[name], **tolerance)
 

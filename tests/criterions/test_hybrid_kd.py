@@ -11,46 +11,10 @@ from fairseq.logging import metrics
 from fairseq_kd import cli
 from fairseq_kd.criterions.hybrid_kd import HybridKDCriterion
 from fairseq_kd.losses.token_values import entropies
-from fairseq_kd.networks.teacher import Teacher
+from tests.support.hybrid import GATES, ROWS, TASK, setup
 from tests.support.models import ARCHITECTURES, batch, build
 
-TASK = ("--task", "translation_kd")
-ROWS = [21, 3, 299, 0, 40, 17]
-GATES = {
-    "fixed": ("fixed", "--gate-value", "0.3"),
-    "schedule": ("schedule", "--gate-updates", "10"),
-    "free": ("learned", "--gate-signal", "loss", "--gate-prior-weight", "0"),
-    "normalised": ("learned", "--gate-signal", "normalised"),
-    "held_out": ("learned", "--gate-signal", "held_out"),
-    "by token": ("learned", "--gate-level", "token", "--gate-signal", "loss"),
-    "teacher_entropy": ("teacher_entropy",),
-    "teacher_entropy by token": ("teacher_entropy", "--gate-level", "token"),
-    "agreement": ("agreement",),
-}
 LEARNED = [name for name in GATES if GATES[name][0] == "learned"]
-
-
-def setup(
-    data: Path,
-    distilled: Path,
-    gate: str,
-    *options: str,
-    student: str = "transformer",
-    dtype: torch.dtype | None = None,
-) -> tuple[Any, Any, Any]:
-    """A student, its task and criterion, and a teacher of other weights in the task's hands."""
-    words = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", *GATES[gate], *options)
-    task, model, criterion = build(data, *words, architecture=student)
-    _, other, _ = build(data, seed=2)
-    task._teacher = Teacher([other.eval().requires_grad_(False)])
-    task.update = 4
-    if hasattr(criterion, "network"):
-        with torch.no_grad():
-            torch.manual_seed(3)
-            criterion.network.output.weight.normal_()
-    for one in (model, criterion, other):
-        one.to(dtype)
-    return task, model.train(), criterion.train()
 
 
 def remember(criterion: Any, model: Any, sample: dict[str, Any]) -> None:
@@ -135,8 +99,8 @@ def test_bfloat16_keeps_the_gate_in_float32(tiny_corpus: Path, distilled: Path) 
         remember(criterion, model, batch(task, "train", [5, 6, 7]))
         loss, size, log = criterion(model, batch(task, "train", ROWS))
         loss.backward()
-        assert criterion.network.output.weight.dtype == dtype and loss.dtype == torch.float32
-        assert criterion.signal.direction.dtype == torch.float32
+        assert criterion.gate.network.output.weight.dtype == dtype and loss.dtype == torch.float32
+        assert criterion.gate.signal.direction.dtype == torch.float32
         found.append((loss.item(), size.item(), log["gate_loss"].item()))
     assert found[1] == pytest.approx(found[0], rel=2e-2)
 
@@ -200,7 +164,7 @@ def test_a_free_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus:
     g, tokens, other = log["gate_g"].item(), log["ntokens"], log["sentence_tokens"]
     difference = log["sentence_cost"].item() / other - log["token_cost"].item() / tokens
     loss.backward()
-    assert criterion.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
+    assert criterion.gate.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
 
 
 @pytest.mark.parametrize("trains", [False, True])
@@ -246,7 +210,7 @@ def test_what_is_logged_of_a_gate(tiny_corpus: Path, distilled: Path, gate: str)
     """Over two batches, against numpy on the values of single sentences."""
     task, model, criterion = setup(tiny_corpus, distilled, gate)
     with torch.no_grad():
-        criterion.network.output.weight.mul_(4)
+        criterion.gate.network.output.weight.mul_(4)
     gates, lengths, entropy = [], [], []
     for row in ROWS:
         sample = batch(task, "train", [row])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd.errors import UserError
-from tests.criterions.test_hybrid_kd import ROWS, TASK, setup
+from tests.support.hybrid import ROWS, TASK, setup
 from tests.support.models import batch, build
 
 MISTAKES = {

@@ -15,7 +15,6 @@ from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import is_prunable
 from tests.support.commands import PLUGIN, ROOT, environment, run_command
 
-pytestmark = pytest.mark.integration
 CONFIGS = ROOT / "configs" / "kim_rush_2016"
 
 

@@ -16,8 +16,7 @@ from fairseq_kd.networks.hidden_states import matched_layers
 from fairseq_kd.networks.teacher import Teacher
 from tests.support.commands import PLUGIN, run_command
 from tests.support.models import assert_same_weights, batch, build
-from tests.support.training import train_command, train_model
-from tests.tasks.test_train import losses
+from tests.support.training import losses, train_command, train_model
 
 KD = ("--task", "translation_kd", "--criterion", "pre_distill")
 DEEP = ("--encoder-layers", "4", "--decoder-layers", "3")
@@ -197,7 +196,6 @@ def on(teacher: Path, *options: str) -> tuple[str, ...]:
     return (*KD, "--teacher-path", str(teacher), *options)
 
 
-@pytest.mark.integration
 def test_from_a_copied_student_to_the_next_criterion(
     tiny_corpus: Path, deep_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +217,6 @@ def test_from_a_copied_student_to_the_next_criterion(
     assert_same_weights(pre, train_model(tiny_corpus, tmp_path / "kd", *on(deep_teacher, *then)), rtol=0, atol=0)
 
 
-@pytest.mark.integration
 def test_maps_are_trained_and_a_finished_student_needs_neither_them_nor_the_teacher(
     tiny_corpus: Path, deep_teacher: Path, tmp_path: Path
 ) -> None:

@@ -146,6 +146,18 @@ def test_an_option_out_of_range_is_named(tiny_corpus: Path, option: tuple[str, s
         build(tiny_corpus, *KD, *option)
 
 
+@pytest.mark.parametrize("criterion", ["token_kd", "hybrid_kd"])
+def test_a_k_that_leaves_no_bucket_is_refused(tiny_corpus: Path, criterion: str) -> None:
+    """As `fairseq-kd cache` does: the bucket of all other symbols holds two or more."""
+    words = ("--task", "translation_kd", "--criterion", criterion)
+    words += ("--distilled-data", "x") if criterion == "hybrid_kd" else ()
+    size = len(build(tiny_corpus, *words, "--kd-top-k", "0")[0].target_dictionary)
+    build(tiny_corpus, *words, "--kd-top-k", str(size - 2))
+    for k in (size - 1, size, size + 5):
+        with pytest.raises(UserError, match=f"--kd-top-k {k}: give .* less than {size - 1}, .* or 0 for all"):
+            build(tiny_corpus, *words, "--kd-top-k", str(k))
+
+
 def test_the_stock_task_has_no_teacher(tiny_corpus: Path) -> None:
     with pytest.raises(UserError, match="--task translation_kd"):
         build(tiny_corpus, "--criterion", "token_kd")

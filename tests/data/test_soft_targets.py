@@ -1,5 +1,6 @@
 """Soft targets on disk and in batches, without a model."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 from fairseq_kd.data.cached_dataset import CachedDataset
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
-    blocks,
     claim,
     encode,
     id_type,
@@ -24,6 +24,7 @@ from fairseq_kd.data.soft_targets import (
     record_type,
     splits,
     untaught,
+    write_records,
 )
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import cross_entropy
@@ -46,12 +47,11 @@ def answers(tokens: int, made: dict[str, Any]) -> tuple[torch.Tensor, torch.Tens
 
 
 def write(folder: Path, made: dict[str, Any], sizes: np.ndarray = SIZES) -> None:
-    claim(folder, made)
     starts = offsets(sizes)
     ids, log_probs = answers(int(starts[-1]), made)
-    for block in blocks(folder, made):
+    for block in claim(folder, made).blocks:
         span = slice(starts[block.rows.start], starts[block.rows.stop])
-        block.write(encode(ids[span], log_probs[span], made))
+        write_records(block, encode(ids[span], log_probs[span], made))
 
 
 @pytest.mark.parametrize(("ids", "k", "size"), [("uint16", 8, 34), ("uint16", 1, 6), ("int32", 8, 50)])
@@ -66,9 +66,8 @@ def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:
 @pytest.mark.parametrize(("ids", "largest"), [("uint16", 65_535), ("int32", 250_000)])
 def test_the_largest_ids_come_back(ids: str, largest: int, tmp_path: Path) -> None:
     made = settings(ids=ids, rows=1)
-    claim(tmp_path, made)
-    (block,) = blocks(tmp_path, made)
-    block.write(encode(torch.tensor([[largest, 0]]), torch.tensor([[0.5, 0.3, 0.2]]).log(), made))
+    (block,) = claim(tmp_path, made).blocks
+    write_records(block, encode(torch.tensor([[largest, 0]]), torch.tensor([[0.5, 0.3, 0.2]]).log(), made))
     found = SoftTargets(tmp_path, made, np.array([1])).of([0])["ids"]
     assert found.dtype == torch.int64 and found.tolist() == [[largest, 0]]
 
@@ -117,7 +116,7 @@ def test_rows_are_read_in_any_order_from_blocks_of_any_size(
 def test_a_folder_keeps_to_its_settings_and_its_splits_to_one_kind(tmp_path: Path) -> None:
     claim(tmp_path, settings())
     claim(tmp_path, settings())
-    with pytest.raises(UserError, match=r"train holds soft targets with other settings: top_k is 2 there, 3 here"):
+    with pytest.raises(UserError, match=r"train has other settings than this cache: top_k is 2 there, 3 here"):
         claim(tmp_path, settings(top_k=3))
     with pytest.raises(UserError, match=r"another kind than valid's: models\.0 is aaaaaaaaaaaa there, bbbbbbbbbbbb"):
         claim(tmp_path, settings(subset="valid", models=["b" * 64]))
@@ -135,7 +134,7 @@ def test_records_that_are_not_the_manifests_are_refused(
     sizes: np.ndarray, top_k: int, ids: str, tmp_path: Path
 ) -> None:
     write(tmp_path, settings(top_k=top_k, ids=ids), sizes)
-    with pytest.raises(UserError, match=r"00000\.npy: damaged \(not 8 of its records\); delete it and run"):
+    with pytest.raises(UserError, match=r"00000\.npy: damaged \(it does not hold 8 records of this cache\); delete it"):
         SoftTargets(tmp_path, settings(), SIZES)
 
 
@@ -145,6 +144,15 @@ def test_a_block_that_is_no_array_is_refused(content: bytes, tmp_path: Path) -> 
     (tmp_path / "train" / "00001.npy").write_bytes(content)
     with pytest.raises(UserError, match=r"00001\.npy: damaged"):
         SoftTargets(tmp_path, settings(), SIZES)
+
+
+def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
+    write(tmp_path, settings())
+    names = ["train", "train/00000.npy", "train/00001.npy", "train/00002.npy", "train/manifest.json"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == names
+    text = json.dumps(settings(), indent=1, ensure_ascii=False) + "\n"
+    assert (tmp_path / "train" / "manifest.json").read_text() == text
+    assert np.load(tmp_path / "train" / "00001.npy").dtype.descr == [("ids", "<u2", (2,)), ("log_probs", "<f2", (3,))]
 
 
 def test_missing_blocks_are_named(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from tests.support.models import edited
 from tests.support.training import train_model
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +143,8 @@ def test_a_model_of_nan_is_told(
 ) -> None:
     path = edited(tiny_teacher, tmp_path, lambda state: state["model"]["decoder.embed_tokens.weight"].fill_(torch.nan))
     engine = choose_engine("ctranslate2", "float32", [str(path)], task).build()
-    with pytest.raises(UserError, match="look for NaN in the model"):
+    with pytest.raises(UserError, match="NaN or infinite scores, check its weights"):
         engine.translate(sources, DecodingOptions(max_len_b=5))
-
-
-def edited(checkpoint: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a checkpoint after ``change``, beside a copy of its dictionaries."""
-    state = torch.load(checkpoint, weights_only=True)
-    change(state)
-    for name in ("dict.src.txt", "dict.tgt.txt"):
-        shutil.copy(checkpoint.with_name(name), folder)
-    torch.save(state, folder / "edited.pt")
-    return folder / "edited.pt"
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "fconv", "lightconv"])

@@ -11,6 +11,7 @@ from fairseq_kd.decoding.rollouts import draw_rollouts, draw_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens
 from tests.support.models import ARCHITECTURES, batch, build
+from tests.support.sampling import SAMPLINGS, assert_drawn_from, cut, exact
 
 SEED = (1, 7)
 
@@ -21,7 +22,7 @@ def setup(data: Path, architecture: str = "transformer") -> tuple[Any, Any]:
 
 
 def draw(task: Any, model: Any, sample: dict[str, Any], seed: tuple[int, int] = SEED, **options: Any) -> torch.Tensor:
-    return draw_rollouts(model, sample, Sampling(**options), seed, task.target_dictionary)
+    return draw_rollouts([model], sample, Sampling(**options), seed, task.target_dictionary)
 
 
 def rows_of(drawn: torch.Tensor, pad: int) -> list[list[int]]:
@@ -33,10 +34,10 @@ def test_every_row_is_ended_and_padded(tiny_corpus: Path, architecture: str) -> 
     task, model = setup(tiny_corpus, architecture)
     sample = batch(task, "valid", list(range(12)))
     eos, pad = task.target_dictionary.eos(), task.target_dictionary.pad()
-    longest = int(0.5 * sample["net_input"]["src_tokens"].size(1) + 4)
+    limits = [int(0.5 * size + 4) for size in sample["net_input"]["src_lengths"].tolist()]
     drawn = draw(task, model, sample, max_len_a=0.5, max_len_b=4)
-    for row, words in zip(drawn.tolist(), rows_of(drawn, pad), strict=True):
-        assert words[-1] == eos and eos not in words[:-1] and len(words) <= longest + 1
+    for row, words, limit in zip(drawn.tolist(), rows_of(drawn, pad), limits, strict=True):
+        assert words[-1] == eos and eos not in words[:-1] and len(words) <= limit + 1
         assert row == words + [pad] * (len(row) - len(words))
 
 
@@ -45,10 +46,10 @@ def test_a_sentence_draws_the_same_in_whatever_batch(tiny_corpus: Path) -> None:
     pad, found = task.target_dictionary.pad(), {}
     for rows in ([0, 1, 2, 3, 4, 5], [5, 3], [2, 0, 4]):
         sample = batch(task, "valid", rows)
-        options = {"max_len_a": 0.0, "max_len_b": 12}  # not by the batch's longest source
-        for row, words in zip(sample["id"].tolist(), rows_of(draw(task, model, sample, **options), pad), strict=True):
+        drawn = draw(task, model, sample, max_len_a=1.0, max_len_b=1)
+        for row, words in zip(sample["id"].tolist(), rows_of(drawn, pad), strict=True):
             assert found.setdefault(row, words) == words
-    assert len({tuple(words) for words in found.values()}) > 1
+    assert len({len(words) for words in found.values()}) > 2  # else the limit would be the same for all
 
 
 def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None:
@@ -64,49 +65,6 @@ def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None
     assert rows_of(draw(task, model, sample, seed=(1, 8)), 1) != rows_of(first, 1)
 
 
-def exact(task: Any, model: Any, sample: dict[str, Any], sampling: Sampling) -> torch.Tensor:
-    """The first step's distribution, without padding, by its definition."""
-    model.eval()
-    start = {**sample["net_input"], "prev_output_tokens": sample["net_input"]["prev_output_tokens"][:, :1]}
-    with torch.no_grad():
-        logits = model.get_normalized_probs(model(**start), log_probs=True)[0, 0].double()
-    logits[task.target_dictionary.pad()] = float("-inf")
-    return cut(logits, sampling)
-
-
-def cut(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    p = (logits / sampling.temperature).softmax(-1)
-    if sampling.top_k:
-        p[p.argsort(descending=True)[sampling.top_k :]] = 0
-        p /= p.sum()
-    mass, kept = 0.0, torch.zeros_like(p)
-    for symbol in p.argsort(descending=True).tolist():
-        if mass < sampling.top_p:
-            kept[symbol] = p[symbol]
-        mass += p[symbol].item()
-    return kept / kept.sum()
-
-
-def assert_drawn_from(symbols: torch.Tensor, p: torch.Tensor) -> None:
-    """Chi-squared; the seeds are fixed, so that it fails for good or not at all."""
-    found = torch.bincount(symbols, minlength=len(p)).double()
-    assert (found[p == 0] == 0).all()
-    expected = len(symbols) * p[p > 0]
-    statistic = ((found[p > 0] - expected) ** 2 / expected).sum().item()
-    degrees = len(expected) - 1
-    # Mean and variance of chi-squared are the degrees of freedom and twice them: four standard deviations.
-    assert statistic < degrees + 4 * (2 * degrees) ** 0.5 + 4
-
-
-SAMPLINGS: list[dict[str, Any]] = [
-    {},
-    {"temperature": 0.5},
-    {"top_k": 6},
-    {"top_p": 0.4},
-    {"top_k": 9, "top_p": 0.5},
-]
-
-
 @pytest.mark.parametrize("options", SAMPLINGS)
 def test_frequencies_are_the_models(tiny_corpus: Path, options: dict[str, Any]) -> None:
     """Of 20,000 first symbols."""
@@ -120,14 +78,45 @@ def test_frequencies_are_an_adaptive_softmaxs(tiny_corpus: Path) -> None:
     check_frequencies(task, model, {})
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"top_k": 9, "top_p": 0.5}])
+def test_several_models_are_drawn_from_as_the_mean_of_their_probabilities(
+    tiny_corpus: Path, options: dict[str, Any]
+) -> None:
+    """Also behind a first symbol: the models are two architectures, each with states of its own."""
+    (task, one), (_, other) = setup(tiny_corpus), setup(tiny_corpus, "lstm")
+    models, sample, sampling = [one, other], batch(task, "valid", [3]), Sampling(max_len_a=0, max_len_b=2, **options)
+    drawn = draw_rollouts(models, repeated(sample, 20000), sampling, SEED, task.target_dictionary)
+    assert_drawn_from(drawn[:, 0], exact_mean(task, models, sample, [], sampling))
+    first = int(drawn[drawn[:, 0].ne(task.target_dictionary.eos()), 0].mode().values)
+    after = drawn[drawn[:, 0] == first, 1]
+    assert_drawn_from(after, exact_mean(task, models, sample, [first], sampling))
+    # Either model alone would fail: the check can tell them from their mean.
+    for model in models:
+        with pytest.raises(AssertionError):
+            assert_drawn_from(drawn[:, 0], exact_mean(task, [model], sample, [], sampling))
+
+
+def exact_mean(
+    task: Any, models: list[Any], sample: dict[str, Any], prefix: list[int], sampling: Sampling
+) -> torch.Tensor:
+    """The distribution of the symbol behind ``prefix``, without padding, by its definition."""
+    previous = torch.tensor([[task.target_dictionary.eos(), *prefix]])
+    with torch.no_grad():
+        answers = [model.eval()(**{**sample["net_input"], "prev_output_tokens": previous}) for model in models]
+    p = torch.stack([answer[0][0, -1].double().softmax(-1) for answer in answers]).mean(dim=0)
+    p[task.target_dictionary.pad()] = 0
+    return cut(p.log(), sampling)
+
+
+def repeated(sample: dict[str, Any], count: int) -> dict[str, Any]:
+    """A batch of the one sentence of ``sample``, under as many numbers."""
+    inputs = {name: value.expand(count, *value.shape[1:]) for name, value in sample["net_input"].items()}
+    return {"id": torch.arange(count), "net_input": inputs}
+
+
 def check_frequencies(task: Any, model: Any, options: dict[str, Any]) -> None:
     sample = batch(task, "valid", [3])
-    count = 20000
-    many = {
-        "id": torch.arange(count),
-        "net_input": {name: value.expand(count, *value.shape[1:]) for name, value in sample["net_input"].items()},
-    }
-    first = draw(task, model, many, max_len_a=0.0, max_len_b=1, **options)[:, 0]
+    first = draw(task, model, repeated(sample, 20000), max_len_a=0.0, max_len_b=1, **options)[:, 0]
     assert_drawn_from(first, exact(task, model, sample, Sampling(**options)))
 
 

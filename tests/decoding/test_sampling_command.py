@@ -14,7 +14,7 @@ from fairseq_kd.networks.checkpoints import build_models
 from tests.support.commands import ROOT, environment
 from tests.support.training import train_command
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SAMPLING = ("--sampling", "--nbest", 2, "--block-rows", 20, "--max-len-b", 20)
 
 
@@ -36,6 +36,23 @@ def test_shards_draw_what_one_run_draws(tiny_corpus: Path, tiny_teacher: Path, t
     lines = samples(tmp_path / "one")
     assert len(lines) == 80 and [line[1] for line in lines[:4]] == ["1", "2", "1", "2"]
     assert sum(one[3] != other[3] for one, other in zip(lines[::2], lines[1::2], strict=True)) > 30
+
+
+def test_batches_change_no_sample(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    """Also where the length limit binds: it counts a row's own source, not the padding of its batch."""
+    limit = ("--max-len-a", 0.5, "--max-len-b", 1, "--temperature", 2)
+    for size in (15, 4000):
+        folder = tmp_path / str(size)
+        decode(tiny_teacher, tiny_corpus, folder, "--subset", "test", *SAMPLING, *limit, "--max-tokens", size)
+    small, large = samples(tmp_path / "15"), samples(tmp_path / "4000")
+    # A score's last printed digit may depend on the shapes of matrices.
+    assert [float(line[2]) for line in small] == pytest.approx([float(line[2]) for line in large], abs=2e-6)
+    assert [(*line[:2], line[3]) for line in small] == [(*line[:2], line[3]) for line in large]
+    test = open_databin(tiny_corpus, "test").dataset("test")
+    limits = [int(0.5 * test.src_sizes[int(line[0])] + 1) for line in small]
+    lengths = [len(line[3].split()) for line in small]
+    assert all(size <= limit for size, limit in zip(lengths, limits, strict=True))
+    assert len({limit for size, limit in zip(lengths, limits, strict=True) if size == limit}) > 2
 
 
 def test_another_seed_draws_others_and_is_another_decode(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fairseq_kd import cli
 from fairseq_kd.diagnose.advice import advise, level, read_studies
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
-from tests.study.test_study import scored
+from tests.support.results import scored
 
 QUANTITIES_THERE = {"token_entropy": 1.5, "teacher_dist": 0.5, "mode_mass": 0.3, "gap": 20.0, "source_length": 12.0}
 # Every so-many-th sentence is wrong. Seq-KD leads clearly at the first two points; at the third two lines are the same.
@@ -198,7 +198,7 @@ def test_where_there_is_nothing_to_go_by(study: dict[str, Any]) -> None:
         assert found["certainty"] == "not known"
         return found["studies"][0]["reason"]
 
-    assert "not diagnosed" in reason(lambda made: made["points"][1].update(diagnosis=None))
+    assert "no diagnoses" in reason(lambda made: made["points"][1].update(diagnosis=None))
     assert "no measured quantity" in reason(lambda made: made["points"][1]["diagnosis"].update(size_ratio=0.9))
 
     def leave_one_line(made: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ def test_where_there_is_nothing_to_go_by(study: dict[str, Any]) -> None:
             for name in ("Word-KD", "Hybrid"):
                 del made["over_axis"]["scores"][measure][name]
 
-    assert reason(leave_one_line) == "it has one line alone"
+    assert reason(leave_one_line) == "it has only one line"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_place_has_one_diagnosis(tmp_path: Path) -> None:
 
 def test_a_config_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(UserError, match=r"--config .*bad\.yaml: no YAML that can be read"):
+    with pytest.raises(UserError, match=r"--config .*bad\.yaml: is not YAML"):
         make(tmp_path, EVERY, "--config", str(tmp_path / "bad.yaml"))
 
 

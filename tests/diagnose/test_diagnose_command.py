@@ -11,11 +11,14 @@ import pytest
 import fairseq_kd
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.diagnose import diagnose as diagnose_task
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, count_parameters
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.parameters import count_parameters
 from tests.support.models import ARCHITECTURES
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHARED = ("--post-process", "none", "--max-len-b", "12")
 STUDENT = f"{ARCHITECTURES['transformer']} --encoder-layers 2 --share-all-embeddings --lr 0.01  # as in train.sh"
 
@@ -121,6 +124,13 @@ def test_advice_from_a_study(
     )
     without = diagnose("--study", study)
     assert without["advice"]["certainty"] == "not known" and "give --student" in capsys.readouterr().out
+
+
+def test_the_function_returns_what_it_writes(tiny_corpus: Path, sure_teacher: Path, tmp_path: Path) -> None:
+    settings = {"post_process": "none", "lengths": DecodingOptions(max_len_b=12)}
+    made = diagnose_task(sure_teacher, tiny_corpus, studies=[], output=tmp_path / "out.json", **settings)
+    assert made == json.loads((tmp_path / "out.json").read_text())
+    assert made["advice"]["reason"] == "no study" and made["quantities"]["size_ratio"] is None
 
 
 MISTAKES = {

@@ -10,17 +10,15 @@ import torch
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd import cli
-from fairseq_kd.benchmark import measure
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import cost
 from fairseq_kd.networks.checkpoints import build_models
-from fairseq_kd.timing import interleaved as rounds
-from fairseq_kd.timing import process_memory
-from tests.decoding.test_engines import edited
+from fairseq_kd.timing import interleaved, process_memory
+from tests.support.models import edited
 from tests.support.training import train_model
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 Evaluate = Callable[..., dict[str, Any]]
 
 
@@ -40,7 +38,7 @@ def evaluate(tiny_corpus: Path, tmp_path: Path) -> Evaluate:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same measurements without a process for each, which takes seconds to start."""
-    monkeypatch.setattr(rounds, "measure", lambda case: measure.KINDS[case.kind](**case.arguments))
+    monkeypatch.setattr(interleaved, "measure", lambda call: call.function(**call.arguments))
 
 
 def own_probability(model: Any, task: TranslationTask, source: torch.Tensor, text: str) -> float:
@@ -123,8 +121,8 @@ def test_a_measurement_has_a_process_to_itself(sure_teacher: Path, tiny_corpus: 
     ballast = bytearray(b"x") * 2**30
     search = cost.DecodingOptions(beam=2, max_len_b=5)
     shared = {"data": str(tiny_corpus), "subset": "test", "rows": 3}
-    case = list(cost._cases([("model", [str(sure_teacher)], search)], shared, task))[-1]
-    figures = rounds.measure(case)
+    call = list(cost._calls([("model", [str(sure_teacher)], search)], shared, task))[-1]
+    figures = interleaved.measure(call)
     assert 0 < figures["memory"] < 500 < len(ballast) / 2**20 and figures["seconds"] > 0
 
 
@@ -145,8 +143,8 @@ def test_the_peak_is_counted_from_where_it_is_started() -> None:
     [
         (["--cost", "0"], "--cost 0: give 1 or more"),
         (["--cost", "--cost-rows", "0"], "--cost-rows 0: give 1 or more"),
-        (["--cost-rows", "5"], "--cost-rows: is for what --cost measures; give that too"),
-        (["--teacher", "none.pt"], "--teacher: is for what --cost measures; give that too"),
+        (["--cost-rows", "5"], "--cost-rows: needs --cost"),
+        (["--teacher", "none.pt"], "--teacher: needs --cost"),
         (["--cost", "--teacher", ":"], "--teacher: names no file"),
         (["--cost", "--teacher", "none.pt"], "none.pt: no such file"),
     ],

@@ -9,10 +9,10 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.mutual_risks import mean_with_interval
 from fairseq_kd.evaluate.mutual_scores import distinct_bigrams
-from fairseq_kd.evaluate.risks import mean_with_interval
 from fairseq_kd.report.result_files import RISKS
-from tests.report.test_table import BAD, result
+from tests.support.results import BAD, result
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_what_samples_were_cut_to_is_told(tmp_path: Path) -> None:
     ("risks", "message"),
     [
         ([measured("a1", 1.0)], r"'a': no risks of seed 2; run fairseq-kd risks for it"),
-        ([measured("x", 1.0)], r"risks0\.json: of a model that no row has"),
-        ([measured("b3", 1.0), measured("b3", 2.0)], r"risks1\.json: of a model whose risks another file has"),
+        ([measured("x", 1.0)], r"risks0\.json: no row has this model"),
+        ([measured("b3", 1.0), measured("b3", 2.0)], r"risks1\.json: another file has the same model"),
         (
             [measured("b3", 1.0), measured("a1", 1.0, teacher="u")],
-            r"risks1\.json: measured otherwise .*teacher is t there",
+            r"risks1\.json: measured in another way .*teacher is t there",
         ),
-        ([measured("b3", 1.0, rows=29)], r"risks0\.json: measured on 29 rows, the scores are of 30"),
+        ([measured("b3", 1.0, rows=29)], r"risks0\.json: measured on 29 rows, but the scores are of 30"),
         ([{"settings": {}}], r"risks0\.json: no result of fairseq-kd risks"),
         ([[]], r"risks0\.json: no result of fairseq-kd risks"),
         ([result("b", 3, BAD)], r"risks0\.json: no result of fairseq-kd risks"),

@@ -16,12 +16,13 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement, SamplePlan
+from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement
+from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLAN = SamplePlan(samples=3, sampling=Sampling(max_len_a=0.0, max_len_b=6), seed=5, max_tokens=4000)
 
 
@@ -54,7 +55,7 @@ def test_every_figure_is_that_of_a_plain_loop(tiny_corpus: Path, tiny_teacher: P
             sums, means = [], []
             for number in range(3):
                 seed = (5, STREAMS[side] + number)
-                drawn = draw_rollouts(own, sample, PLAN.sampling, seed, task.target_dictionary)[0].tolist()
+                drawn = draw_rollouts([own], sample, PLAN.sampling, seed, task.target_dictionary)[0].tolist()
                 cut[side] += len(drawn) == 7
                 words = drawn[:6]  # the seventh is an </s> that nobody drew
                 nll = [-log_probs(other, source, words[:t], eos)[word].item() for t, word in enumerate(words)]
@@ -164,7 +165,7 @@ def test_from_models_to_the_table(
     risks(sure_teacher, tiny_teacher, tiny_corpus, measured[1], "--max-len", 12, "--seed", 2)
     assert measured[1].read_bytes() != before
     with pytest.raises(
-        UserError, match=r"Student\.json: measured otherwise than .* \(sampling\.seed is 1 there, 2 here"
+        UserError, match=r"Student\.json: measured in another way than .* \(sampling\.seed is 1 there, 2 here"
     ):
         cli.main(words("table", *scores, "--risks", *measured, "--output", folder))
 

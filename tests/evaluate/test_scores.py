@@ -10,14 +10,9 @@ from fairseq.data import Dictionary
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.evaluation import mode_mass, translate_timed
-from fairseq_kd.evaluate.scores import (
-    confidence_interval,
-    databin_references,
-    p_value,
-    read_references,
-    score_text,
-)
+from fairseq_kd.evaluate.references import databin_references, read_references
+from fairseq_kd.evaluate.scores import confidence_interval, p_value, score_text
+from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 
 REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(40)]
 GOOD = [line.replace("lazy", "sleepy") if row % 4 == 0 else line for row, line in enumerate(REFERENCES)]

@@ -5,6 +5,8 @@ which Python imports at its start, hands over what a command was started with: a
 files, and stays as the command's process, which signals reach and which ends as the work does, or takes it along. What
 runs is the command's own entry point; the plugin is imported by the command, as ever.
 
+``pytest --no-fork`` runs the tests without it: each command then starts as a user's does, and takes those seconds.
+
     python fork_server.py FD    serves the listening socket FD until its stdin is closed
 """
 

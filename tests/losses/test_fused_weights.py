@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, Truncated
+from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import entropies
-from tests.losses.test_fused import (
+from fairseq_kd.losses.truncation import Truncated
+from tests.support.dense_loss import (
     cast,
     compare,
     compare_gradients,

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
+from fairseq_kd.data.databin import open_dictionaries, translation_task
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint, newest_sound_checkpoint, read_checkpoint
+from fairseq_kd.networks.checkpoints import build_models, check_checkpoint, newest_sound_checkpoint, read_checkpoint
 
 
 class Trap:
@@ -112,6 +113,17 @@ def test_a_best_checkpoint_cut_in_the_copy_is_mended(tmp_path: Path, capsys: pyt
     cli.main(["last-checkpoint", str(tmp_path)])
     assert capsys.readouterr().out.strip() == str(newest)
     assert (tmp_path / "checkpoint_best.pt").read_bytes() == newest.read_bytes()
+
+
+def test_weights_of_another_size_are_told_with_what_to_do(tiny_teacher: Path, tiny_corpus: Path) -> None:
+    own = open_dictionaries(tiny_corpus)
+    size, small = len(own.source_dictionary), dictionary(["a", "b"])
+    with pytest.raises(UserError, match=rf"has {size} rows, the data's dictionary has 6 symbols; give the data-bin"):
+        build_models([tiny_teacher], translation_task("", "src", "tgt", (small, small)))
+    state = read_checkpoint(tiny_teacher)
+    state["model"]["encoder.layers.0.fc1.bias"] = torch.ones(3)
+    with pytest.raises(UserError, match=r"fc1\.bias.* its configuration is not that of its weights"):
+        build_models([tiny_teacher], own, states=[state])
 
 
 words = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)

@@ -4,10 +4,7 @@ import pytest
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.speed_plot import speeds
-from tests.report import test_table
-from tests.report.test_table import BAD, REFERENCES, result, spoil
-
-make_table = test_table.table
+from tests.support.results import BAD, REFERENCES, result, spoil
 
 TEACHER = {"models": [{"path": "/secret/t.pt", "sha256": "t" * 64}], "beam": 5, "measured": []}
 
@@ -39,9 +36,9 @@ def costing(name, seed, masses, ratio=None, **changes):
     return run | changes
 
 
-def test_mode_mass_and_nonzero_parameters_are_columns(make_table):
+def test_mode_mass_and_nonzero_parameters_are_columns(table):
     runs = [costing("a", 1, (0.1, 0.2)), costing("a", 2, (0.3, 0.2)), result("from before", 1, BAD)]
-    text, content, folder = make_table(runs)
+    text, content, folder = table(runs)
     header = text.splitlines()[2]
     assert header.endswith("| non-zero (M) | p(t = ŷ), beam 1 | p(t = ŷ), beam 5 |")
     assert "| 0.62 | 20.0% | 20.0% |\n" in text and "| – | – | – |\n" in text
@@ -50,39 +47,39 @@ def test_mode_mass_and_nonzero_parameters_are_columns(make_table):
     assert (folder / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_from_before_are_shown_as_before(make_table):
-    text, _, _ = make_table([result("a", 1, BAD)])
+def test_results_from_before_are_shown_as_before(table):
+    text, _, _ = table([result("a", 1, BAD)])
     assert "ŷ" not in text and "non-zero" not in text
 
 
-def test_costs_are_a_table_of_means_over_runs(make_table):
+def test_costs_are_a_table_of_means_over_runs(table):
     runs = [costing("a|b", 1, (0.1, 0.2), 4.0), costing("a|b", 2, (0.1, 0.2), 6.0), costing("plain", 1, (0.1, 0.1))]
     runs[1]["cost"]["measured"].pop()  # one run measured less
-    text, content, _ = make_table(runs)
+    text, content, _ = table(runs)
     assert "| a\\|b | fairseq, float32 | one by one | 5 | 500.0 | 5,000.0 | 250.0 | 1.00 |" in text
     assert len(content["rows"][0]["cost"]) == 7 and "cost" not in content["rows"][1]
-    assert "times as fast as the teacher with beam 5" in text and "The first 20 sentences" in text
+    assert "times as fast as the teacher with beam 5" in text and "the first 20 sentences" in text
     assert "secret" not in str(content)
 
 
-def test_without_a_teacher_there_is_no_ratio(make_table):
+def test_without_a_teacher_there_is_no_ratio(table):
     run = costing("a", 1, (0.1, 0.2), 4.0)
     for one in run["cost"]["measured"]:
         del one["times_teacher"], one["times_teacher_range"]
     run["cost"]["teacher"] = None
-    text, _, _ = make_table([run])
+    text, _, _ = table([run])
     assert "| memory (MiB) |\n" in text and "teacher" not in text
 
 
-def test_speed_is_the_ratio_only_where_every_row_has_it(make_table):
+def test_speed_is_the_ratio_only_where_every_row_has_it(table):
     runs = [costing("a", 1, (0.1, 0.2), 4.0), costing("b", 1, (0.1, 0.2), 2.0)]
-    _, content, _ = make_table(runs)
+    _, content, _ = table(runs)
     assert speeds(content) == (
         [{"1": 4.0, "5": 0.8}, {"1": 2.0, "5": 0.4}],
         "speed: times that of the teacher with beam 5",
     )
     for other in (result("c", 1, BAD), costing("c", 1, (0.1, 0.2), 3.0, precision="int8")):
-        found, label = speeds(make_table([*runs, other])[1])
+        found, label = speeds(table([*runs, other])[1])
         assert label == "speed: sentences a second" and found == [{"1": 30.0, "5": 30.0}] * 3
 
 
@@ -93,10 +90,10 @@ def headline(text):
     return {tuple(cells[:2]): cells[2:] for cells in lines}
 
 
-def test_the_headline_is_against_the_teacher_with_its_beam(make_table):
+def test_the_headline_is_against_the_teacher_with_its_beam(table):
     teacher = result("big", 1, REFERENCES, nonzero_parameters=12_345_670, models=TEACHER["models"])
     costly = costing("student", 1, (0.1, 0.2), 4.0)
-    text, content, _ = make_table([teacher, costly, costing("other", 1, (0.1, 0.2))], "--teacher", "big")
+    text, content, _ = table([teacher, costly, costing("other", 1, (0.1, 0.2))], "--teacher", "big")
     cells = headline(text)
     assert set(cells) == {("row", "beam"), ("---", "---:"), ("student", "1"), ("student", "5")}
     assert cells["row", "beam"][3:] == [
@@ -113,8 +110,8 @@ def test_the_headline_is_against_the_teacher_with_its_beam(make_table):
 
 
 @pytest.mark.parametrize("options", [(), ("--teacher", "other")])
-def test_without_the_teacher_that_was_measured_there_is_no_headline(make_table, options):
-    text, _, _ = make_table([costing("a", 1, (0.1, 0.2), 4.0), result("other", 1, BAD)], *options)
+def test_without_the_teacher_that_was_measured_there_is_no_headline(table, options):
+    text, _, _ = table([costing("a", 1, (0.1, 0.2), 4.0), result("other", 1, BAD)], *options)
     assert "What decoding costs" in text and "Against the teacher" not in text and "× fewer |" not in text
 
 
@@ -127,9 +124,9 @@ def test_without_the_teacher_that_was_measured_there_is_no_headline(make_table, 
         ({"teacher": None}, "teacher"),
     ],
 )
-def test_costs_that_do_not_compare_are_refused(make_table, tmp_path, change, what):
+def test_costs_that_do_not_compare_are_refused(table, tmp_path, change, what):
     other = costing("b", 1, (0.1, 0.2), 4.0)
     other["cost"] |= change
     with pytest.raises(UserError, match=f"'b': its cost was measured with other {what} than that of 'a'"):
-        make_table([costing("a", 1, (0.1, 0.2), 4.0), result("c", 1, BAD), other])
+        table([costing("a", 1, (0.1, 0.2), 4.0), result("c", 1, BAD), other])
     assert not (tmp_path / "made").exists()

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_kd.cli.named_files import named_files
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.gate_plot import read_course, read_courses, write_gates
+from fairseq_kd.report.gate_plot import read_course, write_gates
 from tests.support.training import train_command
 
 TASK = ("--task", "translation_kd", "--criterion", "hybrid_kd")
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("form", ["simple", "json"])
 def test_a_schedules_course_is_read_from_its_log(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, form: str
@@ -28,14 +28,20 @@ def test_a_schedules_course_is_read_from_its_log(
     epochs = [line for line in log.read_text().splitlines() if "| train_inner |" not in line]
     (tmp_path / "epochs.log").write_text("\n".join(epochs))
     assert all(0.2 < mean < 0.5 and sd > 0 for mean, sd in read_course(tmp_path / "epochs.log").values())
-    courses = read_courses([f"schedule={log}", f"g = 0.5={log}"])
-    assert list(courses) == ["schedule", "g = 0.5"]
-    write_gates(courses, tmp_path / "gate.png")
+    files = named_files("--gate-log", [f"schedule={log}", f"g = 0.5={log}"])
+    assert files == {"schedule": str(log), "g = 0.5": str(log)}
+    write_gates({name: read_course(Path(path)) for name, path in files.items()}, tmp_path / "gate.png")
     assert (tmp_path / "gate.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_log_without_a_gate_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("| train_inner | epoch 001: loss=3, num_updates=1, lr=0.01\n")
-    for option, message in (("log", "NAME=FILE"), (f"a={tmp_path}/log", "no gate"), (f"a={tmp_path}/x", "No such")):
+    for name, message in (("log", "no gate"), ("x", "No such")):
         with pytest.raises(UserError, match=message):
-            read_courses([option])
+            read_course(tmp_path / name)
+
+
+@pytest.mark.parametrize("word", ["log", "=log", "a="])
+def test_a_word_that_names_no_file_is_one_line(word: str) -> None:
+    with pytest.raises(UserError, match=f"--gate-log {word}: give NAME=FILE"):
+        named_files("--gate-log", [word])

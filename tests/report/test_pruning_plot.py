@@ -4,20 +4,17 @@ import pytest
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.pruning_plot import pruned_rows, sparsity, without_pruned
-from tests.report import test_table
-from tests.report.test_table import BAD, REFERENCES, result, spoil
-
-make_table = test_table.table
+from tests.support.results import BAD, REFERENCES, result, spoil
 
 
 def pruned(name, left):
     return result(name, 1, spoil(REFERENCES, 3), parameters=1000, nonzero_parameters=left)
 
 
-def test_the_named_rows_are_drawn_from_the_densest_on(make_table):
+def test_the_named_rows_are_drawn_from_the_densest_on(table):
     runs = [pruned("a, half", 500), pruned("a", 1000), result("teacher", 1, BAD), pruned("a, tenth", 100)]
     options = ("--teacher", "teacher", "--baseline", "a", "--pruning", "a", "a, half", "a, tenth")
-    _, content, folder = make_table(runs, *options)
+    _, content, folder = table(runs, *options)
     rows = pruned_rows(content)
     assert [row["name"] for row in rows] == ["a", "a, half", "a, tenth"]
     assert [sparsity(row) for row in rows] == pytest.approx([0, 50, 90])
@@ -25,14 +22,14 @@ def test_the_named_rows_are_drawn_from_the_densest_on(make_table):
     assert [row["name"] for row in without_pruned(content)["rows"]] == ["a", "teacher"]
 
 
-def test_a_pruned_baseline_stays_in_the_pictures(make_table):
+def test_a_pruned_baseline_stays_in_the_pictures(table):
     runs = [pruned("a", 1000), pruned("a, half", 500), pruned("a, tenth", 100)]
-    _, content, _ = make_table(runs, "--baseline", "a, half", "--pruning", "a", "a, half", "a, tenth")
+    _, content, _ = table(runs, "--baseline", "a, half", "--pruning", "a", "a, half", "a, tenth")
     assert [row["name"] for row in without_pruned(content)["rows"]] == ["a", "a, half"]
 
 
-def test_without_the_option_nothing_is_drawn(make_table):
-    _, content, folder = make_table([pruned("a", 1000), pruned("b", 100)])
+def test_without_the_option_nothing_is_drawn(table):
+    _, content, folder = table([pruned("a", 1000), pruned("b", 100)])
     assert content["pruning"] == [] and not (folder / "pruning.png").exists()
     assert without_pruned(content) == content
 
@@ -41,11 +38,11 @@ def test_without_the_option_nothing_is_drawn(make_table):
     ("other", "message"),
     [
         (pruned("c", 10), "--pruning 'b': no such row"),
-        (result("b", 1, BAD), "'b' has no non-zero parameters counted; evaluate it again"),
-        (pruned("b", 10) | {"parameters": 999}, "'b' and 'a' are of different sizes"),
+        (result("b", 1, BAD), "'b' has no count of non-zero parameters; evaluate it again"),
+        (pruned("b", 10) | {"parameters": 999}, "'b' and 'a' differ in size"),
     ],
 )
-def test_rows_that_make_no_line_are_refused(make_table, tmp_path, other, message):
+def test_rows_that_make_no_line_are_refused(table, tmp_path, other, message):
     with pytest.raises(UserError, match=message):
-        make_table([pruned("a", 1000), other], "--pruning", "a", "b")
+        table([pruned("a", 1000), other], "--pruning", "a", "b")
     assert not (tmp_path / "made").exists()

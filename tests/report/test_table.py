@@ -6,55 +6,8 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import score_text
-
-REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(30)]
-BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]
-
-
-def spoil(lines, every):
-    """``lines`` with one word changed in each ``every``-th."""
-    return [line.replace("lazy", "sleepy") if row % every == 0 else line for row, line in enumerate(lines)]
-
-
-def result(name, seed, hypotheses, **changes):
-    """What `fairseq-kd evaluate` would write, with beams 1 and 5 that answer alike."""
-    beam = {"sentences": 30, "seconds": 1.0, "sentences_per_second": 30.0, "target_tokens_per_second": 300.0}
-    beam |= score_text(hypotheses, REFERENCES) | {"hypotheses": hypotheses}
-    return {
-        "name": name,
-        "seed": seed,
-        "models": [{"path": "/secret/place/model.pt", "sha256": f"{name}{seed}"}],
-        "parameters": 1_234_567,
-        "data": "/secret/place/bin",
-        "subset": "test",
-        "languages": ["en", "de"],
-        "engine": "fairseq",
-        "decoding": {"max_len_b": 200},
-        "post_process": "sentencepiece",
-        "beams": {"1": beam, "5": beam},
-        "references": REFERENCES,
-        "versions": {"python": "3.11.0"},
-        "machine": {"processor": "Some CPU", "threads": 2},
-        "commit": None,
-        **changes,
-    }
-
-
-@pytest.fixture
-def table(tmp_path, capsys):
-    """Run `fairseq-kd table` on results; returns (what it printed, table.json's content, its folder)."""
-
-    def run(results, *options):
-        files = []
-        for number, content in enumerate(results):
-            files.append(tmp_path / f"{number}.json")
-            files[-1].write_text(json.dumps(content))
-        folder = tmp_path / "made" / "table"
-        cli.main(["table", *map(str, files), "--output", str(folder), *options])
-        return capsys.readouterr().out, json.loads((folder / "table.json").read_text()), folder
-
-    return run
+from fairseq_kd.report import table as make_table
+from tests.support.results import BAD, REFERENCES, result, spoil
 
 
 def test_rows_keep_their_order_and_seeds_are_grouped(table):
@@ -96,7 +49,7 @@ def test_with_seeds_the_largest_p_is_printed(table):
     text, content, _ = table(runs, "--baseline", "base")
     figures = content["rows"][1]["beams"]["5"]
     assert figures["p_values"][0] == 1 and figures["p_values"][1] < 0.01 and figures["p"] == 1
-    assert "largest p" in text
+    assert "p the largest" in text
 
 
 def test_a_single_run_is_held_against_every_seed(table):
@@ -127,9 +80,9 @@ def changed_signature():
     [
         (result("b", 1, BAD, references=BAD), [], r"1\.json: its references differ from those of .*0\.json"),
         (result("b", 1, BAD) | {"beams": {"1": result("b", 1, BAD)["beams"]["1"]}}, [], r"1\.json: its beams differ"),
-        (changed_signature(), [], r"1\.json: scored otherwise"),
+        (changed_signature(), [], r"1\.json: scored in another way"),
         (result("a", 1, BAD), [], r"1\.json: a second 'a' with seed 1"),
-        (result("a", 2, BAD, parameters=5), [], r"1\.json: not of the size"),
+        (result("a", 2, BAD, parameters=5), [], r"1\.json: its model has another size"),
         (result("b", 1, BAD), ["--baseline", "c"], r"--baseline 'c': no such row; the rows are: a, b"),
         (result("b", 1, BAD), ["--teacher", "c"], r"--teacher 'c': no such row; the rows are: a, b"),
         (result("b", 1, BAD), ["--config", "/nowhere.yaml"], r"--config /nowhere.yaml: no such file"),
@@ -146,7 +99,7 @@ def test_what_does_not_fit_together(table, tmp_path, second, options, message):
 
 def test_a_missing_seed_of_the_baseline(table):
     runs = [result(name, seed, BAD) for name, seed in (("base", 1), ("base", 2), ("b", 2), ("b", 3))]
-    with pytest.raises(UserError, match="'b' has seed 3, the baseline 'base' has not"):
+    with pytest.raises(UserError, match="'b' has seed 3, but the baseline 'base' does not"):
         table(runs, "--baseline", "base")
 
 
@@ -173,3 +126,13 @@ def test_engines_and_precisions_are_told_and_speeds_compared_where_both_were_mea
     assert "| 30.0 (4.0 ×) | 30.0 (4.0 ×) |" in text and "| 30.0 | 30.0 |" in text
     assert "× is how many times as fast as fairseq's own search" in text
     assert "how many times" not in table([result("teacher", 1, BAD)])[0]
+
+
+def test_the_function_returns_what_it_writes(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(result("a", 1, BAD)))
+    made = make_table([tmp_path / "a.json"], tmp_path / "made", title="A title", teacher="a")
+    assert made == json.loads((tmp_path / "made" / "table.json").read_text())
+    assert made["title"] == "A title" and made["teacher"] == "a" and made["pruning"] == []
+    with pytest.raises(UserError, match="--baseline 'b': no such row"):
+        make_table([tmp_path / "a.json"], tmp_path / "other", baseline="b")
+    assert not (tmp_path / "other").exists()

@@ -1,7 +1,6 @@
 """Each YAML in configs/: what the workflow reads is there, fairseq takes its options, and a dry run plans its jobs."""
 
 import argparse
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -12,11 +11,11 @@ import yaml
 from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-from fairseq_kd import cli
+from fairseq_kd.cli.command_line import VERBS, verb_module
 from fairseq_kd.compress.prune import SCHEMES
 from fairseq_kd.corpus import decode
 from fairseq_kd.evaluate import evaluation as evaluate
-from fairseq_kd.study.build import SCALES
+from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -179,10 +178,10 @@ def test_the_raw_text_comes_from_commands_that_exist(path: Path, point: float | 
     raw = read(path, point)["raw"].format(scripts=ROOT / "scripts", output="raw")
     for call in raw.split("&&"):
         command, what, *options = shlex.split(call)
-        assert (command == "fairseq-kd" and what in cli.VERBS) or (command == "bash" and Path(what).is_file())
+        assert (command == "fairseq-kd" and what in VERBS) or (command == "bash" and Path(what).is_file())
         if command == "fairseq-kd":
             parser = argparse.ArgumentParser()
-            importlib.import_module(cli.VERBS[what][0]).add_arguments(parser)
+            verb_module(what).add_arguments(parser)
             parser.parse_args(options)
     assert "raw" in options  # the last one writes there
 

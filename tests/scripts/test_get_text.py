@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.test_stage_scripts import refused, shell
 from tests.support.commands import BIN, ROOT
+from tests.support.scripts import refused, shell
 
 ARCHIVES = {"europarl": "training/europarl-v7", "commoncrawl": "./commoncrawl", "nc-v9": "training/news-commentary-v9"}
 

@@ -1,22 +1,17 @@
 """Scripts that train: killed at any point and run again, they end where an unbroken run ends."""
 
-import os
 import random
 import re
-import signal
 import subprocess
-import time
 from pathlib import Path
 
-import pytest
 import torch
 
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from tests.support.commands import ROOT, environment, run_command
 from tests.support.corpora import binarise, write_text
+from tests.support.kills import Moment, epochs_begun, kill_and_run_again
 from tests.support.models import ARCHITECTURES
-
-pytestmark = pytest.mark.integration
 
 
 def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
@@ -32,19 +27,14 @@ def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path) -> None:
     subprocess.run(train_sh(tmp_path / "unbroken", tiny_corpus), env=environment(), check=True)
     draw = random.Random(5)
     log = tmp_path / "killed" / "train.log"
-    for started in (2, 12):
-        running = subprocess.Popen(
-            train_sh(tmp_path / "killed", tiny_corpus), env=environment(), start_new_session=True
-        )
-        while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= started):
-            time.sleep(0.01)
-        time.sleep(draw.random() / 5)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-    last = tmp_path / "killed" / "checkpoint_last.pt"
-    if last.exists():
-        last.write_bytes(last.read_bytes()[:-100])
-    subprocess.run(train_sh(tmp_path / "killed", tiny_corpus), env=environment(), check=True)
+    moments = [Moment(epochs_begun(log, count), draw.random() / 5) for count in (2, 12)]
+
+    def cut_short() -> None:
+        last = tmp_path / "killed" / "checkpoint_last.pt"
+        if last.exists():
+            last.write_bytes(last.read_bytes()[:-100])
+
+    kill_and_run_again(train_sh(tmp_path / "killed", tiny_corpus), moments, between=cut_short)
     models = [read_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("unbroken", "killed")]
     for name, weights in models[0].items():
         torch.testing.assert_close(models[1][name], weights, rtol=0, atol=0)
@@ -90,13 +80,11 @@ def test_prune_and_retrain_killed_and_run_again(tiny_corpus: Path, tiny_teacher:
 
     unbroken = subprocess.run(command("unbroken"), env=environment(), check=True, capture_output=True, text=True)
     log = tmp_path / "killed" / "0.6" / "retrained" / "train.log"
-    running = subprocess.Popen(command("killed"), env=environment(), start_new_session=True)
-    while running.poll() is None and not (log.exists() and log.read_text().count("Start iterating") >= 3):
-        time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    assert not (log.parent / "done").exists()
-    again = subprocess.run(command("killed"), env=environment(), check=True, capture_output=True, text=True)
+
+    def not_done() -> None:
+        assert not (log.parent / "done").exists()
+
+    again = kill_and_run_again(command("killed"), [Moment(epochs_begun(log, 3))], between=not_done)
     assert "0.3/retrained: done before" in again.stderr and "0.6/retrained: going on from" in again.stderr
     rows = [line.split(" | ") for line in again.stdout.splitlines() if line.startswith("| 0.")]
     assert [row[:3] for row in rows] == [row.split(" | ")[:3] for row in unbroken.stdout.splitlines()[2:]]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ROOT, environment
+from tests.support.commands import ROOT
+from tests.support.scripts import refused, shell
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
@@ -22,28 +23,6 @@ NEED_ARGUMENTS = [
     "study.sh",
     "train.sh",
 ]
-FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
-
-
-def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run a script, by default one of the repository's, in ``folder``."""
-    inherited = {name: value for name, value in environment().items() if name not in (*FOLDERS, "PYTHON")}
-    command = ["bash", str(ROOT / "scripts" / script), *map(str, words)]
-    return subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True)
-
-
-def refused(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> str:
-    """The one line with which a script ends; it may not change any file in ``folder``."""
-    before = files(folder)
-    done = shell(script, *words, folder=folder, **variables)
-    assert done.returncode == 1 and done.stdout == "", done
-    (line,) = done.stderr.splitlines()
-    assert files(folder) == before
-    return line
-
-
-def files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

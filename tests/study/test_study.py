@@ -10,18 +10,12 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.study.build import length_buckets
-from tests.report.test_table import REFERENCES, result, spoil
+from fairseq_kd.study import study as make_study
+from fairseq_kd.study.axis import Axis
+from fairseq_kd.study.curves import length_buckets
+from tests.support.results import LENGTHS, scored
 
-LENGTHS = [3 + row % 10 for row in range(30)]
 Study = Callable[..., tuple[str, dict[str, Any], Path]]
-
-
-def scored(name: str, every: int, right: int = 8, seed: int = 1, **changes: Any) -> dict[str, Any]:
-    """A result with one word wrong in each ``every``-th sentence and so many of ten tokens right."""
-    forced = {"accuracy": 10 * right, "correct": [right] * 30, "tokens": [10] * 30}
-    more = {"teacher_forced": forced, "source_lengths": LENGTHS, **changes}
-    return result(name, seed, spoil(REFERENCES, every), **more)
 
 
 @pytest.fixture
@@ -116,7 +110,7 @@ def test_seeds_are_averaged_and_widen_the_interval(study: Study) -> None:
     assert first["mean"] == 60 and first["values"] == [40, 80] and first["interval"] == [40, 80]
     assert second["interval"] == [60, 60]
     assert content["points"][0]["seeds"] == {"Word-KD": [1, 2]} and "and of the training seeds" in text
-    assert "There is one line alone" in text
+    assert "There is only one line" in text
 
 
 def test_no_teacher_forced_accuracy_where_a_test_set_has_no_targets(study: Study) -> None:
@@ -133,7 +127,7 @@ OLD = {key: value for key, value in scored("a", 3).items() if key != "source_len
         ([(1, scored("a", 3)), (2, scored("b", 3))], [], "point 2: its rows differ from those of point 1"),
         ([(1, scored("a", 3)), (1, scored("a", 3))], [], "a second 'a' with seed 1"),
         ([(1, OLD)], [], "point 1: scored by an earlier fairseq-kd evaluate; evaluate it again"),
-        ([(0, scored("a", 3))], ["--scale", "log"], "--scale log: there is no logarithm of 0"),
+        ([(0, scored("a", 3))], ["--scale", "log"], "--scale log: 0 has no logarithm"),
         ([(1, scored("a", 3))], ["--teacher", "b"], "--teacher 'b': no such row; the rows are: a"),
         ([(1, scored("a", 3))], ["--config", "none.yaml"], "--config none.yaml: no such file"),
         ([("x", scored("a", 3))], [], "give AT=FILE, a number"),
@@ -151,3 +145,12 @@ def test_what_does_not_fit_together(
 def test_a_word_that_is_no_pair(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give AT=FILE"):
         cli.main(["study", "scores.json", "--axis", "x", "--output", str(tmp_path / "made")])
+
+
+def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
+    for number, (_, content) in enumerate(CROSSED[:4]):
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    files = {64: [tmp_path / "0.json", tmp_path / "1.json"], 16: [tmp_path / "2.json", tmp_path / "3.json"]}
+    made = make_study(files, Axis("width", "log"), tmp_path / "made", title="A title")
+    assert made == json.loads((tmp_path / "made" / "study.json").read_text())
+    assert made["axis"] == {"label": "width", "scale": "log"} and made["over_axis"]["places"] == [16, 64]

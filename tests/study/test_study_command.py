@@ -12,12 +12,10 @@ import yaml
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.evaluate.forced import teacher_forced
+from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.models import ARCHITECTURES
-
-pytestmark = pytest.mark.integration
 
 
 def test_teacher_forced_figures_are_those_of_a_loop(sure_teacher: Path, tiny_teacher: Path, tiny_corpus: Path) -> None:

@@ -16,11 +16,18 @@ BIN = Path(sys.executable).parent
 PLUGIN = ROOT / "fairseq_kd"
 FORKS = ROOT / "tests" / "forks"
 Run = Callable[..., subprocess.CompletedProcess]
+_may_fork = True
+
+
+def fork_commands(allowed: bool) -> None:
+    """Whether :func:`environment` may fork commands; ``--no-fork`` says no for a whole run of the tests."""
+    global _may_fork
+    _may_fork = allowed
 
 
 @functools.cache
 def fork_server() -> str:
-    """Its address; it is started where it is asked for, and ends with this process, which holds its stdin open."""
+    """Start the fork server at the first call; its address. It ends with this process, which holds its stdin open."""
     address = f"fairseq-kd-tests-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"\0{address}")
@@ -39,10 +46,11 @@ def fork_server() -> str:
 def environment(*, forked: bool = True) -> dict[str, str]:
     """For commands and scripts: one thread, this environment's commands and this checkout's package.
 
-    Not ``forked``, each command imports what it needs itself.
+    With ``forked``, and without the option ``--no-fork``, the commands of tests/forks/fork_server.py are forked;
+    otherwise each command imports what it needs itself.
     """
     found = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    if forked:
+    if forked and _may_fork:
         found |= {"FORK_SERVER": fork_server(), "FORKED_COMMANDS": " ".join(COMMANDS)}
         found["PYTHONPATH"] = f"{FORKS}:{ROOT}"
     return found

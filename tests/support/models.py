@@ -1,5 +1,7 @@
 """What fairseq builds from its options, in this process."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +41,8 @@ def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
 
 def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
     """What fairseq-train builds from its options, in this process: task, model (initialised by ``seed``), criterion."""
-    words = [
-        str(data),
-        "--cpu",
-        "--optimizer",
-        "adam",
-        *ARCHITECTURES[architecture].split(),
-        "--dropout",
-        "0",
-        *options,
-    ]
+    shared = f"--cpu --optimizer adam {ARCHITECTURES[architecture]} --dropout 0"
+    words = [str(data), *shared.split(), *options]
     arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
     config = convert_namespace_to_omegaconf(arguments)
     task = tasks.setup_task(config.task)
@@ -63,3 +57,13 @@ def batch(task: Any, split: str, rows: list[int]) -> dict[str, Any]:
         task.load_dataset(split)
     dataset = task.dataset(split)
     return dataset.collater([dataset[row] for row in rows])
+
+
+def edited(checkpoint: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a checkpoint after ``change``, beside a copy of its dictionaries."""
+    state = torch.load(checkpoint, weights_only=True)
+    change(state)
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(checkpoint.with_name(name), folder)
+    torch.save(state, folder / "edited.pt")
+    return folder / "edited.pt"

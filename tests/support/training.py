@@ -49,3 +49,9 @@ def teacher_beside_dictionaries(data: Path, folder: Path, updates: int) -> Path:
     for name in ("dict.src.txt", "dict.tgt.txt"):
         shutil.copy(data / name, folder)
     return path
+
+
+def losses(log: str, key: str) -> list[float]:
+    """What fairseq-train's log tells of a value, update by update."""
+    lines = [line for line in log.splitlines() if "| train_inner |" in line]
+    return [float(line.split(f"{key}=")[1].split(",")[0]) for line in lines]

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import torch
 
 from fairseq_kd.networks.checkpoints import read_checkpoint
@@ -12,7 +11,6 @@ from tests.support.commands import ROOT, environment
 from tests.support.models import ARCHITECTURES
 from tests.support.training import train_model
 
-pytestmark = pytest.mark.integration
 OPTIONS = (
     "--optimizer adam --lr 0.001 --max-tokens 400 --max-update 8 --save-interval-updates 4 --num-workers 0 --seed 3"
 )

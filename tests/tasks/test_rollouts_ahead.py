@@ -14,8 +14,8 @@ from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead
-from tests.decoding.test_rollouts import SAMPLINGS, assert_drawn_from, exact
 from tests.support.models import build
+from tests.support.sampling import SAMPLINGS, assert_drawn_from, exact
 from tests.support.training import train_command
 
 KD = ("--task", "translation_kd", "--criterion", "f_distill", "--divergence", "rkl")
@@ -58,9 +58,9 @@ def test_weights_are_those_at_the_start_of_the_window(tiny_corpus: Path, shards:
             if number % (updates * frequency) == 0:
                 at_start = copy.deepcopy(model)
             found = ahead.draw(model, sample)
-            expected = draw_rollouts(at_start, sample, sampling, (1, 1), task.target_dictionary)
+            expected = draw_rollouts([at_start], sample, sampling, (1, 1), task.target_dictionary)
             assert torch.equal(found, expected)
-            changed += not torch.equal(found, draw_rollouts(model, sample, sampling, (1, 1), task.target_dictionary))
+            changed += not torch.equal(found, draw_rollouts([model], sample, sampling, (1, 1), task.target_dictionary))
             if (number + 1) % frequency == 0:
                 task.update += 1
                 with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The gold target of a corpus, one line at a time: from a text file or from a data-bin."""
+"""The gold target of a corpus, read line by line from a text file or from a data-bin."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ class Gold:
     """The detokenised gold target.
 
     Attributes:
-        rows: their number.
-        sha256: of each file that they depend on, by its name.
-        lines: gives them from the first on.
+        rows: the number of lines.
+        sha256: the hash of each file that the lines depend on, by the file's name.
+        lines: a function that yields the lines from the first on.
     """
 
     rows: int
@@ -30,19 +30,19 @@ class Gold:
 
 
 def open_gold(path: Path, subset: str, symbol: str) -> Gold:
-    """The lines of a text file as they are, or the target side of ``subset`` of a data-bin, its subwords joined.
+    """The lines of a text file, or the target side of a data-bin's ``subset`` with its subwords joined.
 
     Args:
-        path: the file, or the folder that fairseq-preprocess made.
-        subset: of the data-bin.
-        symbol: how its subwords are joined, fairseq's name.
+        path: the text file, or the folder that fairseq-preprocess made.
+        subset: the split of the data-bin.
+        symbol: how the data-bin's subwords are joined, fairseq's name.
 
     Raises:
-        UserError: it is missing, empty or damaged, or the data-bin lacks the subset or its target side.
+        UserError: the path is missing, empty or damaged, or the data-bin lacks the subset or its target side.
     """
     gold = _databin(path, subset, symbol) if path.is_dir() else _text(path)
     if not gold.rows:
-        raise UserError(f"reference {path}: it is empty; give the gold target, a line for each row")
+        raise UserError(f"reference {path}: it is empty; give the gold target, one line a row")
     return gold
 
 
@@ -58,7 +58,7 @@ def _text(path: Path) -> Gold:
                         f"reference {path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
                     ) from None
 
-    # The name would be part of the settings that a rerun has to repeat
+    # "text", not the file's name: a rerun may give the same text under another name.
     return Gold(sum(1 for _ in lines()), {"text": file_hash(path)}, lines)
 
 
@@ -69,13 +69,13 @@ def _databin(path: Path, subset: str, symbol: str) -> Gold:
         raise UserError(f"data-bin {path}: subset {subset!r} has no {target} side; give --reference FILE")
 
     def lines() -> Iterator[str]:
-        told = False
+        warned = False
         for row in range(len(dataset)):
             ids = dataset.tgt[row]
-            if not told and (ids == dictionary.unk()).any():
-                told = True
+            if not warned and (ids == dictionary.unk()).any():
+                warned = True
                 logger.warning(
-                    "%s: gold targets hold %s (the first is row %d, from 0), so what is said of them is off: "
+                    "%s: gold targets contain %s (first in row %d, from 0), which makes the similarities inexact; "
                     "give the text with --reference FILE",
                     path, dictionary.unk_word, row,
                 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Files of n-best lists, as `fairseq-kd merge` writes them: a line "row, rank, score, subwords" for each candidate.
 
-Tabs separate the four; rows count from 0, ranks from 1, and every row has as many candidates as the first.
+Tabs separate the four fields. Rows count from 0, ranks from 1, and every row has as many candidates as the first.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from fairseq_kd.errors import UserError
 
 @dataclass(frozen=True)
 class Candidate:
-    """One line: the model's score, higher is better, and the subwords."""
+    """One line of the file: rank, the model's score (higher is better) and subwords."""
 
     rank: int
     score: float
@@ -25,7 +25,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class NBest:
-    """A file that :func:`check_nbest` has read through.
+    """A file of n-best lists that :func:`check_nbest` has checked.
 
     Attributes:
         path: of the file.
@@ -57,8 +57,9 @@ def check_nbest(path: Path, rows: int, block_rows: int) -> NBest:
     """Read the whole file once, line by line, and find where its blocks begin.
 
     Raises:
-        UserError: it is missing or empty, a line is damaged or misnumbered, a row is missing or has fewer or more
-            candidates than the first, or there are not ``rows`` rows. The line's number, from 1, is told.
+        UserError: the file is missing or empty, a line is damaged or misnumbered, a row is missing or has fewer or
+            more candidates than the first, or the file does not have ``rows`` rows. The message gives the number of
+            the first wrong line, from 1.
     """
     size = _first_size(path)
     digest, offsets, position, number = hashlib.sha256(), [], 0, 0
@@ -77,14 +78,14 @@ def check_nbest(path: Path, rows: int, block_rows: int) -> NBest:
     if number < rows * size:
         row, rank = divmod(number, size)
         raise UserError(
-            f"{path}: ends after line {number}, before rank {rank + 1} of row {row} (from 0): the reference has "
+            f"{path}: it ends after line {number}, before rank {rank + 1} of row {row} (from 0): the reference has "
             f"{rows} rows, and the first row {size} candidates"
         )
     return NBest(path, size, block_rows, offsets, digest.hexdigest())
 
 
 def _first_size(path: Path) -> int:
-    """How many lines from the first on are ranks 1, 2, … of row 0; at least 1, since some size has to be expected."""
+    """How many candidates row 0 has: the lines at the start that are its ranks 1, 2, …; at least 1."""
     size = 0
     with open(path, "rb") as handle:
         for size, line in enumerate(handle):
@@ -99,15 +100,15 @@ def _problem(line: bytes, row: int, rank: int, size: int, rows: int) -> str | No
     """What is wrong with a line that should be this rank of this row, or None."""
     fields = line.split(b"\t", 3)
     if len(fields) != 4:
-        return "not 'row, rank, score, subwords' with tabs between"
+        return "it is not 'row, rank, score, subwords' with tabs between them"
     if fields[0] != b"%d" % row or fields[1] != b"%d" % rank:
         found = ", rank ".join(field.decode("utf-8", "replace") for field in fields[:2])
         return (
-            f"row {found}, where row {row}, rank {rank} should be (rows count from 0, ranks from 1, and the first row "
+            f"it is row {found}, expected row {row}, rank {rank} (rows count from 0, ranks from 1, and the first row "
             f"has {size} candidates)"
         )
     if row >= rows:
-        return f"row {row} (from 0), but the reference has {rows} rows"
+        return f"it is row {row} (from 0), but the reference has only {rows} rows"
     return _damaged(fields[2], fields[3])
 
 
@@ -116,7 +117,7 @@ def _damaged(score: bytes, tokens: bytes) -> str | None:
         if not math.isfinite(float(score)):
             raise ValueError
     except ValueError:
-        return f"the score {score.decode('utf-8', 'replace')!r} is no finite number"
+        return f"the score {score.decode('utf-8', 'replace')!r} is not a finite number"
     try:
         tokens.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,10 +1,9 @@
-"""`fairseq-kd select`: of a teacher's n-best lists, the candidate closest to the gold target (Seq-Inter).
+"""Of a teacher's n-best lists, the candidate closest to the gold target (Seq-Inter; Kim & Rush 2016, section 3.3).
 
-Kim & Rush 2016, section 3.3: a student trained on it learns what the teacher would say, as near to the gold target
-as it comes.
+A student trained on the chosen candidates learns what the teacher would say, as near to the gold target as it comes.
 """
 
-import argparse
+import json
 import logging
 import os
 import shutil
@@ -13,46 +12,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.parts import SIGNATURE, claim, is_whole, read_signature
-from fairseq_kd.corpus.seq_inter.closest import METRICS, SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.corpus.seq_inter.gold import Gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
-from fairseq_kd.corpus.seq_inter.selection import join, parts, write_parts
-from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
+from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
 REPORT = "report.json"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `fairseq-kd select`."""
-    add = parser.add_argument
-    add("--nbest", required=True, metavar="FILE", type=Path, help="SUBSET.nbest.tsv of fairseq-kd decode --nbest N")
-    add("--reference", required=True, metavar="FILE", type=Path,
-        help="the gold target: detokenised text, one line a row, or the data-bin that was decoded")  # fmt: skip
-    add("--metric", default="sentence-bleu", choices=METRICS, help="what close means (%(default)s)")
-    add("--output", required=True, metavar="DIR", type=Path, help="where the chosen text and report.json go")
-    add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
-        help="how candidates, and a data-bin's targets, are joined from subwords (%(default)s)")  # fmt: skip
-    add("--tokenize", choices=TOKENIZERS, help="sacreBLEU's tokenizer for BLEU (13a)")
-    add("--smooth-method", choices=SMOOTH_METHODS, help="sacreBLEU's smoothing of BLEU (exp)")
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
-    add("--block-rows", type=int, default=1000, help="rows written at a time, all a kill can lose (%(default)s)")
-
-
 @dataclass(frozen=True)
 class Origin:
-    """Where a list comes from.
+    """Where the lists come from.
 
     Attributes:
+        folder: that holds them.
         subset: the split that was decoded.
-        decode: its decode's signature, if that lies beside it.
+        decode: the decode's signature, where it is in the folder and speaks of the lists.
     """
 
+    folder: Path
     subset: str
     decode: dict[str, Any] | None
 
@@ -63,74 +48,83 @@ class Origin:
 
     @property
     def source(self) -> str | None:
-        """The name of the text that was decoded."""
+        """The name of the text that was decoded; None where no signature tells it."""
         return f"{self.subset}.{self.decode['source']}" if self.decode else None
 
 
-def run(options: argparse.Namespace) -> None:
-    """Check everything, choose for the rows that are not chosen for yet, and join them."""
-    similarity = _similarity(options)
-    if not options.nbest.is_file():
-        raise UserError(f"--nbest {options.nbest}: no such file; give the SUBSET.nbest.tsv of fairseq-kd decode")
-    if options.output.resolve() == options.nbest.parent.resolve():
-        raise UserError(f"--output {options.output}: the lists are there; give another folder")
-    origin = _origin(options.nbest)
-    gold = open_gold(options.reference, origin.subset, options.post_process)
-    nbest = check_nbest(options.nbest, gold.rows, options.block_rows)
-    _check_origin(options.nbest.parent, {options.nbest.name: nbest.sha256}, origin)
-    settings = _settings(nbest, gold, similarity, origin)
-    claim(options.output, settings, "selection")
-    paths = [options.output / name for name in (origin.source, origin.target, REPORT) if name]
-    if is_whole(options.output, paths):
-        logger.info("%s: already selected with these settings; nothing to do", options.output)
-        return
-    every = parts(options.output, gold.rows, options.block_rows)
-    write_parts(every, nbest, gold.lines(), similarity, options.workers)
-    _remove_leftovers(options.output, paths)
-    if origin.source:
-        with whole_file(paths[0], "wb") as copy, open(options.nbest.parent / origin.source, "rb") as text:
-            shutil.copyfileobj(text, copy)
-    with whole_file(options.output / origin.target) as handle:
-        report = {"metric": similarity.signature, "candidates": nbest.size, **join(every, handle)}
-    write_json(options.output / REPORT, report)
-    made = {"decode": origin.decode, "versions": versions(), "sha256": {path.name: file_hash(path) for path in paths}}
-    write_json(options.output / SIGNATURE, {**settings, **made})
-    print(_summary(report))
-    logger.info("%s: wrote %s and %s", options.output, ", ".join(path.name for path in paths), SIGNATURE)
+def select(
+    nbest: Path,
+    reference: Path,
+    output: Path,
+    similarity: Similarity | None = None,
+    *,
+    workers: int | None = None,
+    block_rows: int = 1000,
+) -> dict[str, Any]:
+    """Choose from each list the candidate closest to the gold target, and write the chosen text and ``report.json``.
 
+    Everything is checked first. Blocks that exist already are kept, so that a killed run goes on where it was, and a
+    finished selection is left as it is.
 
-def _similarity(options: argparse.Namespace) -> Similarity:
-    for name in ("workers", "block_rows"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: give 1 or more")
-    if options.metric == "chrf":
-        for name in ("tokenize", "smooth_method"):
-            if getattr(options, name):
-                raise UserError(f"--{name.replace('_', '-')} goes with --metric sentence-bleu")
-        return Similarity("chrf", options.post_process)
-    return Similarity(
-        options.metric,
-        options.post_process,
-        options.tokenize or TOKENIZERS[0],
-        options.smooth_method or SMOOTH_METHODS[0],
-    )
+    Args:
+        nbest: ``SUBSET.nbest.tsv`` of :func:`fairseq_kd.corpus.decode.decode` with several translations a row.
+        reference: the gold target: detokenised text, one line a row, or the data-bin that was decoded.
+        output: the folder that gets the text and the report; it must not be the folder of the lists.
+        similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
+        workers: processes; by default one for each processor.
+        block_rows: rows written at a time, all that a kill can lose.
+
+    Returns:
+        The report: "metric" (sacreBLEU's signature), "candidates" of each row, and what
+        :func:`fairseq_kd.corpus.seq_inter.selection.join` counts.
+
+    Raises:
+        UserError: a number is below 1, a file is missing or damaged, lists and gold target have different rows, or
+            ``output`` holds a selection with other settings.
+    """
+    if similarity is None:
+        similarity = Similarity()
+    if workers is None:
+        workers = os.cpu_count() or 1
+    for name, value in (("workers", workers), ("block-rows", block_rows)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: give 1 or more")
+    if not nbest.is_file():
+        raise UserError(f"--nbest {nbest}: no such file; give the SUBSET.nbest.tsv of fairseq-kd decode")
+    if output.resolve() == nbest.parent.resolve():
+        raise UserError(f"--output {output}: the lists are in it; give another folder")
+    origin = _origin(nbest)
+    gold = open_gold(reference, origin.subset, similarity.post_process)
+    lists = check_nbest(nbest, gold.rows, block_rows)
+    _check_origin(origin, {nbest.name: lists.sha256})
+    folder = select_folder(output, _settings(lists, gold, similarity, origin))
+    folder.claim()
+    paths = [output / name for name in (origin.source, origin.target, REPORT) if name]
+    if folder.finished(paths):
+        logger.info("%s: already selected with these settings; nothing to do", output)
+        return json.loads((output / REPORT).read_text(encoding="utf-8"))
+    write_blocks(folder.blocks, lists, gold.lines(), similarity, workers)
+    folder.sweep(paths)
+    return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
 
 
 def _origin(nbest: Path) -> Origin:
-    """The signature beside the list counts if it speaks of the list."""
-    decode = read_signature(nbest.parent / SIGNATURE)
+    decode = read_settings(nbest.parent / SIGNATURE, "decode")
     if decode is None or nbest.name not in decode.get("sha256", {}):
-        return Origin(nbest.name.removesuffix(".nbest.tsv"), None)
-    return Origin(decode["subset"], decode)
+        return Origin(nbest.parent, nbest.name.removesuffix(".nbest.tsv"), None)
+    return Origin(nbest.parent, decode["subset"], decode)
 
 
-def _check_origin(folder: Path, hashes: dict[str, str], origin: Origin) -> None:
-    """Raise a UserError unless list and sources are what the decode wrote."""
+def _check_origin(origin: Origin, hashes: dict[str, str]) -> None:
+    """Raise a UserError unless lists and sources are what the decode wrote."""
     if origin.decode is None or origin.source is None:
         return
-    for name, found in {**hashes, origin.source: file_hash(folder / origin.source)}.items():
+    for name, found in {**hashes, origin.source: file_hash(origin.folder / origin.source)}.items():
         if found != origin.decode["sha256"].get(name):
-            raise UserError(f"{folder / name}: not what {SIGNATURE} beside it says; run fairseq-kd merge {folder}")
+            raise UserError(
+                f"{origin.folder / name}: it has changed since {SIGNATURE} beside it was written; "
+                f"run fairseq-kd merge {origin.folder}"
+            )
 
 
 def _settings(nbest: NBest, gold: Gold, similarity: Similarity, origin: Origin) -> dict[str, Any]:
@@ -147,20 +141,30 @@ def _settings(nbest: NBest, gold: Gold, similarity: Similarity, origin: Origin) 
     }
 
 
-def _remove_leftovers(directory: Path, paths: Sequence[Path]) -> None:
-    """Delete what killed runs left half-written."""
-    for path in (*paths, directory / SIGNATURE, directory / "parts" / "*"):
-        for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+def _write_outputs(
+    folder: BlockFolder, paths: Sequence[Path], origin: Origin, report: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the text of all blocks, its sources where they are known, the report and the signature."""
+    if origin.source:
+        with whole_file(paths[0], "wb") as copy, open(origin.folder / origin.source, "rb") as text:
+            shutil.copyfileobj(text, copy)
+    with whole_file(folder.output / origin.target) as handle:
+        report = {**report, **join(folder.blocks, handle)}
+    write_json(folder.output / REPORT, report)
+    folder.finish(paths, {"decode": origin.decode, "versions": versions()})
+    logger.info("%s: wrote %s and %s", folder.output, ", ".join(path.name for path in paths), SIGNATURE)
+    return report
 
 
-def _summary(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
+    """A report of :func:`select` in a few lines for people."""
     rows, size = report["rows"], report["candidates"]
     ranks = ", ".join(f"{rank}: {count / rows:.1%}" for rank, count in report["ranks"].items())
     return (
         f"{report['metric']}\n"
         f"{rows} rows of {size} candidates, {report['distinct'] / (rows * size):.1%} of them distinct\n"
-        f"mean of rank 1: {report['rank_1']:.2f}, of the chosen: {report['chosen']:.2f} (gain {report['gain']:.2f}); "
-        f"another than rank 1 is closer for {report['improved'] / rows:.1%} of the rows\n"
+        f"mean similarity of rank 1: {report['rank_1']:.2f}, of the chosen: {report['chosen']:.2f} "
+        f"(gain {report['gain']:.2f}); "
+        f"{report['improved'] / rows:.1%} of the rows have a candidate closer than rank 1\n"
         f"chosen ranks: {ranks}"
     )

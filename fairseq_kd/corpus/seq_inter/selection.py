@@ -1,4 +1,4 @@
-"""Choosing from the n-best lists of a whole file: blocks of rows, in several processes."""
+"""Choosing from the n-best lists of a whole file, block by block, in several processes."""
 
 import functools
 import os
@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import islice
 from math import fsum
 from pathlib import Path
@@ -18,97 +17,89 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from fairseq_kd.corpus.seq_inter.closest import Selected, Similarity, closest
+from fairseq_kd.corpus.seq_inter.closest import Selected, closest
 from fairseq_kd.corpus.seq_inter.nbest import NBest
+from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
 from fairseq_kd.storage.files import whole_file
-from fairseq_kd.storage.shards import spans
 
 
-@dataclass(frozen=True)
-class Part:
-    """The file of what was chosen for a block of rows, and the block's number."""
-
-    number: int
-    rows: range
-    path: Path
-
-    def write(self, choices: Iterable[Selected]) -> None:
-        """A line "rank, similarity of rank 1, of the chosen, distinct texts, subwords" for each row."""
-        with whole_file(self.path) as handle:
-            for choice in choices:
-                numbers = f"{choice.rank}\t{choice.first!r}\t{choice.best!r}\t{choice.distinct}"
-                handle.write(f"{numbers}\t{choice.tokens}\n")
-
-    def read(self) -> list[Selected]:
-        """What :meth:`write` wrote.
-
-        Raises:
-            UserError: the file is missing or damaged.
-        """
-        try:
-            # Only "\n" ends a line here
-            with open(self.path, encoding="utf-8", newline="\n") as handle:
-                fields = [line.removesuffix("\n").split("\t", 4) for line in handle]
-            choices = [Selected(int(a), float(b), float(c), int(d), tokens) for a, b, c, d, tokens in fields]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path}: cannot be read ({error}); delete it and run the selection again") from None
-        if len(choices) != len(self.rows):
-            raise UserError(
-                f"{self.path}: {len(choices)} lines, not {len(self.rows)}; delete it and run the selection again"
-            )
-        return choices
+def select_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
+    """The blocks of a selection into ``output``, one file each: ``parts/NNNNN.tsv``."""
+    return BlockFolder(output, "selection", settings, output / "parts", (".tsv",))
 
 
-def parts(directory: Path, rows: int, block_rows: int) -> list[Part]:
-    """Of a selection into ``directory``."""
-    return [Part(number, span, directory / "parts" / f"{number:05d}.tsv") for number, span in spans(rows, block_rows)]
+def write_block(block: Block, chosen: Iterable[Selected]) -> None:
+    """Write a line "rank, similarity of rank 1, of the chosen, distinct texts, subwords" for each row."""
+    with whole_file(block.paths[0]) as handle:
+        for one in chosen:
+            handle.write(f"{one.rank}\t{one.first!r}\t{one.best!r}\t{one.distinct}\t{one.tokens}\n")
 
 
-def choose(nbest: NBest, block: int, gold: Sequence[str], similarity: Similarity) -> Iterator[Selected]:
-    """What is chosen for each row of a block, given its gold targets."""
-    for candidates, target in zip(nbest.lists(block, len(gold)), gold, strict=True):
-        yield closest(candidates, target, similarity)
+def read_block(block: Block) -> list[Selected]:
+    """What :func:`write_block` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    (path,) = block.paths
+    again = "delete it and run the selection again"
+    try:
+        # Only "\n" ends a line here
+        with open(path, encoding="utf-8", newline="\n") as handle:
+            fields = [line.removesuffix("\n").split("\t", 4) for line in handle]
+        chosen = [Selected(int(a), float(b), float(c), int(d), tokens) for a, b, c, d, tokens in fields]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {again}") from None
+    if len(chosen) != len(block.rows):
+        raise UserError(f"{path}: {len(chosen)} lines, expected {len(block.rows)}; {again}")
+    return chosen
 
 
-def _write(part: Part, nbest: NBest, gold: Sequence[str], similarity: Similarity) -> int:
-    part.write(choose(nbest, part.number, gold, similarity))
+def choose(block: Block, nbest: NBest, gold: Sequence[str], similarity: Similarity) -> int:
+    """Choose for each row of a block, given its gold targets, and write the block; returns the number of rows."""
+    pairs = zip(nbest.lists(block.number, len(gold)), gold, strict=True)
+    write_block(block, (closest(candidates, target, similarity) for candidates, target in pairs))
     return len(gold)
 
 
-def write_parts(every: Sequence[Part], nbest: NBest, gold: Iterator[str], similarity: Similarity, workers: int) -> None:
-    """Write the parts that are not there yet, each by one of so many processes.
+def write_blocks(
+    blocks: Sequence[Block], nbest: NBest, gold: Iterator[str], similarity: Similarity, workers: int
+) -> None:
+    """Write the blocks that do not exist yet, each in one of ``workers`` processes.
 
-    No more than a few blocks' gold targets are in memory; a process reads its block's lists one by one.
+    Only a few blocks' gold targets are in memory at a time; a process reads its block's lists one by one.
 
     Raises:
-        UserError: a process was ended from outside.
+        UserError: a process was killed from outside.
     """
-    total, done = (sum(len(part.rows) for part in some) for some in (every, [p for p in every if p.path.exists()]))
-    if done == total:
+    done = {block.number for block in blocks if block.done}
+    total, written = count_rows(blocks), count_rows(block for block in blocks if block.number in done)
+    if written == total:
         return
     waiting: deque[Future[int]] = deque()
     initialise = functools.partial(_follow, os.getpid())
     try:
         with (
             ProcessPoolExecutor(workers, initializer=initialise) as pool,
-            tqdm(total=total, initial=done, unit="row", desc="select", disable=None) as bar,
+            tqdm(total=total, initial=written, unit="row", desc="select", disable=None) as bar,
         ):
-            for part in every:
-                block = list(islice(gold, len(part.rows)))
-                if part.path.exists():
+            for block in blocks:
+                targets = list(islice(gold, len(block.rows)))
+                if block.number in done:
                     continue
-                waiting.append(pool.submit(_write, part, nbest, block, similarity))
+                waiting.append(pool.submit(choose, block, nbest, targets, similarity))
                 if len(waiting) > 2 * workers:
                     bar.update(waiting.popleft().result())
             while waiting:
                 bar.update(waiting.popleft().result())
     except BrokenProcessPool:
-        raise UserError("a process of the selection was killed, for want of memory perhaps; run it again") from None
+        raise UserError("a process of the selection was killed, perhaps for lack of memory; run it again") from None
 
 
 def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it has been killed: a worker would wait for it for ever."""
+    """Leave Ctrl-C to the parent, and end when it has been killed; else a worker would wait for it for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -119,19 +110,26 @@ def _follow(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def join(every: Iterable[Part], output: IO[str]) -> dict[str, Any]:
-    """Write the subwords of all parts, one row a line, and count: what the report says of them.
+def join(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
+    """Write the subwords of all blocks, one row a line, and count what the report tells.
 
-    The numbers do not depend on the blocks: sums are exact ones, rounded once.
+    The numbers do not depend on the size of the blocks: sums are exact and rounded once.
+
+    Returns:
+        "rows"; "distinct" texts over all lists; the mean similarity of "rank_1" and of the "chosen", and the mean
+        "gain"; "improved", rows whose chosen candidate is closer than rank 1; "ranks", rows by chosen rank.
+
+    Raises:
+        UserError: a block is missing or damaged.
     """
     first, best, ranks, distinct = array("d"), array("d"), Counter[int](), 0
-    for part in every:
-        for choice in part.read():
-            output.write(choice.tokens + "\n")
-            first.append(choice.first)
-            best.append(choice.best)
-            ranks[choice.rank] += 1
-            distinct += choice.distinct
+    for block in blocks:
+        for one in read_block(block):
+            output.write(one.tokens + "\n")
+            first.append(one.first)
+            best.append(one.best)
+            ranks[one.rank] += 1
+            distinct += one.distinct
     return {
         "rows": len(best),
         "distinct": distinct,

@@ -1,0 +1,21 @@
+"""`fairseq-kd benchmark`: the options of :func:`fairseq_kd.benchmark.benchmark`."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--teacher", required=True, metavar="CKPT", help="a Transformer, to learn from and to decode with")
+    add("--data", required=True, metavar="DATABIN", help="the data-bin it was trained on")
+    add("--output", required=True, metavar="DIR",
+        help="folder for table.md, table.json, table.png and what the measurements need")  # fmt: skip
+    add("--rounds", type=int, default=3, help="how often all is measured in turn; medians count (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, write the files and print the Markdown."""
+    from fairseq_kd.benchmark import benchmark
+    from fairseq_kd.benchmark.markdown import markdown
+
+    print(markdown(benchmark(options.teacher, options.data, options.output, rounds=options.rounds)))

@@ -1,0 +1,43 @@
+"""`fairseq-kd cache`: write a teacher's distributions on a data-bin's split, so that training needs no teacher."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_kd.cli.shared_options import add_shard_arguments, shard_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="CKPT[:CKPT...]",
+        help="the teacher; of several, the mean of their probabilities is stored")  # fmt: skip
+    add("--data", required=True, metavar="DATABIN", help="the data-bin that the student will be trained on")
+    add("--subset", default="train", help="the split (%(default)s); one DIR can hold several")
+    add("--output", required=True, metavar="DIR", type=Path,
+        help="folder for the training's --teacher-cache; SUBSET goes into its subfolder of that name")  # fmt: skip
+    add("--top-k", required=True, type=int, metavar="K", help="symbols kept of each distribution")
+    add("--temperature", type=float, default=1.0, metavar="T", help="temperature of the training (%(default)s)")
+    add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (as in training)")
+    add("--assume-same-dictionary", action="store_true",
+        help="do not compare the teacher's dictionaries with the data's")  # fmt: skip
+    add("--max-tokens", type=int, default=2000, help="source or target tokens in a batch (%(default)s)")
+    add_shard_arguments(parser, block_rows=10000)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write this shard's blocks that do not exist yet."""
+    shard = shard_of(options)
+    from fairseq_kd.corpus.cache import cache
+
+    cache(
+        options.model,
+        options.data,
+        options.output,
+        options.top_k,
+        subset=options.subset,
+        temperature=options.temperature,
+        teacher_data=options.teacher_data,
+        assume_same_dictionary=options.assume_same_dictionary,
+        max_tokens=options.max_tokens,
+        shard=shard,
+    )

@@ -1,0 +1,49 @@
+"""`fairseq-kd diagnose`: the options of :func:`fairseq_kd.diagnose.diagnose`."""
+
+import argparse
+
+from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.decoding.options import DecodingOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add, defaults = parser.add_argument, DecodingOptions()
+    add("--teacher", required=True, metavar="CKPT", help="the teacher")
+    add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the teacher's dictionaries")
+    add("--student", metavar="FILE", help="text file (-: standard input) of fairseq-train's architecture options, or a "
+        "checkpoint; only its size counts")  # fmt: skip
+    add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
+    add("--reference", metavar="FILE", help="detokenised text (default: the data-bin's target side)")
+    add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
+    add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
+    add("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
+    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+    add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
+    add("--study", nargs="*", metavar="FILE.json", help="study.json of fairseq-kd study, for a recommendation; no "
+        "file: no recommendation (default: results/study_*/study.json of the clone)")  # fmt: skip
+    add("--output", metavar="FILE.json", help="file for the result, which is printed in any case")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print Markdown and write the file."""
+    from fairseq_kd.diagnose import diagnose
+    from fairseq_kd.diagnose.advice import published_studies
+    from fairseq_kd.diagnose.markdown import markdown
+
+    studies = published_studies() if options.study is None else options.study or None
+    diagnosis = diagnose(
+        options.teacher,
+        options.data,
+        student=options.student,
+        subset=options.subset,
+        reference=options.reference,
+        post_process=options.post_process,
+        lengths=DecodingOptions(
+            max_len_a=options.max_len_a, max_len_b=options.max_len_b, max_tokens=options.max_tokens
+        ),
+        seed=options.seed,
+        studies=studies,
+        output=options.output,
+    )
+    print(markdown(diagnosis), end="")

@@ -1,0 +1,83 @@
+"""`fairseq-kd evaluate`: the options of :func:`fairseq_kd.evaluate.evaluate`."""
+
+import argparse
+
+from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.options import CostOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add, defaults = parser.add_argument, DecodingOptions()
+    add("--model", required=True, metavar="CKPT[:CKPT...]", help="fairseq checkpoint; several are an ensemble")
+    add("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
+    add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
+    add("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
+    add("--output", required=True, metavar="FILE.json", help="file for the result")
+    add("--name", help="row of the table (default: the name of the checkpoint's folder)")
+    add("--seed", type=int, metavar="N", help="training seed; a table averages the results of one name over seeds")
+    add(
+        "--reference",
+        metavar="FILE",
+        help="detokenised text, a line for each row (default: the data-bin's target side)",
+    )
+    add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
+    add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
+    add("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="what decodes; auto: ctranslate2 if it can (%(default)s)")
+    add("--precision", choices=PRECISIONS, default="float32", help="what ctranslate2 computes in (%(default)s)")
+    add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
+    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+    _add_cost_arguments(parser)
+
+
+def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
+    add, defaults = parser.add_argument, CostOptions()
+    add(
+        "--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
+        help="also measure decoding's speed and memory: with either engine, in batches and one by one, each in a "
+        f"process of its own and all in turn; medians over the rounds ({defaults.rounds})",
+    )  # fmt: skip
+    add("--cost-rows", type=int, metavar="N", help=f"rows that --cost decodes ({defaults.rows})")
+    add(
+        "--teacher",
+        metavar="CKPT[:CKPT...]",
+        help="model that --cost measures beside this one, with the largest --beam",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Score the model and write the file."""
+    from fairseq_kd.evaluate import evaluate
+
+    evaluate(
+        options.model,
+        options.data,
+        subset=options.subset,
+        beams=options.beam,
+        lengths=DecodingOptions(
+            max_len_a=options.max_len_a, max_len_b=options.max_len_b, max_tokens=options.max_tokens
+        ),
+        engine=options.engine,
+        precision=options.precision,
+        reference=options.reference,
+        post_process=options.post_process,
+        compare_fairseq=options.compare_fairseq,
+        cost=_cost(options),
+        name=options.name,
+        seed=options.seed,
+        output=options.output,
+    )
+
+
+def _cost(options: argparse.Namespace) -> CostOptions | None:
+    """How costs are measured; None without --cost."""
+    if options.cost is None:
+        for option, value in (("--teacher", options.teacher), ("--cost-rows", options.cost_rows)):
+            if value is not None:
+                raise UserError(f"{option}: needs --cost")
+        return None
+    rows = CostOptions().rows if options.cost_rows is None else options.cost_rows
+    return CostOptions(options.cost, rows, options.teacher)

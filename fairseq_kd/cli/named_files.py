@@ -1,0 +1,40 @@
+"""Options of the form NAME=FILE and AT=FILE."""
+
+import math
+from collections.abc import Sequence
+
+from fairseq_kd.errors import UserError
+
+
+def named_files(option: str, words: Sequence[str]) -> dict[str, str]:
+    """The files that words of the form NAME=FILE give, by name; a name may contain "=".
+
+    Raises:
+        UserError: a word has another form.
+    """
+    files = {}
+    for word in words:
+        name, equals, path = word.rpartition("=")
+        if not (name and equals and path):
+            raise UserError(f"{option} {word}: give NAME=FILE")
+        files[name] = path
+    return files
+
+
+def placed_files(words: Sequence[str], verb: str) -> dict[float, list[str]]:
+    """The files that words of the form AT=FILE give, by their place on the axis.
+
+    Raises:
+        UserError: a word has another form, or AT is not a finite number; ``verb`` is what the files come from.
+    """
+    files: dict[float, list[str]] = {}
+    for word in words:
+        at, equals, path = word.partition("=")
+        try:
+            place = float(at)
+        except ValueError:
+            place = math.nan
+        if not (equals and path and math.isfinite(place)):
+            raise UserError(f"{word}: give AT=FILE, a number and a file that fairseq-kd {verb} wrote")
+        files.setdefault(place, []).append(path)
+    return files

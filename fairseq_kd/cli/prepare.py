@@ -1,0 +1,35 @@
+"""`fairseq-kd prepare`: check raw text and cut it into sentencepiece subwords."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_kd.corpus.parallel_text import SPLITS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--source-lang", required=True, metavar="S", help="source language, the ending of the source files")
+    add("--target-lang", required=True, metavar="T", help="target language, the ending of the target files")
+    for split in SPLITS:
+        add(f"--{split}", required=True, metavar="PREFIX", help=f"raw text of {split}: PREFIX.S and PREFIX.T")
+    vocabulary = parser.add_mutually_exclusive_group(required=True)
+    vocabulary.add_argument("--vocab-size", type=int, metavar="N", help="train a joint model of this many pieces")
+    vocabulary.add_argument("--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model")
+    add("--output", required=True, metavar="DIR", type=Path,
+        help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check all text, write the folder and print how many training rows there are."""
+    from fairseq_kd.corpus.prepare import prepare
+
+    report = prepare(
+        {split: getattr(options, split) for split in SPLITS},
+        (options.source_lang, options.target_lang),
+        options.output,
+        vocab_size=options.vocab_size,
+        spm_model=options.spm_model,
+    )
+    train = report["splits"]["train"]
+    print(f"{train['rows']} training rows, {train['dropped']} dropped for an empty side; see {options.output}/subword")

@@ -1,0 +1,51 @@
+"""`fairseq-kd study`: the options of :func:`fairseq_kd.study.study`."""
+
+import argparse
+
+from fairseq_kd.cli.named_files import placed_files
+from fairseq_kd.errors import UserError
+from fairseq_kd.study.axis import SCALES, Axis
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("files", nargs="+", metavar="AT=FILE",
+        help="a place on the axis and a JSON of fairseq-kd evaluate measured there")  # fmt: skip
+    add("--axis", required=True, metavar="LABEL", help="what AT is; pictures show it")
+    add("--scale", default="linear", choices=SCALES,
+        help="of the axis, in pictures and between places (%(default)s)")  # fmt: skip
+    add("--output", required=True, metavar="DIR",
+        help="folder for study.md, study.json, study.png, length.png and decoding.png")  # fmt: skip
+    add("--teacher", metavar="NAME", help="row drawn as a dashed line; it is not compared with other rows")
+    add("--title", default="Study", help="heading (default: %(default)s)")
+    add("--config", metavar="FILE", help="experiment's YAML; its name, SHA-256 and the rows' options are recorded")
+    add("--diagnosis", nargs="+", default=[], metavar="AT=FILE",
+        help="a place and a JSON of fairseq-kd diagnose measured there; fairseq-kd diagnose finds the study by "
+        "them")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files and print the Markdown."""
+    from fairseq_kd.study import study
+    from fairseq_kd.study.markdown import markdown
+
+    made = study(
+        placed_files(options.files, "evaluate"),
+        Axis(options.axis, options.scale),
+        options.output,
+        teacher=options.teacher,
+        title=options.title,
+        config=options.config,
+        diagnoses=_diagnoses(options.diagnosis),
+    )
+    print(markdown(made), end="")
+
+
+def _diagnoses(words: list[str]) -> dict[float, str]:
+    """The file of each place."""
+    files = placed_files(words, "diagnose")
+    for at, paths in files.items():
+        if len(paths) > 1:
+            raise UserError(f"--diagnosis {at:g}={paths[1]}: a second one of point {at:g}; give one for each point")
+    return {at: paths[0] for at, paths in files.items()}

@@ -1,0 +1,115 @@
+"""Options of criterion ``f_distill``, and their checks."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.dataclass import ChoiceEnum
+from omegaconf import II
+
+from fairseq_kd.criterions.base import FusedConfig
+from fairseq_kd.errors import UserError
+from fairseq_kd.losses.divergences import DIVERGENCES, Bound
+from fairseq_kd.tasks.translation_kd import TranslationKDTask
+
+PREFIXES = ("paper", "gold", "teacher", "student", "both")
+MIXTURES = ("step", "sequence")
+
+
+@dataclass
+class FDistillConfig(FusedConfig):
+    """Options of ``f_distill``."""
+
+    divergence: ChoiceEnum(list(DIVERGENCES)) = field(  # type: ignore[valid-type]
+        default="kl", metadata={"help": "divergence between the teacher's and the student's next-token distributions"}
+    )
+    divergence_parameter: Optional[float] = field(  # noqa: UP045 (fairseq reads the annotation)
+        default=None, metadata={"help": "beta of generalized_js, lambda of skew_kl and skew_rkl, alpha of alpha"}
+    )
+    prefixes: ChoiceEnum(PREFIXES) = field(  # type: ignore[valid-type]
+        default="paper",
+        metadata={"help": "whose sequences the divergence is taken on (paper: those that its authors take)"},
+    )
+    js_mixture: ChoiceEnum(MIXTURES) = field(  # type: ignore[valid-type]
+        default="step",
+        metadata={
+            "help": "js and generalized_js: mix the distributions of each step, or of whole sequences (exact in value; "
+            "no gradient flows through the sampling)"
+        },
+    )
+    student_fraction: float = field(
+        default=0.0,
+        metadata={"help": "share of updates on the student's own sequences, with --prefixes gold or teacher"},
+    )
+    kd_alpha: float = field(
+        default=1.0,
+        metadata={"help": "weight alpha of the divergence; the gold target's cross-entropy gets 1 - alpha"},
+    )
+    online_teacher_samples: bool = field(
+        default=False,
+        metadata={
+            "help": "draw the teacher's sequences anew at each update (default: read them from --distilled-data)"
+        },
+    )
+    rollout_top_k: int = field(default=0, metadata={"help": "rollouts: draw from the k likeliest symbols (0: all)"})
+    rollout_top_p: float = field(
+        default=1.0, metadata={"help": "rollouts: draw from the fewest symbols whose probabilities sum to this"}
+    )
+    rollout_temperature: float = field(
+        default=1.0, metadata={"help": "rollouts: temperature of the distribution to draw from"}
+    )
+    rollout_max_len_a: float = field(
+        default=1.2, metadata={"help": "rollouts have at most a x source length + b tokens; this is a"}
+    )
+    rollout_max_len_b: int = field(default=10, metadata={"help": "b of --rollout-max-len-a"})
+    rollout_refresh: int = field(
+        default=0,
+        metadata={
+            "help": "draw the student's rollouts for this many updates at a time with CTranslate2 "
+            "(0: at each update, from the current weights)"
+        },
+    )
+    update_freq: list[int] = field(default=II("optimization.update_freq"))
+    seed: int = II("common.seed")
+
+
+def bound_divergence(cfg: FDistillConfig) -> Bound:
+    """The divergence of the options, with its parameter.
+
+    Raises:
+        UserError: the parameter does not suit the divergence, or the mixture of sequences does not.
+    """
+    try:
+        divergence = DIVERGENCES[str(cfg.divergence)].at(cfg.divergence_parameter)
+    except ValueError as error:
+        raise UserError(f"--divergence-parameter {cfg.divergence_parameter}, {cfg.divergence}: {error}") from None
+    if str(cfg.js_mixture) == "sequence" and divergence.teacher_share is None:
+        raise UserError("--js-mixture sequence needs --divergence js or generalized_js")
+    return divergence
+
+
+def chosen_prefixes(cfg: FDistillConfig, task: TranslationKDTask) -> str:
+    """Whose sequences the divergence is taken on: "gold", "teacher", "student" or "both".
+
+    Raises:
+        UserError: the options give no sequences of this kind, or ask for others that this kind does not use.
+    """
+    own = DIVERGENCES[str(cfg.divergence)].prefixes
+    prefixes = own if str(cfg.prefixes) == "paper" else str(cfg.prefixes)
+    if prefixes in ("teacher", "both") and not (cfg.online_teacher_samples or task.cfg.distilled_data):
+        raise UserError(
+            f"--divergence {cfg.divergence} on teacher prefixes: give the teacher's samples with "
+            "--distilled-data DATABIN, or draw them with --online-teacher-samples"
+        )
+    if not 0 <= cfg.student_fraction <= 1:
+        raise UserError(f"--student-fraction {cfg.student_fraction}: give a share between 0 and 1")
+    if prefixes in ("student", "both") and cfg.student_fraction > 0:
+        raise UserError(
+            f"--student-fraction needs --prefixes gold or teacher; the prefixes of --divergence {cfg.divergence} are "
+            f"{prefixes!r} here"
+        )
+    if prefixes in ("gold", "teacher") and cfg.rollout_refresh and not cfg.student_fraction:
+        raise UserError(
+            f"--rollout-refresh: --divergence {cfg.divergence} on {prefixes} prefixes draws no rollouts from the "
+            "student; leave it out"
+        )
+    return prefixes

@@ -1,0 +1,96 @@
+"""The parts of a chunk's loss that read all logits of a row: the softmax, the divergence and their gradients.
+
+Each function overwrites the student's logits, shape (rows, vocabulary), with the gradient: memory of that size is what
+a chunk is short of.
+"""
+
+import torch
+from torch import Tensor
+
+from fairseq_kd.losses.divergences import Divergence, cross_entropy
+from fairseq_kd.losses.truncation import Truncated
+
+RowTerms = tuple[Tensor, Tensor, Tensor]
+"""Log-sum-exp (rows,), divergence (rows,), and the gradient with respect to the logits (rows, vocabulary)."""
+
+
+def plain_terms(logits: Tensor, hard: float) -> RowTerms:
+    """The terms where there is no teacher: the divergence is 0 and the gradient ``hard`` · q."""
+    top, total = _exponentials(logits)
+    return (top + total.log()).squeeze(1), torch.zeros_like(top[:, 0]), logits.mul_(hard / total)
+
+
+def soft_terms(
+    logits: Tensor, hard: float, teacher: Tensor | Truncated, soft: float, divergence: Divergence
+) -> RowTerms:
+    """The terms with a teacher: the gradient is ``hard`` · q + ``soft`` · the divergence's.
+
+    Args:
+        logits: the student's, shape (rows, vocabulary); they are overwritten.
+        hard: weight of q in the gradient.
+        teacher: logits, shape (rows, vocabulary), or a truncated distribution.
+        soft: weight of the divergence's gradient.
+        divergence: a function of the teacher's and the student's log-probabilities.
+    """
+    if isinstance(teacher, Truncated):
+        return _buckets(logits, hard, teacher, soft, divergence)
+    if divergence is cross_entropy:
+        return _cross_entropy(logits, hard, teacher, soft)
+    with torch.enable_grad():
+        leaf = logits.clone().requires_grad_()
+        values = divergence(torch.log_softmax(teacher, dim=-1), torch.log_softmax(leaf, dim=-1))
+        # backward() and not autograd.grad: the divergence may have leaves of its own, such as a mixture's log-odds.
+        values.sum().backward()
+        assert leaf.grad is not None
+    log_sum, _, slope = plain_terms(logits, hard)
+    return log_sum, values.detach(), slope.add_(leaf.grad, alpha=soft)
+
+
+def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits into exp(logits − their maximum), in place; returns the maximum and the sum, both (rows, 1)."""
+    top = logits.amax(dim=-1, keepdim=True)
+    return top, logits.sub_(top).exp_().sum(dim=-1, keepdim=True)
+
+
+def _cross_entropy(logits: Tensor, hard: float, teacher: Tensor, soft: float) -> RowTerms:
+    """−Σ p·log q = log-sum-exp − Σ p·logit, with gradient q − p: one softmax serves both parts of the loss."""
+    p = torch.softmax(teacher, dim=-1)  # (rows, vocabulary)
+    # Σ p·logit, (rows,): before the softmax overwrites the logits.
+    expected = _dot(p, logits)
+    if not expected.isfinite().all():
+        # 0 · −∞ is NaN: a symbol that p rules out has to count 0, also where its logit is −∞.
+        expected = _dot(p, logits.clamp_(min=torch.finfo(logits.dtype).min))
+    # The gradient hard·q + soft·(q − p): q once, with both weights, then p.
+    log_sum, _, slope = plain_terms(logits, hard + soft)
+    return log_sum, log_sum - expected, slope.sub_(p, alpha=soft)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Σ one·other of each row, shape (rows,), in one pass and without memory for the product."""
+    return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).flatten()
+
+
+def _buckets(logits: Tensor, hard: float, teacher: Truncated, soft: float, divergence: Divergence) -> RowTerms:
+    """Any divergence over the k kept symbols and a bucket: after the softmax it reads k entries of a row.
+
+    Let G be the divergence's gradient over the student's k + 1 log-probabilities and S the sum of G. A kept symbol's
+    logit gets G − q·S. A symbol in the bucket gets G_bucket·q/q_bucket − q·S: one factor of q for the whole row.
+    """
+    kept_logits = logits.gather(1, teacher.ids)  # (rows, k), before they are overwritten
+    # logits are exp(logit − top) from here on; q = logits / total.
+    top, total = _exponentials(logits)  # both (rows, 1)
+    log_sum = top + total.log()
+    kept = logits.gather(1, teacher.ids) / total  # q of the kept symbols, (rows, k)
+    # The bucket's mass times total, (rows, 1), summed from its own symbols: 1 − Σ kept would cancel.
+    tail = logits.scatter_(1, teacher.ids, 0.0).sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(logits.dtype).tiny)
+    with torch.enable_grad():
+        # The student's log-probabilities, (rows, k + 1): the kept symbols', then the bucket's.
+        leaf = torch.cat([kept_logits, tail.log() + top], dim=1).sub_(log_sum).requires_grad_()
+        values = divergence(teacher.log_probs.to(leaf.dtype), leaf)
+        (slope,) = torch.autograd.grad(values.sum(), leaf)  # G, (rows, k + 1)
+    mass = slope.sum(dim=-1, keepdim=True)  # S, (rows, 1)
+    # Every symbol of the bucket by the row's one factor; q/q_bucket = logits/tail. The kept symbols are 0 here …
+    logits.mul_(hard / total + soft * (slope[:, -1:] / tail - mass / total))
+    # … and get their own gradient, k entries a row.
+    logits.scatter_(1, teacher.ids, hard * kept + soft * (slope[:, :-1] - kept * mass))
+    return log_sum.squeeze(1), values.detach(), logits

@@ -1,0 +1,46 @@
+"""hybrid_kd with each of its gates, on a student and a teacher of random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairseq_kd.networks.teacher import Teacher
+from tests.support.models import build
+
+TASK = ("--task", "translation_kd")
+ROWS = [21, 3, 299, 0, 40, 17]
+GATES = {
+    "fixed": ("fixed", "--gate-value", "0.3"),
+    "schedule": ("schedule", "--gate-updates", "10"),
+    "free": ("learned", "--gate-signal", "loss", "--gate-prior-weight", "0"),
+    "normalised": ("learned", "--gate-signal", "normalised"),
+    "held_out": ("learned", "--gate-signal", "held_out"),
+    "by token": ("learned", "--gate-level", "token", "--gate-signal", "loss"),
+    "teacher_entropy": ("teacher_entropy",),
+    "teacher_entropy by token": ("teacher_entropy", "--gate-level", "token"),
+    "agreement": ("agreement",),
+}
+
+
+def setup(
+    data: Path,
+    distilled: Path,
+    gate: str,
+    *options: str,
+    student: str = "transformer",
+    dtype: torch.dtype | None = None,
+) -> tuple[Any, Any, Any]:
+    """A student, its task and criterion, and a teacher of other weights in the task's hands."""
+    words = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", *GATES[gate], *options)
+    task, model, criterion = build(data, *words, architecture=student)
+    _, other, _ = build(data, seed=2)
+    task._teacher = Teacher([other.eval().requires_grad_(False)])
+    task.update = 4
+    if hasattr(criterion.gate, "network"):
+        with torch.no_grad():
+            torch.manual_seed(3)
+            criterion.gate.network.output.weight.normal_()
+    for one in (model, criterion, other):
+        one.to(dtype)
+    return task, model.train(), criterion.train()
