@@ -210,6 +210,16 @@ def test_setup_keeps_a_torch_whose_version_has_a_suffix(metadata: str, clone: Pa
     assert (clone / ".venv" / ".setup-done").exists()
 
 
+def test_setup_installs_nothing_into_the_environment_of_another_folder(clone: Path, tmp_path: Path) -> None:
+    command = tmp_path / "other" / "bin" / "fairseq-kd"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    (clone / ".venv").symlink_to(tmp_path / "other")
+    done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
+    assert (done.returncode, done.stderr) == (0, "") and list(files(tmp_path / "other")) == [command]
+
+
 def test_setup_without_a_python(clone: Path) -> None:
     line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
     assert line.startswith("setup.sh: error: no /no/such/python found; install Python 3.11 or 3.12")
