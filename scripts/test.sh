@@ -18,7 +18,7 @@ ruff check .
 ruff format --check .
 mypy
 if [[ -f .mkdocs.yml ]]; then
-  mkdocs build --quiet --strict -f .mkdocs.yml
+  NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict -f .mkdocs.yml
 fi
 # Each worker gets one thread: workers that all use both cores wait for each other.
 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 pytest -n "$(nproc)" "$@"
