@@ -168,7 +168,7 @@ def test_layerdrop_is_refused(tiny_corpus: Path, deep_teacher: Path) -> None:
 REFUSED = {
     "alpha": (("--kd-alpha", "1.5"), "--kd-alpha 1.5: give a weight between 0 and 1"),
     "weight": (("--hidden-weight", "-1"), "--hidden-weight -1.0: give a weight of at least 0"),
-    "cache": (("--teacher-cache", "soft"), "which no cache holds: give --teacher-path"),
+    "cache": (("--teacher-cache", "soft"), "which a cache does not hold: give --teacher-path"),
     "deeper": (("--encoder-layers", "5"), "--encoder-layers 5: .* which has 4"),
     "two": (("--teacher-path", "a:b"), "--teacher-path has 2 checkpoints"),
     "task": (("--task", "translation"), "--task translation_kd"),

@@ -167,5 +167,5 @@ def test_a_batch_beyond_the_teachers_positions_is_one_line(tiny_corpus: Path) ->
     task, model, criterion = setup(tiny_corpus)
     _, short, _ = build(tiny_corpus, "--max-source-positions", "2", "--encoder-learned-pos")
     task._teacher = Teacher([short.eval()])
-    with pytest.raises(UserError, match="beyond the teacher's 2 positions"):
+    with pytest.raises(UserError, match="has 7 tokens, the teacher takes at most 2"):
         criterion(model, batch(task, "valid", [0]))

@@ -13,8 +13,6 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_kd.cli.command_line import VERBS, verb_module
 from fairseq_kd.compress.prune import SCHEMES
-from fairseq_kd.corpus import decode
-from fairseq_kd.evaluate import evaluation as evaluate
 from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
 
@@ -165,10 +163,10 @@ def test_the_lstm_that_is_pruned_is_the_papers(path: Path) -> None:
 @every_config
 def test_the_verbs_take_their_options(path: Path) -> None:
     config = read(path)
-    for verb, beams in ((decode, "5"), (evaluate, config["beams"])):
+    for verb, beams in (("decode", "5"), ("evaluate", config["beams"])):
         parser = argparse.ArgumentParser()
-        verb.add_arguments(parser)
-        more = config.get("scoring", "") if verb is evaluate else config.get("seq_inter", "")
+        verb_module(verb).add_arguments(parser)
+        more = config.get("scoring", "") if verb == "evaluate" else config.get("seq_inter", "")
         options = f"--model m --data d --output o --beam {beams} {config['decoding']} {more}"
         parser.parse_args(shlex.split(options))
 

@@ -117,7 +117,7 @@ def test_training_resumes_where_a_window_ends(tiny_corpus: Path, tiny_teacher: P
     ("options", "architecture", "said"),
     [
         (["--rollout-refresh", "-1"], "transformer", "give a number of updates"),
-        (["--rollout-refresh", "2", "--prefixes", "gold"], "transformer", "draws nothing from the student"),
+        (["--rollout-refresh", "2", "--prefixes", "gold"], "transformer", "draws no rollouts from the student"),
         (["--rollout-refresh", "2"], "lstm", "LSTMModel is no stock Transformer"),
         (
             ["--rollout-refresh", "2", "--no-token-positional-embeddings"],
