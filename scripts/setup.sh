@@ -11,6 +11,8 @@ source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
 cd "$root"
 
+# A .venv that is a link belongs to another folder: it is used as it is, and nothing is installed into it.
+if [[ -L .venv && -x .venv/bin/fairseq-kd ]]; then exit 0; fi
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null || die "no $python found; install Python 3.11 or 3.12, or name another Python with PYTHON=…"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||

@@ -47,8 +47,9 @@ class LearnedOptions(ValueOptions):
 
 @register_gate("learned")
 class LearnedGate(Gate):
-    """g = sigmoid(network(encoder states)). The gate minimises, per gold token,
+    """g = sigmoid(network(encoder states)).
 
+    The gate minimises, per gold token,
     J(x) = g(x)·(C_sentence(x) − C_token(x)) + prior weight·KL(g(x)‖prior). C is the mean cost per token of either
     loss, as :class:`fairseq_kd.gates.signal.Signal` gives it. Wei et al. 2024 leave the parametrisation of the gate
     open; this one is the project's choice.

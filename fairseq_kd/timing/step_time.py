@@ -1,18 +1,19 @@
 """How long a step takes, and how much memory the steps need."""
 
-import resource
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 
+from fairseq_kd.timing import process_memory
+
 
 def peak_memory() -> float:
     """The most memory this process has held so far, in MiB: the GPU's where there is one, else resident memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return process_memory.peak()  # not ru_maxrss, which a process inherits from the one that started it
 
 
 def time_steps(step: Callable[[int], object], warm_up: int, steps: int) -> dict[str, float]:

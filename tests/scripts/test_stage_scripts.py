@@ -167,8 +167,8 @@ def fake_python(folder: Path, answer: str) -> str:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("echo 3.9", "is Python 3.9; fairseq runs here on 3.11 and 3.12 only"),
-        ("echo 3.13", "is Python 3.13;"),
+        ("echo 3.9", "is Python 3.9, but fairseq needs 3.11 or 3.12"),
+        ("echo 3.13", "is Python 3.13, but"),
         ("exit 3", "does not run; name another with PYTHON="),
         ("echo 3.12", "cannot make .venv with"),
     ],
@@ -208,6 +208,16 @@ def test_setup_keeps_a_torch_whose_version_has_a_suffix(metadata: str, clone: Pa
     done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON=fake_python(tmp_path, "echo 3.12"))
     assert done.returncode == 0, done.stderr
     assert (clone / ".venv" / ".setup-done").exists()
+
+
+def test_setup_installs_nothing_into_the_environment_of_another_folder(clone: Path, tmp_path: Path) -> None:
+    command = tmp_path / "other" / "bin" / "fairseq-kd"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    (clone / ".venv").symlink_to(tmp_path / "other")
+    done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
+    assert (done.returncode, done.stderr) == (0, "") and list(command.parent.iterdir()) == [command]
 
 
 def test_setup_without_a_python(clone: Path) -> None:
