@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--title", default="Scores", help="heading (default: %(default)s)")
     add("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
     add("--gate-log", nargs="+", default=[], metavar="NAME=FILE",
-        help="a row and the train.log of its hybrid_kd training; gate.png shows g over the updates")  # fmt: skip
+        help="label and train.log of a hybrid_kd training; gate.png shows g over the updates")  # fmt: skip
     add("--pruning", nargs="+", default=[], metavar="NAME",
         help="names of the rows of one model, pruned step by step; pruning.png shows their BLEU over the share of "
         "zeros, and the other pictures show only the densest of them")  # fmt: skip
