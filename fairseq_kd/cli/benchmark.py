@@ -6,11 +6,21 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--teacher", required=True, metavar="CKPT", help="a Transformer, to learn from and to decode with")
+    add(
+        "--teacher",
+        required=True,
+        metavar="CKPT",
+        help="a Transformer; the measurements train with it and decode with it",
+    )
     add("--data", required=True, metavar="DATABIN", help="the data-bin it was trained on")
     add("--output", required=True, metavar="DIR",
         help="folder for table.md, table.json, table.png and what the measurements need")  # fmt: skip
-    add("--rounds", type=int, default=3, help="how often all is measured in turn; medians count (%(default)s)")
+    add(
+        "--rounds",
+        type=int,
+        default=3,
+        help="number of rounds; each measures everything once, and medians count (%(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,11 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT[:CKPT...]",
         help="the teacher; of several, the mean of their probabilities is stored")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="the data-bin that the student will be trained on")
-    add("--subset", default="train", help="the split (%(default)s); one DIR can hold several")
+    add("--subset", default="train", help="the split (%(default)s); one --output folder can hold several")
     add("--output", required=True, metavar="DIR", type=Path,
-        help="folder for the training's --teacher-cache; SUBSET goes into its subfolder of that name")  # fmt: skip
-    add("--top-k", required=True, type=int, metavar="K", help="symbols kept of each distribution")
-    add("--temperature", type=float, default=1.0, metavar="T", help="temperature of the training (%(default)s)")
+        help="folder to give to the training as --teacher-cache; the split gets a subfolder of its name")  # fmt: skip
+    add(
+        "--top-k", required=True, type=int, metavar="K", help="number of likeliest symbols to keep of each distribution"
+    )
+    add("--temperature", type=float, default=1.0, metavar="T", help="the training's --kd-temperature (%(default)s)")
     add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (as in training)")
     add("--assume-same-dictionary", action="store_true",
         help="do not compare the teacher's dictionaries with the data's")  # fmt: skip

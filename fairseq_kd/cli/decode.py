@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json")  # fmt: skip
     add("--engine", default="auto", choices=ENGINES,
-        help="what decodes; auto: ctranslate2 where it can, else fairseq (%(default)s)")  # fmt: skip
-    add("--precision", default="float32", choices=PRECISIONS, help="what ctranslate2 computes in (%(default)s)")
+        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
+    add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
     add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
-    add("--sampling", action="store_true", help="draw translations from the model; --beam is ignored")
+    add("--sampling", action="store_true", help="draw translations at random from the model; --beam is ignored")
     add_sampling_arguments(parser)
     add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
     add("--max-len-a", type=float, default=default.max_len_a, metavar="A",
         help="a translation has at most A x source length + B tokens (A: %(default)s)")  # fmt: skip
-    add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="see --max-len-a (B: %(default)s)")
+    add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="B of --max-len-a (%(default)s)")
     add("--max-tokens", type=int, default=default.max_tokens, help="source tokens in a batch (%(default)s)")
     add_shard_arguments(parser, block_rows=1000)
 

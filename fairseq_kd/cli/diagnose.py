@@ -11,18 +11,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, DecodingOptions()
     add("--teacher", required=True, metavar="CKPT", help="the teacher")
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the teacher's dictionaries")
-    add("--student", metavar="FILE", help="text file (-: standard input) of fairseq-train's architecture options, or a "
-        "checkpoint; only its size counts")  # fmt: skip
+    add("--student", metavar="FILE", help="text file (-: standard input) with the student's options for fairseq-train, "
+        "or its checkpoint; only its size counts")  # fmt: skip
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
-    add("--reference", metavar="FILE", help="detokenised text (default: the data-bin's target side)")
+    add(
+        "--reference",
+        metavar="FILE",
+        help="detokenised text, one line for each row (default: the data-bin's target side)",
+    )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
-    add("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
+    add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
     add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
-    add("--study", nargs="*", metavar="FILE.json", help="study.json of fairseq-kd study, for a recommendation; no "
-        "file: no recommendation (default: results/study_*/study.json of the clone)")  # fmt: skip
-    add("--output", metavar="FILE.json", help="file for the result, which is printed in any case")
+    add("--study", nargs="*", metavar="FILE.json", help="study.json files to recommend from; without a file: only "
+        "measure (default: results/study_*/study.json of the clone)")  # fmt: skip
+    add("--output", metavar="FILE.json", help="file for the result; it is printed too")
 
 
 def run(options: argparse.Namespace) -> None:

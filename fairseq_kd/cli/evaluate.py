@@ -16,18 +16,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
     add("--output", required=True, metavar="FILE.json", help="file for the result")
-    add("--name", help="row of the table (default: the name of the checkpoint's folder)")
-    add("--seed", type=int, metavar="N", help="training seed; a table averages the results of one name over seeds")
+    add("--name", help="name of the table's row (default: the name of the checkpoint's folder)")
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="training seed; fairseq-kd table averages the results of one name over seeds",
+    )
     add(
         "--reference",
         metavar="FILE",
-        help="detokenised text, a line for each row (default: the data-bin's target side)",
+        help="detokenised text, one line for each row (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
-    add("--max-len-b", type=int, default=defaults.max_len_b, help="see --max-len-a (%(default)s)")
-    add("--engine", choices=ENGINES, default="auto", help="what decodes; auto: ctranslate2 if it can (%(default)s)")
-    add("--precision", choices=PRECISIONS, default="float32", help="what ctranslate2 computes in (%(default)s)")
+    add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)",
+    )
+    add("--precision", choices=PRECISIONS, default="float32", help="number format of ctranslate2 (%(default)s)")
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
     _add_cost_arguments(parser)
@@ -37,10 +47,10 @@ def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, CostOptions()
     add(
         "--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
-        help="also measure decoding's speed and memory: with either engine, in batches and one by one, each in a "
-        f"process of its own and all in turn; medians over the rounds ({defaults.rounds})",
+        help="also measure speed and memory of decoding, with both engines, in batches and one sentence at a time; "
+        f"medians over this many rounds ({defaults.rounds})",
     )  # fmt: skip
-    add("--cost-rows", type=int, metavar="N", help=f"rows that --cost decodes ({defaults.rows})")
+    add("--cost-rows", type=int, metavar="N", help=f"number of rows that --cost decodes ({defaults.rows})")
     add(
         "--teacher",
         metavar="CKPT[:CKPT...]",

@@ -10,7 +10,7 @@ from fairseq_kd.decoding.options import PRECISIONS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint; with --to fairseq the sparse file")
+    add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint; with --to fairseq, the sparse file")
     add(
         "--to",
         required=True,
@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="PATH", type=Path, help="the folder or file to make")
     add("--data", metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries (ctranslate2)")
     add("--precision", choices=PRECISIONS, help="number format of the weights (ctranslate2; default: float32)")
-    add("--spm-model", metavar="FILE", type=Path, help=f"sentencepiece model to copy into it as {SENTENCEPIECE}")
+    add(
+        "--spm-model",
+        metavar="FILE",
+        type=Path,
+        help=f"sentencepiece model to copy into the folder as {SENTENCEPIECE} (ctranslate2)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,11 +11,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--teacher", required=True, metavar="CKPT", help="the teacher's checkpoint, a Transformer")
-    add("--encoder-layers", type=int, metavar="N", help="how many encoder layers to copy (default: all)")
-    add("--decoder-layers", type=int, metavar="N", help="how many decoder layers to copy (default: all)")
+    add("--encoder-layers", type=int, metavar="N", help="number of encoder layers to copy (default: all)")
+    add("--decoder-layers", type=int, metavar="N", help="number of decoder layers to copy (default: all)")
     add("--output", required=True, metavar="CKPT", type=Path, help="the student's checkpoint to write")
     for width in WIDTHS:
-        add(f"--{width.replace('_', '-')}", type=int, metavar="N", help="only the teacher's own width can be copied")
+        add(f"--{width.replace('_', '-')}", type=int, metavar="N", help="the teacher's width; another value is refused")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,9 +10,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source-lang", required=True, metavar="S", help="source language, the ending of the source files")
     add("--target-lang", required=True, metavar="T", help="target language, the ending of the target files")
     add("--input", required=True, metavar="DIR", type=Path, help="folder with {train,valid,test}.{S,T}, raw text")
-    add("--output", required=True, metavar="DIR", type=Path, help="folder that gets the same files, train.T with noise")
+    add(
+        "--output",
+        required=True,
+        metavar="DIR",
+        type=Path,
+        help="folder for the same files, with the misaligned train.T",
+    )
     add("--share", required=True, type=float, metavar="P", help="share of the training pairs to misalign, 0 to 1")
-    add("--seed", type=int, default=1, metavar="N", help="decides which pairs (%(default)s)")
+    add("--seed", type=int, default=1, metavar="N", help="random seed of the choice of pairs (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -14,8 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for split in SPLITS:
         add(f"--{split}", required=True, metavar="PREFIX", help=f"raw text of {split}: PREFIX.S and PREFIX.T")
     vocabulary = parser.add_mutually_exclusive_group(required=True)
-    vocabulary.add_argument("--vocab-size", type=int, metavar="N", help="train a joint model of this many pieces")
-    vocabulary.add_argument("--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model")
+    vocabulary.add_argument(
+        "--vocab-size",
+        type=int,
+        metavar="N",
+        help="train a sentencepiece model with this many subwords for both languages (or give --spm-model)",
+    )
+    vocabulary.add_argument(
+        "--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model instead of a new one"
+    )
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip
 

@@ -11,8 +11,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
     add("--sparsity", required=True, type=float, metavar="S", help="share of the prunable weights to be zero, below 1")
-    add("--scheme", default=SCHEMES[0], choices=SCHEMES, help="how the classes share the zeros (%(default)s)")
-    add("--output", required=True, metavar="CKPT", type=Path, help="the pruned checkpoint; its report is CKPT.json")
+    add("--scheme", default=SCHEMES[0], choices=SCHEMES, help="rule by which the classes share the zeros (%(default)s)")
+    add(
+        "--output",
+        required=True,
+        metavar="CKPT",
+        type=Path,
+        help="the pruned checkpoint to write; CKPT.json gets the counts",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

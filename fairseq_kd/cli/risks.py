@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, SamplePlan()
     add("--teacher", required=True, metavar="CKPT", help="the teacher")
     add("--model", required=True, metavar="CKPT",
-        help="the student; give the teacher's checkpoint to get its entropy, the least that R_cvg can be")  # fmt: skip
+        help="the student; give the teacher's checkpoint to get its entropy, the floor of R_cvg")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with both models' dictionaries")
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add(
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="FILE.json", help="file for the result")
     add_sampling_arguments(parser)
     add("--max-len", type=int, default=defaults.sampling.max_len_b, metavar="N",
-        help="longest sample, in tokens; a longer one is cut (%(default)s)")  # fmt: skip
+        help="samples are cut at this number of tokens (%(default)s)")  # fmt: skip
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
 
 

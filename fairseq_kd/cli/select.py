@@ -14,15 +14,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--nbest", required=True, metavar="FILE", type=Path, help="SUBSET.nbest.tsv of fairseq-kd decode --nbest N")
     add("--reference", required=True, metavar="FILE", type=Path,
         help="the gold target: detokenised text, one line a row, or the data-bin that was decoded")  # fmt: skip
-    add("--metric", default=METRICS[0], choices=METRICS, help="what similarity is measured by (%(default)s)")
+    add("--metric", default=METRICS[0], choices=METRICS, help="measure of closeness (%(default)s)")
     add("--output", required=True, metavar="DIR", type=Path, help="folder that gets the chosen text and report.json")
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of candidates, and of a data-bin's targets, are joined (%(default)s)")  # fmt: skip
     add("--tokenize", default="", choices=TOKENIZERS, help=f"sacreBLEU's tokenizer for BLEU ({TOKENIZERS[0]})")
     add("--smooth-method", default="", choices=SMOOTH_METHODS,
         help=f"sacreBLEU's smoothing of BLEU ({SMOOTH_METHODS[0]})")  # fmt: skip
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
-    add("--block-rows", type=int, default=1000, help="rows written at a time, all a kill can lose (%(default)s)")
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes (%(default)s)")
+    add(
+        "--block-rows",
+        type=int,
+        default=1000,
+        help="rows written at a time; a killed run loses at most these (%(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,18 +11,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("files", nargs="+", metavar="AT=FILE",
-        help="a place on the axis and a JSON of fairseq-kd evaluate measured there")  # fmt: skip
-    add("--axis", required=True, metavar="LABEL", help="what AT is; pictures show it")
+        help="a number on the axis, and a JSON file that fairseq-kd evaluate wrote there")  # fmt: skip
+    add("--axis", required=True, metavar="LABEL", help="label of the axis")
     add("--scale", default="linear", choices=SCALES,
-        help="of the axis, in pictures and between places (%(default)s)")  # fmt: skip
+        help="scale of the axis (%(default)s)")  # fmt: skip
     add("--output", required=True, metavar="DIR",
         help="folder for study.md, study.json, study.png, length.png and decoding.png")  # fmt: skip
-    add("--teacher", metavar="NAME", help="row drawn as a dashed line; it is not compared with other rows")
+    add(
+        "--teacher",
+        metavar="NAME",
+        help="name of the row that pictures draw as a dashed line; it is not compared with other rows",
+    )
     add("--title", default="Study", help="heading (default: %(default)s)")
     add("--config", metavar="FILE", help="experiment's YAML; its name, SHA-256 and the rows' options are recorded")
     add("--diagnosis", nargs="+", default=[], metavar="AT=FILE",
-        help="a place and a JSON of fairseq-kd diagnose measured there; fairseq-kd diagnose finds the study by "
-        "them")  # fmt: skip
+        help="a number on the axis, and a JSON file that fairseq-kd diagnose wrote there; without them fairseq-kd "
+        "diagnose cannot use the study")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,20 +8,20 @@ from fairseq_kd.cli.named_files import named_files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="JSON of fairseq-kd evaluate; their order is the order of rows")
+    add("files", nargs="+", metavar="FILE", help="JSON files of fairseq-kd evaluate, in the order of the table's rows")
     add("--risks", nargs="+", default=[], metavar="FILE",
-        help="JSON of fairseq-kd risks, in any order; a row is recognised by its checkpoints")  # fmt: skip
+        help="JSON files of fairseq-kd risks, in any order; each goes to the row with the same checkpoint")  # fmt: skip
     add("--output", required=True, metavar="DIR",
         help="folder for table.md, table.json, table.png and speed.png; other options add pictures")  # fmt: skip
-    add("--baseline", metavar="NAME", help="row that the others are compared with")
-    add("--teacher", metavar="NAME", help="row drawn as a dashed line in the picture")
+    add("--baseline", metavar="NAME", help="name of the row that the others are compared with")
+    add("--teacher", metavar="NAME", help="name of the row that pictures draw as a dashed line")
     add("--title", default="Scores", help="heading (default: %(default)s)")
     add("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
     add("--gate-log", nargs="+", default=[], metavar="NAME=FILE",
-        help="fairseq-train's logs of hybrid_kd; gate.png shows g over the updates")  # fmt: skip
+        help="label and train.log of a hybrid_kd training; gate.png shows g over the updates")  # fmt: skip
     add("--pruning", nargs="+", default=[], metavar="NAME",
-        help="rows of one model pruned step by step; pruning.png shows BLEU over the share of zeros, the other "
-        "pictures show the densest of these rows alone")  # fmt: skip
+        help="names of the rows of one model, pruned step by step; pruning.png shows their BLEU over the share of "
+        "zeros, and the other pictures show only the densest of them")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -23,17 +23,18 @@ class FDistillConfig(FusedConfig):
         default="kl", metadata={"help": "divergence between the teacher's and the student's next-token distributions"}
     )
     divergence_parameter: Optional[float] = field(  # noqa: UP045 (fairseq reads the annotation)
-        default=None, metadata={"help": "beta of generalized_js, lambda of skew_kl and skew_rkl, alpha of alpha"}
+        default=None,
+        metadata={"help": "beta of generalized_js and alpha of alpha (0.5), lambda of skew_kl and skew_rkl (0.1)"},
     )
     prefixes: ChoiceEnum(PREFIXES) = field(  # type: ignore[valid-type]
         default="paper",
-        metadata={"help": "whose sequences the divergence is taken on (paper: those that its authors take)"},
+        metadata={"help": "sequences that the divergence is taken on (paper: those of the divergence's authors)"},
     )
     js_mixture: ChoiceEnum(MIXTURES) = field(  # type: ignore[valid-type]
         default="step",
         metadata={
-            "help": "js and generalized_js: mix the distributions of each step, or of whole sequences (exact in value; "
-            "no gradient flows through the sampling)"
+            "help": "js and generalized_js: mix the distributions of each step, or of whole sequences (exact in value, "
+            "not in gradient)"
         },
     )
     student_fraction: float = field(
@@ -52,7 +53,8 @@ class FDistillConfig(FusedConfig):
     )
     rollout_top_k: int = field(default=0, metadata={"help": "rollouts: draw from the k likeliest symbols (0: all)"})
     rollout_top_p: float = field(
-        default=1.0, metadata={"help": "rollouts: draw from the fewest symbols whose probabilities sum to this"}
+        default=1.0,
+        metadata={"help": "rollouts: draw from the fewest likeliest symbols whose probabilities sum to this"},
     )
     rollout_temperature: float = field(
         default=1.0, metadata={"help": "rollouts: temperature of the distribution to draw from"}
@@ -64,7 +66,7 @@ class FDistillConfig(FusedConfig):
     rollout_refresh: int = field(
         default=0,
         metadata={
-            "help": "draw the student's rollouts for this many updates at a time with CTranslate2 "
+            "help": "draw the student's rollouts with CTranslate2, for this many updates at a time "
             "(0: at each update, from the current weights)"
         },
     )

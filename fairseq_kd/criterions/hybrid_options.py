@@ -9,7 +9,7 @@ from fairseq_kd.gates import builtin  # noqa: F401 (registers the gates)
 from fairseq_kd.gates.registry import GATES, option_fields
 
 DEFAULT_GATE = "learned"
-GATE_HELP = {"help": "what sets g, the weight of the sentence-level loss; the token-level loss gets 1 - g"}
+GATE_HELP = {"help": "kind of gate; g is the weight of the sentence-level loss, and the token-level loss gets 1 - g"}
 
 
 @dataclass

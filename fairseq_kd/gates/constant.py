@@ -24,7 +24,7 @@ class ValueOptions(GateOptions):
     """The option that the fixed and the learned gate share."""
 
     gate_value: float = field(
-        default=0.5, metadata={"help": "fixed gate: g; learned gate: g at the start, and the prior it is drawn to"}
+        default=0.5, metadata={"help": "fixed gate: g; learned gate: g at the start and in the prior"}
     )
 
     def __post_init__(self) -> None:

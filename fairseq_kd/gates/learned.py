@@ -28,7 +28,7 @@ class LearnedOptions(ValueOptions):
         default="held_out", metadata={"help": "learned gate: the cost it minimises: loss, normalised or held_out"}
     )
     gate_prior_weight: float = field(
-        default=0.5, metadata={"help": "learned gate: weight of KL(g || --gate-value) in what it minimises"}
+        default=0.5, metadata={"help": "learned gate: weight of KL(g || --gate-value), which is added to that cost"}
     )
     gate_lr_scale: float = field(
         default=1.0, metadata={"help": "learned gate: its learning rate, as a multiple of the student's"}

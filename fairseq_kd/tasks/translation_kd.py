@@ -38,7 +38,8 @@ class TranslationKDConfig(TranslationConfig):
     teacher_data: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
-            "help": "folder with the teacher's dict.*.txt (default: the checkpoint's, else the recorded data-bin)"
+            "help": "folder with the teacher's dict.*.txt (default: the checkpoint's folder, else the data-bin that "
+            "the checkpoint names)"
         },
     )
     assume_same_dictionary: bool = field(
@@ -60,7 +61,7 @@ class TranslationKDConfig(TranslationConfig):
     )
     keep_zeros: bool = field(
         default=False,
-        metadata={"help": "weights that are zero at the start (a pruned checkpoint's) stay zero"},
+        metadata={"help": "keep those weights at zero that are zero at the start, as in a pruned checkpoint"},
     )
 
 
