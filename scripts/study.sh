@@ -4,10 +4,10 @@
 #   bash scripts/study.sh NAME [snakemake options…]
 #
 # The script runs the experiment of scripts/quickstart.sh once for each of the study's `points`, one after the other. The
-# keys of a point replace those of the experiment. Each point has the folder runs/study_NAME/POINT. What no point changes
-# is made once, in runs/study_NAME/common: for example the text and the teacher, where only the student varies. The script
-# writes results/study_NAME/study.{md,json,png}, length.png and decoding.png. If it was interrupted, run it again and it
-# goes on. On a cluster add, for example, --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+# keys of a point replace those of the experiment. Each point has the folder runs/study_NAME/POINT. Parts that are equal at
+# all points are made once, in runs/study_NAME/common: if only the student varies, for example, the text and the teacher.
+# The script writes results/study_NAME/study.{md,json,png}, length.png and decoding.png. If it was interrupted, run it
+# again and it goes on. On a cluster add, for example, --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage

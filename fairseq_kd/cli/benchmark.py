@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CKPT",
         help="a Transformer; the measurements train with it and decode with it",
     )
-    add("--data", required=True, metavar="DATABIN", help="the data-bin it was trained on")
+    add("--data", required=True, metavar="DATABIN", help="the data-bin that the teacher was trained on")
     add("--output", required=True, metavar="DIR",
-        help="folder for table.md, table.json, table.png and what the measurements need")  # fmt: skip
+        help="folder for table.md, table.json, table.png and the files of the measurements")  # fmt: skip
     add(
         "--rounds",
         type=int,

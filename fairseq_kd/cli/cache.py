@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT[:CKPT...]",
-        help="the teacher; of several, the mean of their probabilities is stored")  # fmt: skip
+        help="the teacher; with several, the mean of their probabilities is stored")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="the data-bin that the student will be trained on")
     add("--subset", default="train", help="the split (%(default)s); one --output folder can hold several")
     add("--output", required=True, metavar="DIR", type=Path,

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, SamplePlan()
     add("--teacher", required=True, metavar="CKPT", help="the teacher")
     add("--model", required=True, metavar="CKPT",
-        help="the student; give the teacher's checkpoint to get its entropy, the floor of R_cvg")  # fmt: skip
+        help="the student; with the teacher's checkpoint here, the coverage risk is the teacher's entropy")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with both models' dictionaries")
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add(

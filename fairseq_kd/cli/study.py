@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("files", nargs="+", metavar="AT=FILE",
-        help="a number on the axis, and a JSON file that fairseq-kd evaluate wrote there")  # fmt: skip
+        help="a number on the axis, and a JSON file of fairseq-kd evaluate for that place")  # fmt: skip
     add("--axis", required=True, metavar="LABEL", help="label of the axis")
     add("--scale", default="linear", choices=SCALES,
         help="scale of the axis (%(default)s)")  # fmt: skip
