@@ -9,6 +9,7 @@ import torch
 
 from tests.support.commands import Run, fork_commands, run_command
 from tests.support.corpora import binarise, write_text
+from tests.support.shared import made_once
 from tests.support.shelves import Guard, mark
 from tests.support.training import teacher_beside_dictionaries, train_model
 
@@ -51,15 +52,18 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Text of a tiny language pair: 300, 40 and 40 rows."""
-    folder = tmp_path_factory.mktemp("text")
-    write_text(folder, {"train": 300, "valid": 40, "test": 40})
-    return folder
+    rows = {"train": 300, "valid": 40, "test": 40}
+    return made_once(tmp_path_factory, "text", lambda folder: write_text(folder, rows))
 
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its data-bin, languages src and tgt, one dictionary for both sides."""
-    return binarise(tiny_text, tmp_path_factory.mktemp("corpus") / "data-bin", "--joined-dictionary")
+
+    def make(folder: Path) -> None:
+        binarise(tiny_text, folder / "data-bin", "--joined-dictionary")
+
+    return made_once(tmp_path_factory, "corpus", make) / "data-bin"
 
 
 @pytest.fixture(scope="session")
@@ -77,22 +81,27 @@ def run() -> Run:
 @pytest.fixture(scope="session")
 def tiny_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Transformer trained long enough to be surer of some words than of others."""
-    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("teacher"), 60)
+    folder = made_once(tmp_path_factory, "teacher", lambda new: teacher_beside_dictionaries(tiny_corpus, new, 60))
+    return folder / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
 def sure_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that has learnt enough for padding to have next to no probability."""
-    return teacher_beside_dictionaries(tiny_corpus, tmp_path_factory.mktemp("sure"), 800)
+    folder = made_once(tmp_path_factory, "sure", lambda new: teacher_beside_dictionaries(tiny_corpus, new, 800))
+    return folder / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
 def distilled(tiny_text: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data-bin with the same sources and other targets: those of the next row."""
-    folder = tmp_path_factory.mktemp("distilled")
-    for split in ("train", "valid", "test"):
-        lines = (tiny_text / f"{split}.tgt").read_text().splitlines(keepends=True)
-        (folder / f"{split}.src").write_text((tiny_text / f"{split}.src").read_text())
-        (folder / f"{split}.tgt").write_text("".join(lines[1:] + lines[:1]))
     dictionary = str(tiny_corpus / "dict.src.txt")
-    return binarise(folder, folder / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
+
+    def make(folder: Path) -> None:
+        for split in ("train", "valid", "test"):
+            lines = (tiny_text / f"{split}.tgt").read_text().splitlines(keepends=True)
+            (folder / f"{split}.src").write_text((tiny_text / f"{split}.src").read_text())
+            (folder / f"{split}.tgt").write_text("".join(lines[1:] + lines[:1]))
+        binarise(folder, folder / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
+
+    return made_once(tmp_path_factory, "distilled", make) / "data-bin"
