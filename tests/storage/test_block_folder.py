@@ -88,8 +88,10 @@ def test_the_settings_of_finished_work_count_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_and_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be"):
+    with pytest.raises(UserError, match="file: is a file; give a folder"):
         folder(tmp_path / "file").claim()
+    with pytest.raises(UserError, match="cannot be"):
+        folder(tmp_path / "file" / "below").claim()
     folder(tmp_path).claim()
     (tmp_path / "parts" / "signature.json").write_text("{")
     with pytest.raises(UserError, match=r"parts/signature\.json: cannot be read .*; delete its folder and run"):
