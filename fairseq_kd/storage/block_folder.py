@@ -123,11 +123,8 @@ class BlockFolder:
         """Refuse a folder that holds work with other settings.
 
         Raises:
-            UserError: the settings of the folder, or of its finished output, differ from these, or cannot be read; or
-                ``output`` is a file.
+            UserError: the settings of the folder, or of its finished output, differ from these, or cannot be read.
         """
-        if self.output.is_file():
-            raise UserError(f"--output {self.output}: is a file; give a folder")
         for found in (self.signature, read_settings(self.folder / self.settings_name, self.work)):
             details = "" if found is None else differences(found, self.settings)
             if details:
