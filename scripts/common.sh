@@ -33,10 +33,13 @@ run_workflow() {
   command+=(--cores "$(nproc)" --rerun-incomplete "$@")
   case " $* " in
     # Snakemake is asked for its plan.
-    *" -n "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --summary "*) exec "${command[@]}" ;;
+    *" -n"* | *" -pn "* | *" -qn "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --filegraph "* | \
+      *" -S "* | *" --summary "* | *" -D "* | *" --detailed-summary "* | *" --list"* | *" --lint "*) exec "${command[@]}" ;;
   esac
+  trap : INT # else Ctrl-C would end this script before it could tell how to go on
   reason=$(python "$root/scripts/progress" "$folder" "${command[@]}") ||
     die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run the script again to go on"
+  trap - INT
 }
 # publish FROM TO: copy a folder's files, each whole or not at all.
 publish() {

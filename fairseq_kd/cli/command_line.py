@@ -70,4 +70,5 @@ def run_verb(options: argparse.Namespace) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        raise UserError(f"{error.filename}: {error.strerror}") from None
+        # Of a renaming, the second name is the one that the user gave.
+        raise UserError(f"{error.filename2 or error.filename}: {error.strerror}") from None

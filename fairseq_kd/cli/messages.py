@@ -24,12 +24,15 @@ class Terminal(logging.StreamHandler):
     """Writes to whatever standard error is now, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one log record."""
-        bars = sys.modules.get("tqdm")
-        if bars is None:
-            print(self.format(record), file=sys.stderr, flush=True)
-        else:
-            bars.tqdm.write(self.format(record), file=sys.stderr)
+        """Write one log record; where standard error is closed or full, the work goes on without it."""
+        try:
+            bars = sys.modules.get("tqdm")
+            if bars is None:
+                print(self.format(record), file=sys.stderr, flush=True)
+            else:
+                bars.tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
 
 
 def of_this_package(record: logging.LogRecord) -> bool:

@@ -16,12 +16,14 @@ def read_settings(path: Path, work: str) -> dict[str, Any] | None:
         work: what wrote it, as the error calls it: "decode", "selection", "cache".
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or its folder is a file.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise UserError(f"{path}: a part of this path is a file; give a folder") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete its folder and run the {work} again") from None
 

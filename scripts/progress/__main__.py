@@ -46,15 +46,16 @@ def main(folder: Path, command: list[str]) -> int:
     interrupts: list[int] = []  # the terminal interrupts Snakemake too, and this waits for its end
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     with Live() if sys.stderr.isatty() else Plain() as display:
+        ended = False
         for lines in follow(path, offset):
-            ended = process.poll() is not None and not lines
             for line in lines:
                 for told in workflow.read(line):
                     display.tell(*told)
-            if ended:
+            if ended:  # these lines were read after Snakemake's end: there will be no more
                 break
             display.show(workflow)
-            time.sleep(PERIOD)
+            ended = process.poll() is not None
+            time.sleep(0 if ended else PERIOD)
     if process.returncode:
         print("interrupted" if interrupts else workflow.reason())
     return process.returncode

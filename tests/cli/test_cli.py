@@ -185,6 +185,12 @@ def test_an_output_that_cannot_be_made(place: str, tmp_path: Path, refuse: Refus
     assert str(tmp_path / "file") in refuse("prepare", *languages, *splits, "--output", tmp_path / place)
 
 
+def test_an_output_file_that_is_a_folder(tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "train.src").mkdir()
+    told = refuse("synthetic", "--output", tmp_path, "--train", 50, "--valid", 5, "--test", 5)
+    assert f"{tmp_path}/train.src: Is a directory" in told
+
+
 def test_last_checkpoint_of_an_empty_folder_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["last-checkpoint", str(tmp_path)])
     assert capsys.readouterr().out == ""

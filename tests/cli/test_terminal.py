@@ -1,5 +1,6 @@
 """What `fairseq-kd` shows and how much it imports before it answers."""
 
+import io
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.cli.messages import on_terminal
 from tests.support.commands import BIN, environment
 
 HEAVY = ("torch", "fairseq", "matplotlib", "ctranslate2", "sacrebleu", "scipy")
@@ -82,3 +84,16 @@ def test_the_terminal_is_left_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         cli.main(["merge", str(tmp_path)])
     assert (root.level, list(root.handlers), list(warnings.filters)) == before
+
+
+class Broken(io.StringIO):
+    """Standard error in `fairseq-kd decode … 2>&1 | head -n 1`, once head has ended."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_broken_standard_error_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_terminal(verbose=False):
+        monkeypatch.setattr(sys, "stderr", Broken())
+        logging.getLogger("fairseq_kd.corpus").info("a line")

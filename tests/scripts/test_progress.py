@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,41 @@ def test_the_lock_outlives_a_killed_display(command: list[str], tmp_path: Path) 
     subprocess.run(["bash", "-c", script, "x", *command], env=environment(), capture_output=True)
     assert subprocess.run(["flock", "-n", lock, "true"]).returncode == 1
     assert subprocess.run(["flock", "-w", "60", lock, "true"]).returncode == 0
+
+
+@pytest.fixture
+def script(command: list[str], tmp_path: Path) -> Path:
+    """A script like quickstart.sh, of the same workflow."""
+    (tmp_path / "scripts").mkdir()
+    for path in (tmp_path / "Snakefile", tmp_path / "training.sh", ROOT / "scripts" / "progress"):
+        (tmp_path / "scripts" / path.name).symlink_to(path)
+    lines = ["set -euo pipefail", f'source "{ROOT}/scripts/common.sh"', f'root="{tmp_path}"']
+    lines += [f'run_workflow "{tmp_path}/config.yaml" "{tmp_path}/a run" "" "$@"', "echo more"]
+    (tmp_path / "script.sh").write_text("\n".join(lines) + "\n")
+    return tmp_path / "script.sh"
+
+
+def test_a_plan_goes_to_the_terminal(script: Path, tmp_path: Path) -> None:
+    done = subprocess.run(["bash", script, "-np"], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and "This was a dry-run" in done.stdout and "more" not in done.stdout
+    assert not (tmp_path / "a run" / "teacher").exists()
+
+
+def test_ctrl_c_is_one_line(script: Path) -> None:
+    running = subprocess.Popen(
+        ["bash", script],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert running.stderr is not None and running.stderr.readline() == "step 1 of 3, teacher\n"
+    os.killpg(running.pid, signal.SIGINT)  # to all processes, as the terminal does
+    out, err = running.communicate()
+    assert (running.returncode, out) == (1, "")
+    assert err.splitlines()[-1].startswith("script.sh: error: stopped: interrupted (all output: ")
 
 
 def test_every_rule_has_a_name() -> None:

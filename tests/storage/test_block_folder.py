@@ -1,6 +1,7 @@
 """Work in blocks: who does which, what is missing, what is refused, and what is left behind."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,13 @@ def test_the_settings_of_finished_work_count_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_and_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be"):
-        folder(tmp_path / "file").claim()
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="a part of this path is a file; give a folder"):
+            folder(output).claim()
+    if os.geteuid():
+        (tmp_path / "read-only").mkdir(mode=0o500)
+        with pytest.raises(UserError, match="read-only: cannot be written"):
+            folder(tmp_path / "read-only").claim()
     folder(tmp_path).claim()
     (tmp_path / "parts" / "signature.json").write_text("{")
     with pytest.raises(UserError, match=r"parts/signature\.json: cannot be read .*; delete its folder and run"):
