@@ -106,9 +106,9 @@ def test_batches_do_not_matter_and_samples_differ(tiny_corpus: Path, tiny_teache
     assert large.cut == small.cut and large.figures["teacher_dist"].mean() > 0.4
     other = measure(task, teacher, student, replace(PLAN, seed=6))
     assert (other.figures["likelihood"] != large.figures["likelihood"]).mean() > 0.9
-    itself = measure(task, teacher, teacher)
-    # Not the same samples twice; a teacher that is sure of a sentence draws it each time.
-    assert (itself.figures["likelihood"] != itself.figures["coverage"]).mean() > 0.7
+    # The less sure of the two: a model that is sure of a sentence may draw the same one twice.
+    itself = measure(task, student, student)
+    assert (itself.figures["likelihood"] != itself.figures["coverage"]).mean() > 0.9  # not the same samples twice
 
 
 def test_rows_beyond_either_models_positions_are_skipped(
