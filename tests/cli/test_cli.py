@@ -2,15 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from fairseq import options as fairseq_options
-from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
-from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
 from fairseq_kd import cli
 from fairseq_kd.cli.command_line import VERBS
@@ -199,70 +194,3 @@ def test_last_checkpoint_of_an_empty_folder_prints_nothing(tmp_path: Path, capsy
 def test_user_dir_is_the_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["user-dir"])
     assert Path(capsys.readouterr().out.strip()) == ROOT / "fairseq_kd"
-
-
-FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-# up to where the shell begins another command or a comment
-CALL = re.compile(r"(?<![\w/-])fairseq-kd +([a-z][\w-]*)([^|;&)`#]*)")
-
-
-def code_lines(text: str) -> list[list[str]]:
-    """The code on each line of a Markdown text: a fenced line (joined where it ends in a backslash), or its `spans`."""
-    lines, fenced = [], False
-    for line in re.sub(r"\\\n *", "", text).splitlines():
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
-        else:
-            lines.append([line] if fenced else re.findall(r"`([^`]+)`", line))
-    return lines
-
-
-def unknown(text: str, flags_of: Callable[[str], set[str]], others: set[str]) -> list[str]:
-    """What a text says of `fairseq-kd` and is not so.
-
-    A call's options must be its verb's. An option alone in a span may be any of the line's verbs' or of ``others``.
-    """
-    wrong = []
-    for spans in code_lines(text):
-        calls = [call for span in spans for call in CALL.findall(span)]
-        wrong += [verb for verb, _ in calls if verb not in VERBS]
-        known = {verb: flags_of(verb) for verb, _ in calls if verb in VERBS}
-        wrong += [
-            f"{verb} {flag}"
-            for verb, rest in calls
-            for flag in FLAG.findall(rest)
-            if flag not in known.get(verb, {flag})
-        ]
-        alone = {span.split()[0] for span in spans if span.startswith("--")} if known else set()
-        wrong += sorted(alone - others - {"--help"} - set[str]().union(*known.values()))
-    return wrong
-
-
-def test_what_a_text_gets_wrong_is_found() -> None:
-    text = """
-`fairseq-kd decode --beam 5` takes `--model` and `--wrong-1`, `fairseq-train` takes `--arch`
-```bash
-fairseq-train x --user-dir "$(fairseq-kd user-dir)" --arch y   # fairseq-kd decode | --not-this
-fairseq-kd decode --model m \\
-    --wrong-2 3 | tee --not-that
-cd fairseq-kd && ls --all
-fairseq-kd nonsense
-```
-`--not-here-either`
-"""
-    flags = {"decode": {"--beam", "--model"}, "user-dir": set[str]()}
-    found = unknown(text, flags.__getitem__, {"--arch"})
-    assert found == ["--wrong-1", "decode --wrong-2", "nonsense"]
-
-
-def test_the_readme_names_only_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    @cache
-    def flags_of(verb: str) -> set[str]:
-        return set(FLAG.findall(help_of([verb], capsys)))
-
-    training = set(FLAG.findall(fairseq_options.get_training_parser().format_help()))
-    for config in (*TASK_DATACLASS_REGISTRY.values(), *CRITERION_DATACLASS_REGISTRY.values()):
-        training |= {f"--{field.name.replace('_', '-')}" for field in fields(config)}
-    assert {"--user-dir", "--teacher-path", "--kd-alpha"} <= training
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert unknown(text, flags_of, training) == []
