@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fairseq_kd.criterions.base import log_mean, summed
 from fairseq_kd.criterions.gate_log import gate_sums, log_gate
+from fairseq_kd.criterions.held_out import held_out_answer
 from fairseq_kd.criterions.hybrid_options import HybridKDConfig, hybrid_config
 from fairseq_kd.criterions.interleave import Answer, interleave
 from fairseq_kd.criterions.token_kd import TokenKDCriterion
@@ -110,8 +111,6 @@ class HybridKDCriterion(TokenKDCriterion):
             update=self.task.update,
             entropy=entropies(teacher, self.chunk_memory) if self.gate.depends_on_input else None,
             encoder_states=states,
-            counts=self.training and not self.task.ignored,
-            chunk_memory=self.chunk_memory,
         )
 
     def _losses(
@@ -148,7 +147,8 @@ class HybridKDCriterion(TokenKDCriterion):
     def after_update(self, logging_outputs: list[dict[str, Any]]) -> None:
         """Tell the gate an update's sums over all batches and processes."""
         keys = dict.fromkeys(key for log in logging_outputs for key in log)
-        self.gate.after_update({key: summed(logging_outputs, key) for key in keys})
+        sums = {key: summed(logging_outputs, key) for key in keys}
+        self.gate.after_update(sums, lambda: held_out_answer(self.task, self.chunk_memory))
 
     def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
         """As torch's; also takes the state of a learned gate that was saved when the criterion held its parts."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from fairseq_kd.gates.inputs import Places
+from fairseq_kd.losses.chunk import NextTokens
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,21 @@ class GateValues:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The student's answer about a batch of the validation set, without a gradient.
+
+    Attributes:
+        student: its distributions at the real target tokens.
+        target: these tokens, shape (tokens,).
+        chunk_memory: MiB of logits computed at a time, as for :func:`fairseq_kd.losses.fused.fused_loss`.
+    """
+
+    student: NextTokens
+    target: Tensor
+    chunk_memory: float
+
+
+@dataclass(frozen=True)
 class GateBatch:
     """One training batch, as a gate sees it.
 
@@ -41,8 +57,6 @@ class GateBatch:
             for a gate whose ``depends_on_input`` is False.
         encoder_states: gives the states of the student's encoder, shape (sentences, source length, width), and the mask
             of real source positions, shape (sentences, source length).
-        counts: False in validation, and where the batch only stands in for one that this process does not have.
-        chunk_memory: MiB of logits computed at a time, as for :func:`fairseq_kd.losses.fused.fused_loss`.
     """
 
     gold: Tensor
@@ -52,8 +66,6 @@ class GateBatch:
     update: int
     entropy: Tensor | None
     encoder_states: Callable[[], tuple[Tensor, Tensor]]
-    counts: bool
-    chunk_memory: float = 0.0
 
     @cached_property
     def sentence_places(self) -> Places:

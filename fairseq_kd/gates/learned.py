@@ -10,7 +10,7 @@ from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.gates.batch import GateBatch, GateValues
+from fairseq_kd.gates.batch import GateBatch, GateValues, HeldOut
 from fairseq_kd.gates.constant import ValueOptions
 from fairseq_kd.gates.inputs import gate_inputs, local_inputs
 from fairseq_kd.gates.network import GateNetwork, ScaledScalar
@@ -28,7 +28,7 @@ class LearningOptions(ValueOptions):
         default="held_out", metadata={"help": "learned gates: the cost they minimise: loss, normalised or held_out"}
     )
     gate_prior_weight: float = field(
-        default=0.5, metadata={"help": "learned gates: weight of KL(g || --gate-value), which is added to that cost"}
+        default=0.1, metadata={"help": "learned gates: weight of KL(g || --gate-value), which is added to that cost"}
     )
     gate_lr_scale: float = field(
         default=1.0, metadata={"help": "learned gates: their learning rate, as a multiple of the student's"}
@@ -88,8 +88,6 @@ class LearningGate(Gate):
             Half(loss.by_token, loss.slopes, student.features.detach())
             for loss, student in zip(losses, students, strict=True)
         ]
-        if self.signal.kind == "held_out":
-            self._observe(students[1], batch)
         raw = self.signal.costs(halves[0], halves[1])  # (distilled tokens,), (tokens of the token-level loss,)
         sentence, token = self.signal.scaled(raw)
         # Eq. 4 sums over tokens. The other costs are means: a sentence counts by the tokens of its token-level loss,
@@ -109,29 +107,33 @@ class LearningGate(Gate):
         sizes = {name: one.abs().sum() for name, one in zip(("sentence_cost", "token_cost"), raw, strict=True)}
         return objective, {"gate_loss": objective.data, **sizes}
 
-    def _observe(self, student: NextTokens, batch: GateBatch) -> None:
-        """Show the signal the gradient of the gold targets' NLL."""
-        if student.weight is None:
-            raise UserError(
-                "--gate-signal held_out needs a student with an output layer of its own, a Transformer; "
-                "give --gate-signal normalised"
-            )
-        if not batch.counts:
-            return
-        features = student.features.detach().requires_grad_()
-        own = NextTokens(features, student.weight.detach(), None if student.bias is None else student.bias.detach())
-        target = batch.gold[batch.gold.ne(batch.pad)]  # (gold tokens,)
-        with torch.enable_grad():
-            nll = fused_loss(own, target, Objective(), None, batch.chunk_memory)
-        self.signal.observe(Half(nll.by_token, nll.slopes, features.detach()))
-
-    def after_update(self, sums: Mapping[str, Any]) -> None:
-        """Bring the signal up to date with an update's sums over all batches and processes."""
+    def after_update(self, sums: Mapping[str, Any], held_out: Callable[[], HeldOut]) -> None:
+        """Bring the signal up to date with an update's sums, and with a batch of the validation set."""
         sizes, tokens = (
             tuple(sums.get(name, 0) for name in names)
             for names in (("sentence_cost", "token_cost"), ("sentence_tokens", "kd_ntokens"))
         )
-        self.signal.update((sizes[0], sizes[1]), (tokens[0], tokens[1]))
+        asked = _nll(held_out()) if self.signal.kind == "held_out" else None
+        self.signal.update((sizes[0], sizes[1]), (tokens[0], tokens[1]), asked)
+
+
+def _nll(held_out: HeldOut) -> Half:
+    """The NLL of held-out targets with its slopes.
+
+    Raises:
+        UserError: the student has no output layer of its own.
+    """
+    student = held_out.student
+    if student.weight is None:
+        raise UserError(
+            "--gate-signal held_out needs a student with an output layer of its own, a Transformer; "
+            "give --gate-signal normalised"
+        )
+    features = student.features.detach().requires_grad_()
+    own = NextTokens(features, student.weight.detach(), None if student.bias is None else student.bias.detach())
+    with torch.enable_grad():
+        nll = fused_loss(own, held_out.target, Objective(), None, held_out.chunk_memory)
+    return Half(nll.by_token, nll.slopes, features.detach())
 
 
 @dataclass(frozen=True)

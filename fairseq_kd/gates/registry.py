@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from torch import Tensor, nn
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.gates.batch import GateBatch, GateValues
+from fairseq_kd.gates.batch import GateBatch, GateValues, HeldOut
 from fairseq_kd.losses.chunk import NextTokens
 from fairseq_kd.losses.fused import Losses
 
@@ -79,8 +79,13 @@ class Gate(nn.Module):
         """
         return None, {}
 
-    def after_update(self, sums: Mapping[str, Any]) -> None:
-        """Called after each update with every log entry, summed over all its batches and processes."""
+    def after_update(self, sums: Mapping[str, Any], held_out: Callable[[], HeldOut]) -> None:
+        """Called after each update.
+
+        Args:
+            sums: every log entry, summed over all batches and processes of the update.
+            held_out: gives the student's answer about a batch of the validation set, the same in every process.
+        """
 
 
 GATES: dict[str, type[Gate]] = {}

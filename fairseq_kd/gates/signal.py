@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fairseq.distributed import utils as distributed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,10 +52,11 @@ class Signal(nn.Module):
 
     - ``loss``: the token's loss. The gate then chooses the smaller of the two losses.
     - ``normalised``: the token's loss, divided by the running mean of that kind of loss.
-    - ``held_out``: how much a gradient step on the token raises the student's NLL of other gold targets. To first order
-      that is −⟨∇loss, ∇NLL⟩ (Ren et al. 2018, "Learning to Reweight Examples", weigh examples so); it is divided by the
-      running mean of its size. ∇NLL is a running mean over earlier updates. Both gradients are with respect to a
-      matrix A at 0 in an output layer W·(I + A). This costs a product of (tokens, width) and (width, width).
+    - ``held_out``: how much a gradient step on the token raises the student's NLL of the validation set's targets. To
+      first order that is −⟨∇loss, ∇NLL⟩ (Ren et al. 2018, "Learning to Reweight Examples", weigh examples so); it is
+      divided by the running mean of its size. ∇NLL is a running mean over batches of the validation set, one an update.
+      Both gradients are with respect to a matrix A at 0 in an output layer W·(I + A). This costs a product of
+      (tokens, width) and (width, width).
 
     Running means change between updates only, by sums over all processes. The costs are therefore the same however the
     batches are cut. Before the first update all costs are 0, except those of ``loss``.
@@ -71,8 +71,6 @@ class Signal(nn.Module):
         """Running sums of the tokens, likewise."""
         self.direction: Tensor | None = None
         """Running mean of ∇NLL, shape (width, width)."""
-        self.seen: Tensor | None = None
-        """Sum of ∇NLL over this update's batches so far, shape (width, width)."""
 
     def costs(self, sentence: Half, token: Half) -> tuple[Tensor, Tensor]:
         """The tokens' costs before :meth:`scaled`, shape (tokens,) each."""
@@ -97,29 +95,25 @@ class Signal(nn.Module):
         means = [float(size / count) if size > 0 else torch.inf for size, count in zip(sizes, tokens, strict=True)]
         return costs[0] / means[0], costs[1] / means[1]
 
-    def observe(self, gold: Half) -> None:
-        """Add a batch's ∇NLL of gold targets to ``seen``."""
-        assert gold.slopes is not None
-        # Σ slope ⊗ feature over the tokens: (width, tokens) @ (tokens, width).
-        gradient = gold.slopes.t() @ gold.features.to(gold.slopes.dtype)
-        self.seen = gradient if self.seen is None else self.seen + gradient
-
-    def update(self, sizes: tuple[Any, Any], tokens: tuple[Any, Any]) -> None:
+    def update(self, sizes: tuple[Any, Any], tokens: tuple[Any, Any], held_out: Half | None = None) -> None:
         """Bring the running means up to date after an update.
 
         Args:
             sizes: sums of the absolute costs, of the sentence-level and of the token-level loss, over all processes.
-            tokens: numbers of distilled and of gold tokens, likewise.
+            tokens: numbers of tokens of the sentence-level and of the token-level loss, likewise.
+            held_out: the NLL of a batch of the validation set, for the signal ``held_out``.
         """
         self.sizes = DECAY * self.sizes + torch.tensor([float(size) for size in sizes], dtype=torch.float64)
         self.tokens = DECAY * self.tokens + torch.tensor([float(count) for count in tokens], dtype=torch.float64)
-        if self.seen is not None:
-            if distributed.get_data_parallel_world_size() > 1:
-                distributed.all_reduce(self.seen, distributed.get_data_parallel_group())
-            # The scale of ∇NLL does not matter: the costs made of it are divided by their running mean.
-            mean = self.seen / float(tokens[1])
-            self.direction = mean if self.direction is None else DECAY * self.direction + (1 - DECAY) * mean
-            self.seen = None
+        if held_out is not None:
+            assert held_out.slopes is not None
+            # The mean of slope ⊗ feature over the tokens: (width, tokens) @ (tokens, width).
+            gradient = held_out.slopes.t() @ held_out.features.to(held_out.slopes.dtype) / len(held_out.features)
+            self.direction = gradient if self.direction is None else self._mean(self.direction, gradient)
+
+    @staticmethod
+    def _mean(before: Tensor, now: Tensor) -> Tensor:
+        return DECAY * before.to(now) + (1 - DECAY) * now
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state that a resumed run starts from. It is not in buffers, which fairseq would turn into float16."""

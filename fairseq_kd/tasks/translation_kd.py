@@ -15,6 +15,7 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import split_paths as split_data
+from omegaconf import II
 from torch import nn
 
 from fairseq_kd.data.cached_dataset import add_soft_targets
@@ -24,6 +25,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
+from fairseq_kd.tasks.validation_batches import ValidationBatches
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class TranslationKDConfig(TranslationConfig):
         metadata={"help": "keep those weights at zero that are zero at the start, as in a pruned checkpoint"},
     )
 
+    valid_subset: str = II("dataset.valid_subset")
+
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
 class TranslationKDTask(TranslationTask):
@@ -83,6 +87,7 @@ class TranslationKDTask(TranslationTask):
     """The training set's iterator; it knows the batches to come in this epoch."""
     soft_targets_of_distilled = False
     """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
+    _validation: ValidationBatches | None = None
     ignored = False
     """Whether the current batch is a placeholder in a process that has no batch left; its loss counts nothing."""
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
@@ -159,6 +164,16 @@ class TranslationKDTask(TranslationTask):
             if self.soft_targets_of_distilled and isinstance(loaded, DistilledDataset):
                 loaded, data = loaded.distilled, [self.cfg.distilled_data]
             self.datasets[split] = add_soft_targets(self, split, loaded, data)
+
+    def validation_batch(self) -> dict[str, Any]:
+        """A batch of the first validation set: one for each update, again from the first when all have come.
+
+        Raises:
+            UserError: there is no such set, or none of its rows fits the model.
+        """
+        if self._validation is None:
+            self._validation = ValidationBatches(self, self.cfg.valid_subset.split(",")[0], self.student())
+        return self._validation.of(self.update)
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False

@@ -32,5 +32,13 @@ def test_what_is_missing_is_one_line(tiny_corpus: Path, distilled: Path) -> None
     with pytest.raises(UserError, match="--task translation_kd"):
         build(tiny_corpus, "--criterion", "hybrid_kd")
     task, model, criterion = setup(tiny_corpus, distilled, "held_out", student="lstm")
+    log = criterion(model, batch(task, "train", ROWS))[2]
     with pytest.raises(UserError, match="give --gate-signal normalised"):
-        criterion(model, batch(task, "train", ROWS))
+        criterion.after_update([log])
+
+
+def test_no_validation_set_is_one_line(tiny_corpus: Path, distilled: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, distilled, "held_out", "--valid-subset", "nothing")
+    log = criterion(model, batch(task, "train", ROWS))[2]
+    with pytest.raises(UserError, match=r"has no split 'nothing'; give --valid-subset, or --gate-signal normalised"):
+        criterion.after_update([log])

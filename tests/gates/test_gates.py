@@ -131,8 +131,7 @@ def test_held_out_costs_are_the_first_order_of_a_step() -> None:
     held_out, held_out_target, gold = half(1, 6)
     student, target, sentence = half(2, 4)
     signal = Signal("held_out")
-    signal.observe(gold)
-    signal.update((1, 1), (1, 6))
+    signal.update((1, 1), (1, 6), gold)
     costs, _ = signal.costs(sentence, sentence)
 
     def nll(model: NextTokens, rows: slice, wanted: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ class Power(Gate):
         loss = len(batch.gold) * (self.shift - 3).square()
         return loss, {"power_loss": loss.data}
 
-    def after_update(self, sums: Any) -> None:
+    def after_update(self, sums: Any, held_out: Any) -> None:
         self.updates += sums["nsentences"]
 
 
