@@ -19,7 +19,7 @@ from tests.support.commands import ROOT, run_command
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
-MADE = ("distilled", "samples", "seq_inter")
+MADE = ("distilled", "samples", "seq_inter", "gold_distilled")
 DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}
 LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
 OPTIONAL = {"init", "start", "seeds"}
@@ -63,6 +63,7 @@ def parse_training(options: str) -> argparse.Namespace:
 
 def test_there_are_configs() -> None:
     assert {"quickstart", "multi30k"} <= {path.stem for path in CONFIGS}
+    assert "multi30k" in {path.stem for path in JOINED}
     names = [read(path)["name"] for path in CONFIGS if path not in STUDIES]
     assert len(set(names)) == len(names)
 
@@ -125,6 +126,29 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
             assert row["data"] == Path(student.teacher_cache).name, key
         live = student.criterion in LIVE and not student.teacher_cache
         assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
+
+
+FAIR = [path for path in CONFIGS if path.stem in {"quickstart", "multi30k", "hybrid"} or path in STUDIES]
+
+
+@pytest.mark.parametrize("path", FAIR, ids=lambda path: path.stem)
+def test_every_row_has_the_same_label_smoothing(path: Path) -> None:
+    """It moves BLEU and mode mass by itself."""
+    config = read(path, next(iter(read(path).get("points", [None]))))
+    rows = {key: parse_training(row_options(config, key)) for key in config["rows"]}
+    assert {row.label_smoothing for row in rows.values()} == {0.1}
+
+
+JOINED = [path for path in CONFIGS if any(row["data"] == "gold_distilled" for row in read(path)["rows"].values())]
+
+
+@pytest.mark.parametrize("path", JOINED, ids=lambda path: path.stem)
+def test_gold_and_distilled_rows_together_have_half_of_the_epochs(path: Path) -> None:
+    """An epoch over both is twice as long: the same number of tokens."""
+    config = read(path)
+    joined = [key for key, row in config["rows"].items() if row["data"] == "gold_distilled"]
+    epochs = parse_training(f"{config['training']} {config['student']}").max_epoch
+    assert epochs in {2 * parse_training(row_options(config, key)).max_epoch for key in joined}
 
 
 def row_options(config: dict[str, Any], key: str) -> str:
@@ -197,6 +221,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     rows = config["rows"].values()
     for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
+    once["distilled"] |= once["gold_distilled"]
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     once["diagnosis"] = int(path in STUDIES)
     many = {"student": students, "score_student": students}
