@@ -15,7 +15,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 # common.sh is sourced; the other two start the whole work where no argument is given.
 NEED_ARGUMENTS = [
     "generate_distilled_corpus.sh",
-    "get_iwslt15.sh",
+    "get_iwslt.sh",
     "get_multi30k.sh",
     "get_wmt14.sh",
     "join_databins.sh",
@@ -83,7 +83,10 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
         ("join_databins.sh", "out a --b", "unknown option --b"),
         ("join_databins.sh", "out a b", "data-bin a: no such folder"),
         ("get_wmt14.sh", "out --max-words 0", "--max-words 0: give a whole number"),
-        ("get_iwslt15.sh", "out --wrong", "unknown option --wrong"),
+        ("get_iwslt.sh", "2014 de en out --wrong", "unknown option --wrong"),
+        ("get_iwslt.sh", "2014 de en", "give YEAR SOURCE TARGET OUTPUT_DIR"),
+        ("get_iwslt.sh", "2016 de en out", "no split for the year '2016'"),
+        ("get_iwslt.sh", "2013 en fr out", "no address for 2013 en-fr; get it from https://wit3.fbk.eu by hand"),
         ("get_multi30k.sh", "out --target-lang xx", "no language 'xx'"),
         ("get_multi30k.sh", "out --wrong", "unknown option --wrong"),
         ("get_multi30k.sh", "out --source-lang", "an option lacks its value"),
