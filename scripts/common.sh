@@ -8,12 +8,23 @@ if [[ -x $root/.venv/bin/fairseq-kd ]]; then PATH=$root/.venv/bin:$PATH; fi
 # usage [STATUS]: print the script's header comment, which is its manual, and end.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
-# download URL FILE VARIABLE: get a whole file, or end with an error that names the variable for a folder of the text.
+# download URL FILE VARIABLE [SHA256]: get a whole file, or end with an error that names the variable for a folder of the
+# text. A download that broke off goes on. With a sum, a file with another one is refused.
 download() {
-  local reason
+  local reason status=0 sum get=(curl -sSfL --retry 3 --connect-timeout 20 -o "$2.part")
   command -v curl >/dev/null || die "curl is missing; install it, or give the text's folder as $3"
-  reason=$(curl -sSfL --retry 3 --connect-timeout 20 -o "$2.part" "$1" 2>&1) ||
-    die "cannot download $1 ($(tail -n 1 <<<"$reason")); give the text's folder as $3"
+  reason=$("${get[@]}" -C - "$1" 2>&1) || status=$?
+  if ((status == 33)); then # the server has no way to go on
+    rm -f "$2.part"
+    status=0
+    reason=$("${get[@]}" "$1" 2>&1) || status=$?
+  fi
+  ((status == 0)) || die "cannot download $1 ($(tail -n 1 <<<"$reason")); give the text's folder as $3"
+  sum=$(sha256sum "$2.part" | cut -d ' ' -f 1)
+  if [[ $sum != "${4:-$sum}" ]]; then
+    rm -f "$2.part"
+    die "$1 has the SHA-256 $sum instead of $4; run again, or give the text's folder as $3"
+  fi
   mv "$2.part" "$2"
 }
 # hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a

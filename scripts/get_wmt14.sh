@@ -6,7 +6,8 @@
 #
 # The script writes OUTPUT_DIR/{train,valid,test}.{en,de}. If $WMT14_DIR names a folder, it reads the text there:
 # {train,valid,test}.{en,de}, plain or with .gz. Otherwise it downloads Europarl v7, Common Crawl and News Commentary v9
-# from statmt.org (1.6 GB, kept in OUTPUT_DIR/archives), and lets sacreBLEU download both test sets (wmt13, wmt14/full).
+# from statmt.org (1.6 GB, kept in OUTPUT_DIR/archives), and lets sacreBLEU download both test sets (wmt13, wmt14/full). It
+# refuses archives with other SHA-256 sums than those that TensorFlow Datasets publishes for them.
 # It drops each training pair with more than --max-words words on either side.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -41,12 +42,12 @@ give() {
   fi
 }
 
-# corpus URL STEM: the pairs of an archive, in whatever folder of it, added to the training text
+# corpus URL STEM SHA256: the pairs of an archive, in whatever folder of it, added to the training text
 corpus() {
   local archive language
   archive=$output/archives/$(basename "$1")
   mkdir -p "$output/archives"
-  [[ -f $archive ]] || download "$1" "$archive" WMT14_DIR
+  [[ -f $archive ]] || download "$1" "$archive" WMT14_DIR "$3"
   for language in en de; do
     tar -xzOf "$archive" --wildcards --no-anchored "$2.de-en.$language" >>"$work/all.$language" 2>/dev/null ||
       die "$archive has no $2.de-en.$language; remove it and run again"
@@ -75,9 +76,12 @@ for split in "valid wmt13" "test wmt14/full" train; do
   if [[ -n $folder ]]; then
     for language in en de; do give "$name.$language" >"$work/$name.$language"; done
   elif [[ $name == train ]]; then
-    corpus http://statmt.org/wmt13/training-parallel-europarl-v7.tgz europarl-v7
-    corpus http://statmt.org/wmt13/training-parallel-commoncrawl.tgz commoncrawl
-    corpus http://statmt.org/wmt14/training-parallel-nc-v9.tgz news-commentary-v9
+    corpus http://statmt.org/wmt13/training-parallel-europarl-v7.tgz europarl-v7 \
+      0224c7c710c8a063dfd893b0cc0830202d61f4c75c17eb8e31836103d27d96e7
+    corpus http://statmt.org/wmt13/training-parallel-commoncrawl.tgz commoncrawl \
+      c7a74e2ea01ac6c920123108627e35278d4ccb5701e15428ffa34de86fa3a9e5
+    corpus http://statmt.org/wmt14/training-parallel-nc-v9.tgz news-commentary-v9 \
+      cb8953f292298e6877ae433c98912b927cb0766b303f4540512ddd286c748485
     mv "$work/all.en" "$work/train.en" && mv "$work/all.de" "$work/train.de"
   else
     test_set "$set" "$name"

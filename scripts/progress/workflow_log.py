@@ -18,6 +18,7 @@ NAMES = {
     "distilled": "the teacher's translations",
     "samples": "the teacher's samples",
     "seq_inter": "the teacher's translations closest to gold",
+    "gold_distilled": "gold and distilled text together",
     "cache": "soft targets of {data}",
     "init": "first weights of {row}",
     "student": "student {row}",

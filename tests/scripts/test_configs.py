@@ -7,28 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fairseq import options as fairseq_options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_kd.cli.command_line import VERBS, verb_module
 from fairseq_kd.compress.prune import SCHEMES
 from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
+from tests.support.configs import CONFIGS, parse_training, read, row_options
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
 TEACHER = "teacher/checkpoint_best.pt"
-MADE = ("distilled", "samples", "seq_inter")
+MADE = ("distilled", "samples", "seq_inter", "gold_distilled")
 DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}
 LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
-OPTIONAL = {"init", "start", "seeds"}
-
-
-def read(path: Path, point: float | None = None) -> dict[str, Any]:
-    """What the workflow reads, with the keys of a study's point in place."""
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config if point is None else config | config["points"][point]
+OPTIONAL = {"init", "start", "seeds", "paper"}
 
 
 def sparsities(config: dict[str, Any]) -> list[float]:
@@ -36,6 +27,7 @@ def sparsities(config: dict[str, Any]) -> list[float]:
     return config.get("pruning", {}).get("sparsities", [])
 
 
+WEI = [path for path in CONFIGS if path.parent.name == "wei_2024"]
 STUDIES = [path for path in CONFIGS if path.stem.startswith("study_")]
 CASES = [(path, point) for path in CONFIGS for point in read(path).get("points", [None])]
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -44,25 +36,9 @@ every_case = pytest.mark.parametrize(("path", "point"), CASES, ids=[f"{path.stem
 last_of_each = pytest.mark.parametrize(("path", "point"), dict(CASES).items(), ids=[path.stem for path in dict(CASES)])
 
 
-def parse_training(options: str) -> argparse.Namespace:
-    """What fairseq-train reads from a config's options; it exits where it knows one not."""
-    words = [
-        "data-bin",
-        "--user-dir",
-        str(ROOT / "fairseq_kd"),
-        "--save-dir",
-        "x",
-        "--seed",
-        "1",
-        *shlex.split(options),
-    ]
-    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
-    convert_namespace_to_omegaconf(arguments)
-    return arguments
-
-
 def test_there_are_configs() -> None:
     assert {"quickstart", "multi30k"} <= {path.stem for path in CONFIGS}
+    assert "multi30k" in {path.stem for path in JOINED}
     names = [read(path)["name"] for path in CONFIGS if path not in STUDIES]
     assert len(set(names)) == len(names)
 
@@ -72,6 +48,7 @@ def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> No
     config = read(path, point)
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
     optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
+    optional |= {"paper_teacher"}  # fairseq-kd table reads it
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
     assert set(config) - optional == required | {"name" if point is None else "axis"}
     assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
@@ -119,7 +96,9 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
     assert teacher.criterion != "token_kd" and teacher.teacher_path is None
     for key, row in config["rows"].items():
         student = parse_training(row_options(config, key))
-        assert student.task == teacher.task and student.encoder_embed_dim <= teacher.encoder_embed_dim, key
+        assert student.task == teacher.task
+        # Wei et al. train students that are larger than their teacher too.
+        assert student.encoder_embed_dim <= teacher.encoder_embed_dim or path in WEI, key
         if student.teacher_cache:
             assert student.teacher_cache in [f"caches/{data}" for data in config["cache"]], key
             assert row["data"] == Path(student.teacher_cache).name, key
@@ -127,12 +106,27 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
         assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
 
 
-def row_options(config: dict[str, Any], key: str) -> str:
-    """What the workflow hands to the training of a row, besides its start."""
-    row = config["rows"][key]
-    size = config["teacher" if row.get("start") == "teacher" else "student"]
-    more = config.get("fine_tuning", "") if "start" in row else ""
-    return f"{config['training']} {size} {more} {row['options']}"
+FAIR = [path for path in CONFIGS if path.stem in {"quickstart", "multi30k", "hybrid"} or path in STUDIES]
+
+
+@pytest.mark.parametrize("path", FAIR, ids=lambda path: path.stem)
+def test_every_row_has_the_same_label_smoothing(path: Path) -> None:
+    """It moves BLEU and mode mass by itself."""
+    config = read(path, next(iter(read(path).get("points", [None]))))
+    rows = {key: parse_training(row_options(config, key)) for key in config["rows"]}
+    assert {row.label_smoothing for row in rows.values()} == {0.1}
+
+
+JOINED = [path for path in CONFIGS if any(row["data"] == "gold_distilled" for row in read(path)["rows"].values())]
+
+
+@pytest.mark.parametrize("path", JOINED, ids=lambda path: path.stem)
+def test_gold_and_distilled_rows_together_have_half_of_the_epochs(path: Path) -> None:
+    """An epoch over both is twice as long: the same number of tokens."""
+    config = read(path)
+    joined = [key for key, row in config["rows"].items() if row["data"] == "gold_distilled"]
+    epochs = parse_training(f"{config['training']} {config['student']}").max_epoch
+    assert epochs in {2 * parse_training(row_options(config, key)).max_epoch for key in joined}
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if "fine_tuning" in read(path)], ids=lambda path: path.stem)
@@ -166,9 +160,9 @@ def test_the_verbs_take_their_options(path: Path) -> None:
     for verb, beams in (("decode", "5"), ("evaluate", config["beams"])):
         parser = argparse.ArgumentParser()
         verb_module(verb).add_arguments(parser)
-        more = config.get("scoring", "") if verb == "evaluate" else config.get("seq_inter", "")
-        options = f"--model m --data d --output o --beam {beams} {config['decoding']} {more}"
-        parser.parse_args(shlex.split(options))
+        for key in ("scoring",) if verb == "evaluate" else ("distilled", "seq_inter"):
+            options = f"--model m --data d --output o --beam {beams} {config['decoding']} {config.get(key, '')}"
+            parser.parse_args(shlex.split(options))
 
 
 @every_case
@@ -197,6 +191,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     rows = config["rows"].values()
     for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
+    once["distilled"] |= once["gold_distilled"]
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     once["diagnosis"] = int(path in STUDIES)
     many = {"student": students, "score_student": students}

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.commands import ROOT, environment
 from tests.support.files import contents
 
-FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "IWSLT15_DIR")
+FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "SHA256", *(f"IWSLT{year}_DIR" for year in (13, 14, 15, 17)))
 
 
 def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,52 @@
+"""scripts/join_databins.sh: the rows of one data-bin, then those of another."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fairseq_kd.data.databin import open_databin
+from tests.support.files import contents
+from tests.support.scripts import refused, shell
+
+
+def rows(data: Path, split: str) -> list[tuple[list[int], list[int]]]:
+    dataset = open_databin(data, split).dataset(split)
+    return [(dataset[row]["source"].tolist(), dataset[row]["target"].tolist()) for row in range(len(dataset))]
+
+
+def test_gold_and_distilled_rows_together(tiny_corpus: Path, distilled: Path, tmp_path: Path) -> None:
+    done = shell("join_databins.sh", "both", tiny_corpus, distilled, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    both = tmp_path / "both" / "data-bin"
+    gold, other = rows(tiny_corpus, "train"), rows(distilled, "train")
+    assert gold != other and rows(both, "train") == gold + other
+    for split in ("valid", "test"):
+        assert rows(both, split) == rows(tiny_corpus, split)
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["data-bin"]
+    before = contents(tmp_path)
+    again = shell("join_databins.sh", "both", tiny_corpus, distilled, folder=tmp_path)
+    assert "done before" in again.stderr and contents(tmp_path) == before
+    assert shell("join_databins.sh", "both", distilled, tiny_corpus, folder=tmp_path).returncode == 0
+    assert rows(both, "train") == other + gold
+
+
+@pytest.fixture
+def changed(distilled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(distilled, tmp_path / "changed"))
+
+
+def test_other_symbols_are_refused_and_other_counts_are_not(tiny_corpus: Path, changed: Path, tmp_path: Path) -> None:
+    path = changed / "dict.tgt.txt"
+    symbols = [line.split()[0] for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{symbol} 7\n" for symbol in reversed(symbols)))
+    line = refused("join_databins.sh", "both", tiny_corpus, changed, folder=tmp_path)
+    assert line.endswith(f"{path} has other symbols than {tiny_corpus}/dict.tgt.txt")
+    path.write_text("".join(f"{symbol} 7\n" for symbol in symbols))
+    assert shell("join_databins.sh", "both", tiny_corpus, changed, folder=tmp_path).returncode == 0
+
+
+def test_a_data_bin_without_training_rows_is_refused(tiny_corpus: Path, changed: Path, tmp_path: Path) -> None:
+    (changed / "train.src-tgt.tgt.idx").unlink()
+    line = refused("join_databins.sh", "both", tiny_corpus, changed, folder=tmp_path)
+    assert line.endswith(f"data-bin {changed}: no train.src-tgt.tgt.idx")

@@ -1,0 +1,45 @@
+"""The YAML files in configs/, as the workflow reads them."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fairseq import options as fairseq_options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from tests.support.commands import ROOT
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def read(path: Path, point: float | None = None) -> dict[str, Any]:
+    """What the workflow reads, with the keys of a study's point in place."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config if point is None else config | config["points"][point]
+
+
+def parse_training(options: str) -> argparse.Namespace:
+    """What fairseq-train reads from a config's options; it exits where it knows one not."""
+    words = [
+        "data-bin",
+        "--user-dir",
+        str(ROOT / "fairseq_kd"),
+        "--save-dir",
+        "x",
+        "--seed",
+        "1",
+        *shlex.split(options),
+    ]
+    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
+    convert_namespace_to_omegaconf(arguments)
+    return arguments
+
+
+def row_options(config: dict[str, Any], key: str) -> str:
+    """What the workflow hands to the training of a row, besides its start."""
+    row = config["rows"][key]
+    size = config["teacher" if row.get("start") == "teacher" else "student"]
+    more = config.get("fine_tuning", "") if "start" in row else ""
+    return f"{config['training']} {size} {more} {row['options']}"
