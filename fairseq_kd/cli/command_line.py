@@ -11,7 +11,7 @@ from fairseq_kd.errors import UserError
 
 VERBS = {
     "synthetic": "make a small language pair with several right translations",
-    "noise": "misalign a share of the training pairs",
+    "noise": "put noise into the training text: misaligned pairs or noisy words",
     "prepare": "check raw text and cut it into sentencepiece subwords",
     "decode": "write a model's translations of a data-bin's split",
     "select": "take from each n-best list the candidate closest to the gold target",

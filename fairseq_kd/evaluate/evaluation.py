@@ -75,7 +75,7 @@ def evaluate(
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
-        "mode_mass", rates and the hypotheses; "teacher_forced" is what :func:`teacher_forced` gives; "cost" what
+        "mode_mass", rates and the hypotheses; "teacher_forced" is what :func:`score_predictions` gives; "cost" what
         :func:`measure_costs` gives. Counts of parameters, the references and what made the result are there too.
 
     Raises:
@@ -95,8 +95,6 @@ def evaluate(
     compared = FairseqEngine(paths, task) if compare_fairseq and chosen.engine != "fairseq" else None
     scored = {str(search.beam): score_search(search, sentences, decoder, compared) for search in searches}
     forced = teacher_forced(build_models(paths, task, role="model"), task, subset, lengths.max_tokens)
-    if forced:
-        logger.info("teacher-forced accuracy %.2f %%", forced["accuracy"])
     result = {
         "name": name or Path(paths[0]).resolve().parent.name,
         "seed": seed,
@@ -113,7 +111,7 @@ def evaluate(
         "skipped": sum(sentences.skipped(decoder)),
         "note": NOTE,
         "beams": scored,
-        "teacher_forced": forced,
+        "teacher_forced": forced and score_predictions(forced, sentences),
         "source_lengths": [len(source) - 1 for source in sentences.sources],
         "references": sentences.references,
         **{"versions": versions(), "machine": machine(), "commit": commit()},
@@ -172,6 +170,23 @@ def score_search(
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
     figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sentences.sources), **speed}
     return {**figures, "hypotheses": hypotheses}
+
+
+def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str, Any]:
+    """What :func:`teacher_forced` found, with the predicted text and its score in place of the predicted tokens.
+
+    The teacher-forced BLEU of Wei et al. 2024, Table 3: each token is predicted from the gold tokens before it, and the
+    predictions are scored as a translation.
+
+    Returns:
+        What ``forced`` has, but instead of "predicted" the "hypotheses", detokenised as translations are, and "bleu",
+        their score in percent and sacreBLEU's signature.
+    """
+    figures = {name: value for name, value in forced.items() if name != "predicted"}
+    hypotheses = [join_subwords(tokens, sentences.post_process) for tokens in forced["predicted"]]
+    scored = score_text(hypotheses, sentences.references)["bleu"]
+    logger.info("teacher-forced: accuracy %.2f %%, BLEU %.2f", forced["accuracy"], scored["score"])
+    return {**figures, "bleu": scored, "hypotheses": hypotheses}
 
 
 def _model_facts(paths: Sequence[str], decoder: Engine) -> dict[str, Any]:

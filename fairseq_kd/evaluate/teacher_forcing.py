@@ -1,4 +1,4 @@
-"""Teacher-forced measures: on gold prefixes, how often a model is right about the next token, and how unsure it is."""
+"""Teacher-forced measures: on gold prefixes, what a model predicts, how often it is right, and how unsure it is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,10 +28,11 @@ def teacher_forced(
     Returns:
         "accuracy": the share of tokens for which the likeliest one is right, in percent. "entropy": of a token's
         distribution in nats, the mean over tokens. "correct" and "tokens": each row's right tokens and all its tokens.
-        None if the split has no target side.
+        "predicted": each row's likeliest tokens as text with spaces between them; ``</s>`` is left out wherever a model
+        predicts it, and the text goes on behind it. None if the split has no target side.
 
-        A row that the models cannot take (an empty source, a side longer than their positions) has no token right and
-        does not count in the entropy; the entropy is None if no row counts.
+        A row that the models cannot take (an empty source, a side longer than their positions) has no token right, no
+        prediction, and does not count in the entropy; the entropy is None if no row counts.
     """
     dataset = task.dataset(subset)
     if dataset.tgt is None:
@@ -44,7 +45,7 @@ def teacher_forced(
         for row, sizes in enumerate(dataset.sizes)
         if 1 < sizes[0] <= most[0] and sizes[1] <= most[1]
     }
-    correct, entropy, asked = [0] * len(dataset), 0.0, 0
+    correct, predicted, entropy, asked = [0] * len(dataset), [""] * len(dataset), 0.0, 0
     for batch in batches(lengths, max_tokens):
         sample = dataset.collater([dataset[row] for row in batch])
         sample = utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
@@ -55,12 +56,14 @@ def teacher_forced(
         asked += len(likeliest)
         right = torch.zeros_like(sample["target"])
         right[real] = (likeliest == sample["target"][real]).to(right.dtype)
-        for row, count in zip(sample["id"].tolist(), right.sum(dim=1).tolist(), strict=True):
-            correct[row] = count
+        lines = likeliest.split(real.sum(dim=1).tolist())  # real tokens lie row after row
+        for row, count, line in zip(sample["id"].tolist(), right.sum(dim=1).tolist(), lines, strict=True):
+            correct[row], predicted[row] = count, task.target_dictionary.string(line.cpu())
     tokens = [int(size) for size in dataset.tgt_sizes]
     return {
         "accuracy": 100 * sum(correct) / sum(tokens),
         "entropy": entropy / asked if asked else None,
         "correct": correct,
         "tokens": tokens,
+        "predicted": predicted,
     }

@@ -20,14 +20,21 @@ from fairseq_kd.study.resampling import (
 )
 
 BUCKETS = 4
+FORCED_BLEU = "teacher_forced_bleu"
+"""The key of the teacher-forced BLEU among the measures."""
 Curves = dict[str, dict[str, Curve]]
 """The curve of each line, by measure and by the line's name."""
 
 
 def measures_of(points: Sequence[Point]) -> dict[str, str]:
-    """The labels of the measures that all results have, by key: teacher-forced accuracy, then BLEU by beam size."""
-    forced = all(result["teacher_forced"] for point in points for result in point.results)
-    measures = {"teacher_forced": "teacher-forced accuracy (%)"} if forced else {}
+    """The labels of the measures that all results have, by key: teacher-forced accuracy and BLEU, then BLEU by beam.
+
+    Results of an earlier `fairseq-kd evaluate` have no teacher-forced BLEU.
+    """
+    forced = [result["teacher_forced"] for point in points for result in point.results]
+    measures = {"teacher_forced": "teacher-forced accuracy (%)"} if all(forced) else {}
+    if all(one and "hypotheses" in one for one in forced):
+        measures[FORCED_BLEU] = "BLEU, teacher-forced"
     for beam in points[0].first["beams"]:
         measures[f"beam {beam}"] = "BLEU, greedy" if beam == "1" else f"BLEU, beam {beam}"
     return measures
@@ -37,7 +44,8 @@ def statistics(result: Result, measure: str) -> tuple[np.ndarray, Score]:
     """Each sentence's counts for a measure, shape (sentences, counts), and the score of the counts' sums."""
     if measure == "teacher_forced":
         return np.array([result["teacher_forced"][key] for key in ("correct", "tokens")]).T, accuracy
-    return bleu_statistics(result["beams"][measure.removeprefix("beam ")]["hypotheses"], result["references"]), bleu
+    made = result["teacher_forced"] if measure == FORCED_BLEU else result["beams"][measure.removeprefix("beam ")]
+    return bleu_statistics(made["hypotheses"], result["references"]), bleu
 
 
 def length_buckets(lengths: Sequence[int]) -> list[np.ndarray]:

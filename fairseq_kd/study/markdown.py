@@ -3,6 +3,7 @@
 from typing import Any
 
 from fairseq_kd.report.table_line import table_line
+from fairseq_kd.study.curves import FORCED_BLEU
 
 
 def markdown(study: dict[str, Any]) -> str:
@@ -78,8 +79,10 @@ def _notes(study: dict[str, Any]) -> list[str]:
         + ("logarithmic axis." if study["axis"]["scale"] == "log" else "linear axis."),
         f"BLEU: `{made['scores']['bleu']}`. Teacher-forced accuracy: the share of target tokens (`</s>` counted) that "
         "are the likeliest after the gold target so far.",
-        f"Commit: {made['commit'] or 'not known'}.",
     ]
+    if FORCED_BLEU in study["measures"]:
+        notes.append("Teacher-forced BLEU: of these likeliest tokens, one for each gold token, without `</s>`.")
+    notes.append(f"Commit: {made['commit'] or 'not known'}.")
     if made["config"]:
         notes.append(f"Configuration: {made['config']['name']}, SHA-256 {made['config']['sha256'][:12]}….")
     return notes

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def write_decoding(study: dict[str, Any], path: Path) -> None:
                 moved, [one["mean"] for one in differences], yerr=_bars(differences), label=f"{at:g}",
                 color=colours[place], marker=marker, **BARS,
             )  # fmt: skip
-        axes.set_xticks(range(len(measures)), [label.replace(" (%)", "") for label in measures.values()], fontsize=8)
+        labels = [fill(label.replace(" (%)", ""), 14, break_on_hyphens=False) for label in measures.values()]
+        axes.set_xticks(range(len(measures)), labels, fontsize=8)
         axes.set_title(f"{line} − {other}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("difference, BLEU or percentage points")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from fairseq_kd.cli import noise
 from fairseq_kd.cli.command_line import VERBS, verb_module
 from fairseq_kd.compress.prune import SCHEMES
+from fairseq_kd.corpus.token_noise import TokenNoise
 from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
 from tests.support.configs import CONFIGS, parse_training, read, row_options
@@ -73,10 +75,21 @@ def test_the_points_of_a_study_change_one_key(path: Path) -> None:
     config = read(path)
     (changed,) = {tuple(keys) for keys in config["points"].values()}
     assert len(changed) == 1 and changed[0] not in config
-    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 4
+    assert list(config["points"]) == sorted(config["points"]) and len(config["points"]) >= 3
     assert set(config["axis"]) == {"label", "scale"} and config["axis"]["scale"] in SCALES
     assert config["axis"]["scale"] == "linear" or min(config["points"]) > 0
     assert [row["name"] for row in config["rows"].values()] == ["Word-KD", "Seq-KD", "Hybrid"]
+
+
+def test_the_token_noise_is_that_of_the_paper() -> None:
+    """Wei et al. 2024: 10 % deleted, 10 % substituted, swaps with a probability of 50 or 100 %, or no noise at all."""
+    points = read(ROOT / "configs" / "study_token_noise.yaml")["points"]
+    assert list(points) == [0, 50, 100] and "fairseq-kd noise" not in points[0]["raw"]
+    for swap in (50, 100):
+        parser = argparse.ArgumentParser()
+        noise.add_arguments(parser)
+        words = shlex.split(points[swap]["raw"].split("fairseq-kd noise")[1])
+        assert noise.read_noise(parser.parse_args(words)) == TokenNoise(0.1, 0.1, swap / 100, "source")
 
 
 @every_config

@@ -34,6 +34,7 @@ def study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Study:
     return run
 
 
+MEASURES = ["teacher_forced", "teacher_forced_bleu", "beam 1", "beam 5"]
 CROSSED = [
     (64, scored("Seq-KD", 6, 8)),
     (64, scored("Word-KD", 3, 9)),
@@ -47,15 +48,15 @@ CROSSED = [
 def test_lines_over_the_axis(study: Study) -> None:
     text, content, folder = study(CROSSED, "--teacher", "Teacher", "--scale", "log", "--title", "A title")
     axis = content["over_axis"]
-    assert axis["places"] == [16, 64] and list(axis["scores"]) == ["teacher_forced", "beam 1", "beam 5"]
-    for name, places in axis["scores"]["beam 1"].items():
-        for number, place in enumerate(places):
-            (run,) = (one for at, one in CROSSED if at == (16, 64)[number] and one["name"] == name)
-            assert place["mean"] == pytest.approx(run["beams"]["1"]["bleu"]["score"]) and place["values"] == [
-                place["mean"]
-            ]
-            low, high = place["interval"]
-            assert low < place["mean"] < high
+    assert axis["places"] == [16, 64] and list(axis["scores"]) == MEASURES
+    for measure in ("beam 1", "teacher_forced_bleu"):
+        for name, places in axis["scores"][measure].items():
+            for number, place in enumerate(places):
+                (run,) = (one for at, one in CROSSED if at == (16, 64)[number] and one["name"] == name)
+                made = run["beams"]["1"] if measure == "beam 1" else run["teacher_forced"]
+                assert place["mean"] == pytest.approx(made["bleu"]["score"]) and place["values"] == [place["mean"]]
+                low, high = place["interval"]
+                assert low < place["mean"] < high
     assert [one["mean"] for one in axis["scores"]["teacher_forced"]["Seq-KD"]] == [70, 80]
     (pair,) = axis["comparisons"]["beam 5"]
     (crossing,) = pair["crossings"]
@@ -69,9 +70,9 @@ def test_lines_over_the_axis(study: Study) -> None:
         "teacher-forced accuracy (%): Seq-KD and Word-KD do not cross, Word-KD is above (clear at 2 of 2 places)."
         in text
     )
-    assert (
-        f"| 16 | Seq-KD | 1.23 | 70.00 (70.00 to 70.00) | {axis['scores']['beam 1']['Seq-KD'][0]['mean']:.2f} (" in text
-    )
+    forced = axis["scores"]["teacher_forced_bleu"]["Seq-KD"][0]["mean"]
+    assert f"| 16 | Seq-KD | 1.23 | 70.00 (70.00 to 70.00) | {forced:.2f} (" in text
+    assert "- Teacher-forced BLEU: of these likeliest tokens" in text
     assert text.startswith("# A title\n") and text == (folder / "study.md").read_text()
     pictures = [path for path in folder.iterdir() if path.read_bytes().startswith(b"\x89PNG")]
     assert {path.name for path in pictures} == {"study.png", "length.png", "decoding.png"}
@@ -116,6 +117,16 @@ def test_seeds_are_averaged_and_widen_the_interval(study: Study) -> None:
 def test_no_teacher_forced_accuracy_where_a_test_set_has_no_targets(study: Study) -> None:
     _, content, _ = study([(1, scored("Word-KD", 3, teacher_forced=None)), (2, scored("Word-KD", 3))])
     assert list(content["measures"]) == ["beam 1", "beam 5"]
+
+
+def test_results_of_before_teacher_forced_bleu_still_make_a_study(study: Study) -> None:
+    """Even one of them leaves the measure out for all, so that each line has all its points."""
+    old = scored("Word-KD", 3)
+    for key in ("bleu", "hypotheses"):
+        del old["teacher_forced"][key]
+    text, content, _ = study([(1, old), (2, scored("Word-KD", 3))])
+    assert list(content["measures"]) == [measure for measure in MEASURES if measure != "teacher_forced_bleu"]
+    assert "Teacher-forced BLEU" not in text and "Teacher-forced accuracy: " in text
 
 
 OLD = {key: value for key, value in scored("a", 3).items() if key != "source_lengths"}

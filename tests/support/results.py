@@ -41,7 +41,12 @@ LENGTHS = [3 + row % 10 for row in range(30)]
 
 
 def scored(name: str, every: int, right: int = 8, seed: int = 1, **changes: Any) -> dict[str, Any]:
-    """A result with one word wrong in each ``every``-th sentence and so many of ten tokens right."""
-    forced = {"accuracy": 10 * right, "correct": [right] * 30, "tokens": [10] * 30}
+    """A result with one word wrong in each ``every``-th sentence and so many of ten tokens right.
+
+    Teacher forcing gets twice as many sentences right.
+    """
+    hypotheses = spoil(REFERENCES, 2 * every)
+    forced = {"accuracy": 10 * right, "correct": [right] * 30, "tokens": [10] * 30, "hypotheses": hypotheses}
+    forced["bleu"] = score_text(hypotheses, REFERENCES)["bleu"]
     more = {"teacher_forced": forced, "source_lengths": LENGTHS, **changes}
     return result(name, seed, spoil(REFERENCES, every), **more)
