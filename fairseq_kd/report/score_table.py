@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.report.comparison import Comparison, check_seeds
 from fairseq_kd.report.cost_table import check_costs
 from fairseq_kd.report.gate_plot import read_course, write_gates
 from fairseq_kd.report.markdown import markdown
@@ -73,13 +74,18 @@ def table(
         raise UserError(f"--config {config}: no such file")
     check_costs([result for row in rows for result in row.results])
     compared = next((row for row in rows if row.name == baseline), None)
+    if compared:
+        check_seeds(rows, compared)
+    comparison = Comparison(rows[0].results[0]["references"])
+    summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
     made = {
         "title": title,
         "baseline": baseline,
         "teacher": teacher,
         "pruning": list(pruning),
         "sentences": len(rows[0].results[0]["references"]),
-        "rows": [summarise_row(row, compared) for row in tqdm(rows, desc="bootstrap", disable=None)],
+        "rows": summaries,
+        "pairs": comparison.all_pairs(rows),
         "signature": _signature(rows, config),
     }
     text, drawn = markdown(made), without_pruned(made)
