@@ -93,5 +93,10 @@ def pairs_section(table: dict[str, Any]) -> list[str]:
             cells = [p.get((name, other), "–") if other in names[:number] else "" for other in names[:-1]]
             lines.append(table_line([f"{number + 1}. {name}", *cells]))
         lines.append("")
-    note = "- p of the paired bootstrap, as above; differences in BLEU are in table.json under `pairs`."
-    return [*lines, note]
+    several = any(len(row["seeds"]) > 1 for row in table["rows"])
+    bootstrap = table["signature"]["bootstrap"]
+    note = (
+        f"- p of the difference in BLEU, from sacreBLEU's paired bootstrap ({bootstrap['samples']} resamples, seed "
+        f"{bootstrap['seed']})" + (", the largest over the pairs of results of equal seed" if several else "")
+    )
+    return [*lines, f"{note}. The differences are in table.json under `pairs`."]

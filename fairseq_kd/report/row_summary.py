@@ -8,6 +8,7 @@ from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
 from fairseq_kd.report.result_files import METRICS, OPTIONAL_RATE, RATES, RISKS, Result, Row
 
+
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """The "mean" of the values, their sample standard deviation "sd" (None for a single value), and the "values"."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
@@ -30,6 +31,9 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
     }
+    forced = [result.get("teacher_forced", {}).get("bleu") for result in row.results]
+    if None not in forced:
+        summary["teacher_forced"] = {"bleu": spread([one["score"] for one in forced])}
     return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
 
 

@@ -9,7 +9,7 @@ from sacrebleu.significance import PairedTest
 from fairseq_kd.evaluate.bootstrap import Bootstrap
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES
 
-WORDS = "a quick brown fox jumps over the lazy dog again , it's 1,000.5 times % & better — über".split()
+WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
 
 
 def lines(seed: int, number: int = 120) -> list[str]:
