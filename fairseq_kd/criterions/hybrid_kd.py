@@ -1,6 +1,7 @@
 """Criterion ``hybrid_kd``: a gate between sentence-level and token-level distillation (Wei et al. 2024)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from fairseq_kd.criterions.base import log_mean, summed
 from fairseq_kd.criterions.gate_log import gate_sums, log_gate
 from fairseq_kd.criterions.hybrid_options import HybridKDConfig, hybrid_config
-from fairseq_kd.criterions.interleave import Answer
+from fairseq_kd.criterions.interleave import Answer, interleave
 from fairseq_kd.criterions.token_kd import TokenKDCriterion
 from fairseq_kd.errors import UserError
 from fairseq_kd.gates.batch import GateBatch, GateValues
@@ -28,15 +29,17 @@ OLD_GATE_STATE = ("network.", "signal.")
 
 
 class HybridKDCriterion(TokenKDCriterion):
-    """L(x) = g(x)·L_sentence(x) + (1−g(x))·L_token(x), as the mean over tokens by their weights.
+    """L(x) = g(x)·L_token(x) + (1−g(x))·L_sentence(x): Wei et al. 2024, eq. 4.
 
-    L_sentence is the NLL of the teacher's output ŷ, L_token the loss of ``token_kd`` on the gold target y. A token of
-    ŷ weighs g(x), one of y weighs 1 − g(x), and the sample size is the sum of these weights. With g = 0 loss, gradient
-    and sample size are those of ``token_kd``; with g = 1 they are those of ``fused_cross_entropy`` on the distilled
+    L_sentence is the NLL of the teacher's output ŷ (eq. 3). L_token is the loss of ``token_kd`` on the gold target y,
+    or on ŷ with --gate-token-prefixes distilled; with --kd-alpha 1 it is eq. 2. Both are sums over tokens.
+
+    The sample size is the sum of the tokens' weights: g(x) in L_token, 1 − g(x) in L_sentence. With g = 1 loss,
+    gradient and sample size are those of ``token_kd``, with g = 0 those of ``fused_cross_entropy`` on the distilled
     data.
 
-    The gate, a :class:`fairseq_kd.gates.registry.Gate`, gives g. The student learns with the gate's values as they are:
-    the student's loss sends no gradient into the gate. A gate that learns adds an objective of its own.
+    The gate, a :class:`fairseq_kd.gates.registry.Gate`, gives g. A gate that learns follows the gradient of an
+    objective of its own, which can be that of L. The objective's value does not enter the loss.
 
     Raises:
         UserError: an option is out of its range, there is no distilled data, or the task has no teacher.
@@ -59,6 +62,8 @@ class HybridKDCriterion(TokenKDCriterion):
             raise UserError(
                 "--criterion hybrid_kd learns from the teacher's output too: give it with --distilled-data DATABIN"
             )
+        self.on_distilled = str(cfg.gate_token_prefixes) == "distilled"
+        task.soft_targets_of_distilled = self.on_distilled
         self.gate = build_gate(
             str(cfg.gate),
             cfg,
@@ -71,24 +76,29 @@ class HybridKDCriterion(TokenKDCriterion):
 
         A validation set has no teacher's output. There the loss is that of ``token_kd``.
         """
-        teacher = self._answer(model, sample) if "distilled" in sample else None
+        if "distilled" not in sample:
+            return super().forward(model, sample)
+        targets = [sample["distilled"]] if self.on_distilled else [sample["target"], sample["distilled"]]
+        # The batch that the token-level loss is on; its teacher answers about the same tokens.
+        _, asked = interleave(sample, targets[:1], self.task.target_dictionary)
+        teacher = self._answer(model, {**sample, **asked, "target": targets[0]})
         if teacher is None:
             return super().forward(model, sample)
-        # One forward about both targets of each sentence; the gate may read the encoder's states in it.
+        # One forward about the targets of each sentence; the gate may read the encoder's states in it.
         with encoder_outputs(model) as outputs:
-            gold, distilled = self.answers(model, sample, [sample["target"], sample["distilled"]])
-        batch = self._gate_batch(sample, teacher, lambda: _states(outputs[0]))
+            answers = list(self.answers(model, sample, targets))
+        token, sentence = answers[0], answers[-1]
+        batch = self._gate_batch(sample, teacher, lambda: _states(outputs[0], len(targets)))
         g = self.gate.values(batch)
-        # Distilled tokens count by g, gold tokens by 1 − g: (distilled tokens,), (gold tokens,).
-        sentence = self._loss(distilled, self.gold_alone, None, g.distilled)
-        token = self._loss(gold, self.objective, teacher, 1 - g.gold)
-        loss, sample_size, log = self._weighted(sample, g, sentence, token)
+        loss, halves = self._losses(sentence, token, teacher, g)
+        sample_size, log = self._log(sample, g, loss, halves)
         log |= gate_sums(
-            g.gold, batch.gold_places, sample["net_input"]["src_lengths"], batch.entropy, self.gate.by_token
+            g.token, batch.token_places, sample["net_input"]["src_lengths"], batch.entropy, self.gate.by_token
         )
-        students = (distilled.student, gold.student)
-        objective, own_log = self.gate.objective(batch, g, students, (sentence, token))
-        return loss if objective is None else loss + objective, sample_size, log | own_log
+        objective, own_log = self.gate.objective(batch, g, (sentence.student, token.student), halves)
+        if objective is not None:  # its gradient alone: the loss stays that of the formula
+            loss = loss + objective - objective.detach()
+        return loss, sample_size, log | own_log
 
     def _gate_batch(
         self, sample: dict[str, Any], teacher: TeacherAnswer, states: Callable[[], tuple[Tensor, Tensor]]
@@ -96,6 +106,7 @@ class HybridKDCriterion(TokenKDCriterion):
         return GateBatch(
             gold=sample["target"],
             distilled=sample["distilled"],
+            on_distilled=self.on_distilled,
             pad=self.padding_idx,
             update=self.task.update,
             entropy=entropies(teacher, self.chunk_memory) if self.gate.depends_on_input else None,
@@ -104,19 +115,36 @@ class HybridKDCriterion(TokenKDCriterion):
             chunk_memory=self.chunk_memory,
         )
 
-    def _loss(self, answer: Answer, objective: Any, teacher: TeacherAnswer | None, weights: Tensor) -> Losses:
-        return fused_loss(answer.student, answer.symbols, objective, teacher, self.chunk_memory, weights)
+    def _losses(
+        self, sentence: Answer, token: Answer, teacher: TeacherAnswer, g: GateValues
+    ) -> tuple[Tensor, tuple[Losses, Losses]]:
+        """The student's loss, and the sentence-level and the token-level loss in it."""
+        if self.on_distilled and not self.gate.needs_slopes:
+            # Both are on the same tokens: one pass, with g·(h·NLL + s·divergence) + (1 − g)·NLL at each.
+            share, full = g.token[:, None], self.objective
+            mixed = replace(full, hard_weight=1 - share * (1 - full.hard_weight), soft_weight=share * full.soft_weight)
+            both = fused_loss(token.student, token.symbols, mixed, teacher, self.chunk_memory)
+            return both.loss, (replace(both, objective=self.gold_alone), replace(both, objective=full))
+        # The tokens of ŷ count by 1 − g, those of the token-level loss by g.
+        halves = (
+            fused_loss(
+                sentence.student, sentence.symbols, self.gold_alone, None, self.chunk_memory, weights=1 - g.sentence
+            ),
+            fused_loss(token.student, token.symbols, self.objective, teacher, self.chunk_memory, weights=g.token),
+        )
+        return halves[0].loss + halves[1].loss, halves
 
-    def _weighted(
-        self, sample: dict[str, Any], g: GateValues, sentence: Losses, token: Losses
-    ) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
-        """The student's loss, its sample size, and its log."""
-        loss = sentence.loss + token.loss
+    def _log(
+        self, sample: dict[str, Any], g: GateValues, loss: Tensor, halves: tuple[Losses, Losses]
+    ) -> tuple[Tensor | int, dict[str, Any]]:
+        """The student's sample size, and its log."""
+        sentence, token = halves
         # The sum of all weights, in float64: long batches would lose tokens in half precision.
-        weights = g.distilled.sum(dtype=torch.float64) + (1 - g.gold).sum(dtype=torch.float64)
+        weights = (1 - g.sentence).sum(dtype=torch.float64) + g.token.sum(dtype=torch.float64)
         sample_size = self.sample_size(sample) if self.sentence_avg else weights
-        log = self.common_log(sample, sample_size, loss, token.nll_loss) | self.teacher_log(sample, token)
-        return loss, sample_size, log | {"sentence_nll": sentence.nll_loss, "sentence_tokens": len(g.distilled)}
+        gold_nll = None if self.on_distilled else token.nll_loss
+        log = self.common_log(sample, sample_size, loss, gold_nll) | self.teacher_log(token)
+        return sample_size, log | {"sentence_nll": sentence.nll_loss, "sentence_tokens": len(g.sentence)}
 
     def after_update(self, logging_outputs: list[dict[str, Any]]) -> None:
         """Tell the gate an update's sums over all batches and processes."""
@@ -147,13 +175,13 @@ class HybridKDCriterion(TokenKDCriterion):
                         log_mean(logging_outputs, key, per, unit=1.0, digits=4)
 
 
-def _states(output: Any) -> tuple[Tensor, Tensor]:
+def _states(output: Any, times: int) -> tuple[Tensor, Tensor]:
     """The student's encoder states, (sentences, source length, width), and the mask of real source positions.
 
-    Each source was encoded twice, once for either target, with dropout of its own: the two encodings' mean.
+    Each source was encoded several ``times``, once for each target, with dropout of its own: the encodings' mean.
     """
-    states, real = encoder_states(output)  # (2 · sentences, …): rows 2i and 2i + 1 are sentence i
-    return (states[::2] + states[1::2]) / 2, real[::2]
+    states, real = encoder_states(output)  # (times · sentences, …): sentence i has the rows from times · i on
+    return states.unflatten(0, (-1, times)).mean(dim=1), real[::times]
 
 
 def _tell_fairseq() -> None:

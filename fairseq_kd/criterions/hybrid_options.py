@@ -9,7 +9,7 @@ from fairseq_kd.gates import builtin  # noqa: F401 (registers the gates)
 from fairseq_kd.gates.registry import GATES, option_fields
 
 DEFAULT_GATE = "learned"
-GATE_HELP = {"help": "kind of gate; g is the weight of the sentence-level loss, and the token-level loss gets 1 - g"}
+GATE_HELP = {"help": "kind of gate; g is the weight of the token-level loss, and the sentence-level loss gets 1 - g"}
 
 
 @dataclass
@@ -19,6 +19,10 @@ class HybridKDConfig(TokenKDConfig):
     gate: str = field(default=DEFAULT_GATE, metadata=GATE_HELP)
     gate_level: ChoiceEnum(("sentence", "token")) = field(  # type: ignore[valid-type]
         default="sentence", metadata={"help": "one g for each sentence, or one for each relative place in it"}
+    )
+    gate_token_prefixes: ChoiceEnum(("gold", "distilled")) = field(  # type: ignore[valid-type]
+        default="gold",
+        metadata={"help": "prefixes of the token-level loss: the gold target's, or those of the teacher's output"},
     )
 
 

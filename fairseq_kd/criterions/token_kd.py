@@ -90,12 +90,12 @@ class TokenKDCriterion(FusedCriterion):
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
         losses, sample_size, log = self.losses(model, sample, self.objective, answer)
-        return losses.loss, sample_size, log | self.teacher_log(sample, losses)
+        return losses.loss, sample_size, log | self.teacher_log(losses)
 
     @staticmethod
-    def teacher_log(sample: dict[str, Any], losses: Losses) -> dict[str, Any]:
-        """The log of the teacher's part of the loss on the gold targets."""
-        return {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": sample["ntokens"]}
+    def teacher_log(losses: Losses) -> dict[str, Any]:
+        """The log of the teacher's part of the loss."""
+        return {"kd_loss": losses.soft_loss, "agreed": losses.agreed, "kd_ntokens": len(losses.divergence)}
 
     def _answer(self, model: BaseFairseqModel, sample: dict[str, Any]) -> TeacherAnswer | None:
         """The teacher's answer from the batch's soft targets, else from the teacher; None where neither is at hand."""

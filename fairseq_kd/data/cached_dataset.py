@@ -1,11 +1,11 @@
 """A translation dataset whose batches bring a teacher's soft targets along."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairseq import utils
 from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
@@ -53,8 +53,16 @@ class CachedDataset(AlignedDataset):
         return kept[~unusable], [*ignored, *kept[unusable].tolist()]
 
 
-def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset | CachedDataset:
+def add_soft_targets(
+    task: TranslationTask, split: str, of: LanguagePairDataset, data: Sequence[str]
+) -> LanguagePairDataset | CachedDataset:
     """Add the soft targets of --teacher-cache to the dataset ``split`` that ``task`` has loaded.
+
+    Args:
+        task: the task.
+        split: name of the dataset.
+        of: the dataset whose targets the soft targets belong to: the loaded one, or the distilled one.
+        data: the data-bins of ``of``.
 
     Returns:
         The dataset with its soft targets; without them where the cache has none of a split that is not trained on.
@@ -73,12 +81,12 @@ def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset |
             )
         logger.warning("no soft targets of %s in %s: validation shows only the gold part of the loss", split, directory)
         return dataset
-    _check_data(task, split, settings)
+    _check_data(task, split, settings, data)
     _check_teacher(task, settings)
     refuse_mixture(directory, settings)
-    sizes = _stored_sizes(task, split)
+    sizes = _stored_sizes(task, split, data[0])
     # With buckets, the dataset's sizes include padding.
-    if dataset.buckets is None and not np.array_equal(dataset.tgt_sizes, sizes[:, 1]):
+    if dataset.buckets is None and not np.array_equal(of.tgt_sizes, sizes[:, 1]):
         raise UserError(
             f"--teacher-cache {directory}: the task adds tokens to the targets of {split} that the cache does not have"
         )
@@ -87,8 +95,7 @@ def add_soft_targets(task: TranslationTask, split: str) -> LanguagePairDataset |
     return CachedDataset(dataset, SoftTargets(directory, settings, sizes[:, 1]), missed)
 
 
-def _check_data(task: TranslationTask, split: str, settings: dict[str, Any]) -> None:
-    paths = utils.split_paths(task.cfg.data)
+def _check_data(task: TranslationTask, split: str, settings: dict[str, Any], paths: Sequence[str]) -> None:
     if split == task.cfg.train_subset and len(paths) > 1:
         raise UserError(f"--teacher-cache goes with one data-bin, not {len(paths)}: {task.cfg.data}")
     source, target = task.cfg.source_lang, task.cfg.target_lang
@@ -122,10 +129,10 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
         )
 
 
-def _stored_sizes(task: TranslationTask, split: str) -> np.ndarray:
+def _stored_sizes(task: TranslationTask, split: str, data: str) -> np.ndarray:
     """Lengths of source and target in the data-bin's files, before the task changes them; shape (rows, 2)."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
-    stem = Path(utils.split_paths(task.cfg.data)[0], f"{split}.{source}-{target}")
+    stem = Path(data, f"{split}.{source}-{target}")
     sides = [
         data_utils.load_indexed_dataset(f"{stem}.{side}", None, task.cfg.dataset_impl) for side in (source, target)
     ]

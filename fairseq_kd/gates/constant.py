@@ -21,10 +21,11 @@ def check_share(option: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class ValueOptions(GateOptions):
-    """The option that the fixed and the learned gate share."""
+    """The option that the fixed and the learned gates share."""
 
     gate_value: float = field(
-        default=0.5, metadata={"help": "fixed gate: g; learned gate: g at the start and in the prior"}
+        default=0.5,
+        metadata={"help": "fixed gate: g; learned gates: g at the start and in the prior"},
     )
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class FixedGate(Gate):
     depends_on_input = False
 
     def values(self, batch: GateBatch) -> GateValues:
-        """g of the batch's distilled and gold tokens."""
+        """g at the tokens of both losses."""
         return batch.of_sentences(torch.full((len(batch.gold),), self.options.gate_value, device=batch.gold.device))
 
 
@@ -48,8 +49,8 @@ class FixedGate(Gate):
 class ScheduleOptions(GateOptions):
     """Options of the schedule."""
 
-    gate_start: float = field(default=0.0, metadata={"help": "schedule: g before the first update"})
-    gate_end: float = field(default=1.0, metadata={"help": "schedule: g after --gate-updates"})
+    gate_start: float = field(default=1.0, metadata={"help": "schedule: g before the first update"})
+    gate_end: float = field(default=0.0, metadata={"help": "schedule: g after --gate-updates"})
     gate_updates: int = field(
         default=0, metadata={"help": "schedule: number of updates in which g moves from --gate-start to --gate-end"}
     )
@@ -75,7 +76,7 @@ class ScheduleGate(Gate):
             )
 
     def values(self, batch: GateBatch) -> GateValues:
-        """g of the batch's distilled and gold tokens."""
+        """g at the tokens of both losses."""
         done = min(1.0, batch.update / self.options.gate_updates)
         g = self.options.gate_start + done * (self.options.gate_end - self.options.gate_start)
         return batch.of_sentences(torch.full((len(batch.gold),), g, device=batch.gold.device))

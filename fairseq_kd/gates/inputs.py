@@ -1,8 +1,8 @@
 """What gates compute of a batch: places of tokens, distances between targets, and the inputs of a gate's network.
 
-A sentence x has two target sequences, the gold one and the distilled one. A gate is one function g(x), or g(x, u) of
-the relative place u in a target sequence. It weighs the tokens of both sequences, cannot tell them apart, and thus
-cannot weigh both away.
+A gate is one function g(x) of a sentence, or g(x, u) of the relative place u in a target sequence. Both losses read it:
+1 − g at the sentence-level loss's tokens, g at the token-level loss's. A gate that could tell the two target sequences
+apart could weigh both away.
 """
 
 from dataclasses import dataclass
@@ -50,9 +50,9 @@ class Places:
         return sums / self.lengths
 
 
-def uncertainty(entropy: Tensor) -> Tensor:
-    """1 − exp(−H): 0 where only one symbol can follow, and towards 1 with more. exp(H) is the number of choices."""
-    return -torch.expm1(-entropy)
+def certainty(entropy: Tensor) -> Tensor:
+    """exp(−H): 1 where only one symbol can follow, and towards 0 with more. exp(H) is the number of choices."""
+    return torch.exp(-entropy)
 
 
 def at_same_places(values: Tensor, own: Places, others: Places) -> Tensor:

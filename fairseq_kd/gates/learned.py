@@ -1,4 +1,4 @@
-"""The learned gate: a small network on the student's encoder, trained by an objective of its own."""
+"""Gates that learn: what they minimise, one that reads the student's encoder, and one that reads nothing."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.gates.batch import GateBatch, GateValues
 from fairseq_kd.gates.constant import ValueOptions
 from fairseq_kd.gates.inputs import gate_inputs, local_inputs
-from fairseq_kd.gates.network import GateNetwork
+from fairseq_kd.gates.network import GateNetwork, ScaledScalar
 from fairseq_kd.gates.registry import Gate, register_gate
 from fairseq_kd.gates.signal import SIGNALS, Half, Signal, gate_objective
 from fairseq_kd.losses.chunk import NextTokens, Objective
@@ -21,20 +21,17 @@ from fairseq_kd.losses.fused import Losses, fused_loss
 
 
 @dataclass(frozen=True)
-class LearnedOptions(ValueOptions):
-    """Options of the learned gate."""
+class LearningOptions(ValueOptions):
+    """Options of every gate that learns."""
 
     gate_signal: ChoiceEnum(SIGNALS) = field(  # type: ignore[valid-type]
-        default="held_out", metadata={"help": "learned gate: the cost it minimises: loss, normalised or held_out"}
+        default="held_out", metadata={"help": "learned gates: the cost they minimise: loss, normalised or held_out"}
     )
     gate_prior_weight: float = field(
-        default=0.5, metadata={"help": "learned gate: weight of KL(g || --gate-value), which is added to that cost"}
+        default=0.5, metadata={"help": "learned gates: weight of KL(g || --gate-value), which is added to that cost"}
     )
     gate_lr_scale: float = field(
-        default=1.0, metadata={"help": "learned gate: its learning rate, as a multiple of the student's"}
-    )
-    gate_trains_encoder: bool = field(
-        default=False, metadata={"help": "learned gate: let its gradient flow into the student's encoder"}
+        default=1.0, metadata={"help": "learned gates: their learning rate, as a multiple of the student's"}
     )
 
     def __post_init__(self) -> None:
@@ -45,42 +42,38 @@ class LearnedOptions(ValueOptions):
             raise UserError(f"--gate-lr-scale {self.gate_lr_scale}: give a factor above 0")
 
 
-@register_gate("learned")
-class LearnedGate(Gate):
-    """g = sigmoid(network(encoder states)).
+class LearningGate(Gate):
+    """A gate g = sigmoid(z) whose logit z (Wei et al. 2024, eq. 1) is trained.
 
-    The gate minimises, per gold token,
-    J(x) = g(x)·(C_sentence(x) − C_token(x)) + prior weight·KL(g(x)‖prior). C is the mean cost per token of either
-    loss, as :class:`fairseq_kd.gates.signal.Signal` gives it. Wei et al. 2024 leave the parametrisation of the gate
-    open; this one is the project's choice.
+    The gate minimises J(x) = g(x)·(C_token(x) − C_sentence(x)) + prior weight·KL(g(x)‖prior). C is the cost of either
+    loss, as :class:`fairseq_kd.gates.signal.Signal` gives it. With the signal ``loss`` C is the loss itself, summed
+    over the sentence's tokens: without a prior, the gate follows the gradient of eq. 4. With the other signals C is the
+    mean cost per token times the tokens of the token-level loss, so that the length of neither target decides.
     """
 
-    Options = LearnedOptions
-    options: LearnedOptions
-    by_token_too = True
-    logged = {"gate_loss": "ntokens"}  # noqa: RUF012
+    Options = LearningOptions
+    options: LearningOptions
+    logged = {"gate_loss": "kd_ntokens"}  # noqa: RUF012
 
-    def __init__(self, options: LearnedOptions, by_token: bool, encoder_width: Callable[[], int]):
+    def __init__(self, options: LearningOptions, by_token: bool, encoder_width: Callable[[], int]):
         super().__init__(options, by_token, encoder_width)
         if options.gate_value in (0, 1):
             raise UserError(f"--gate-value {options.gate_value}: a learned gate starts above 0 and below 1")
-        # By token the network also reads the state at the token's place.
-        width = encoder_width() * (2 if by_token else 1)
-        self.network = GateNetwork(width, options.gate_value, options.gate_lr_scale)
         self.signal = Signal(str(options.gate_signal))
+        self.needs_slopes = self.signal.kind == "held_out"
+        # −1 for weights from a state without this entry, in which sigmoid(z) weighed the sentence-level loss. The
+        # weights stay as they are, and the optimizer's moments with them.
+        self.register_buffer("sign", torch.tensor(1))
 
-    def values(self, batch: GateBatch) -> GateValues:
-        """g of the batch's distilled and gold tokens, with the logits behind them."""
-        states, real = batch.encoder_states()
-        states = states if self.options.gate_trains_encoder else states.detach()
-        both = (batch.distilled_places, batch.gold_places)
-        if self.by_token:
-            logits = [self.network(local_inputs(states, real, places)) for places in both]  # (tokens,) each
-        else:
-            by_sentence = self.network(gate_inputs(states, real))  # (sentences,)
-            logits = [by_sentence[places.sentence] for places in both]
-        distilled, gold = (one.sigmoid().detach() for one in logits)
-        return GateValues(distilled, gold, torch.cat(logits))
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *settings: Any) -> None:
+        """As torch's; a state of an earlier release gets the sign that keeps its gate what it was."""
+        state_dict.setdefault(f"{prefix}sign", torch.tensor(-1))
+        super()._load_from_state_dict(state_dict, prefix, *settings)
+
+    def of_logits(self, sentence: Tensor, token: Tensor) -> GateValues:
+        """The values with these z at the tokens of the sentence-level and of the token-level loss, (tokens,) each."""
+        sentence, token = self.sign * sentence, self.sign * token
+        return GateValues(sentence.sigmoid().detach(), token.sigmoid().detach(), torch.cat([sentence, token]))
 
     def objective(
         self,
@@ -89,7 +82,7 @@ class LearnedGate(Gate):
         students: tuple[NextTokens, NextTokens],
         losses: tuple[Losses, Losses],
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Σ J over the batch's gold tokens, and the sums from which the signal goes on after the update."""
+        """Σ J over the batch's sentences, and the sums from which the signal goes on after the update."""
         assert values.logits is not None
         halves = [
             Half(loss.by_token, loss.slopes, student.features.detach())
@@ -97,17 +90,19 @@ class LearnedGate(Gate):
         ]
         if self.signal.kind == "held_out":
             self._observe(students[1], batch)
-        raw = self.signal.costs(halves[0], halves[1])  # (distilled tokens,), (gold tokens,)
+        raw = self.signal.costs(halves[0], halves[1])  # (distilled tokens,), (tokens of the token-level loss,)
         sentence, token = self.signal.scaled(raw)
-        # A sentence counts by its gold tokens, however long the teacher's output is: a distilled token's share is
-        # gold length / distilled length, a gold token's is 1.
-        shares = batch.gold_places.lengths.to(token.dtype) / batch.distilled_places.lengths
-        shares = torch.cat([shares[batch.distilled_places.sentence], torch.ones_like(token)])
+        # Eq. 4 sums over tokens. The other costs are means: a sentence counts by the tokens of its token-level loss,
+        # however many its other target has.
+        shares = torch.ones_like(sentence)
+        if self.signal.kind != "loss":
+            ratios = batch.token_places.lengths.to(token.dtype) / batch.sentence_places.lengths  # (sentences,)
+            shares = ratios[batch.sentence_places.sentence]
         # Each half's tokens get half of the prior's weight.
         objective = gate_objective(
             values.logits,
-            torch.cat([sentence, -token]),
-            shares,
+            torch.cat([-sentence, token]),
+            torch.cat([shares, torch.ones_like(token)]),
             self.options.gate_value,
             self.options.gate_prior_weight / 2,
         )
@@ -134,6 +129,59 @@ class LearnedGate(Gate):
         """Bring the signal up to date with an update's sums over all batches and processes."""
         sizes, tokens = (
             tuple(sums.get(name, 0) for name in names)
-            for names in (("sentence_cost", "token_cost"), ("sentence_tokens", "ntokens"))
+            for names in (("sentence_cost", "token_cost"), ("sentence_tokens", "kd_ntokens"))
         )
         self.signal.update((sizes[0], sizes[1]), (tokens[0], tokens[1]))
+
+
+@dataclass(frozen=True)
+class LearnedOptions(LearningOptions):
+    """Options of the gate that reads the encoder."""
+
+    gate_trains_encoder: bool = field(
+        default=False, metadata={"help": "learned gate: let its gradient flow into the student's encoder"}
+    )
+
+
+@register_gate("learned")
+class LearnedGate(LearningGate):
+    """z = network(encoder states). The paper says that z is a function of the source; this network is our choice."""
+
+    Options = LearnedOptions
+    options: LearnedOptions
+    by_token_too = True
+
+    def __init__(self, options: LearnedOptions, by_token: bool, encoder_width: Callable[[], int]):
+        super().__init__(options, by_token, encoder_width)
+        # By token the network also reads the state at the token's place.
+        width = encoder_width() * (2 if by_token else 1)
+        self.network = GateNetwork(width, options.gate_value, options.gate_lr_scale)
+
+    def values(self, batch: GateBatch) -> GateValues:
+        """g at the tokens of both losses, with the logits behind them."""
+        states, real = batch.encoder_states()
+        states = states if self.options.gate_trains_encoder else states.detach()
+        both = (batch.sentence_places, batch.token_places)
+        if self.by_token:
+            logits = [self.network(local_inputs(states, real, places)) for places in both]  # (tokens,) each
+        else:
+            by_sentence = self.network(gate_inputs(states, real))  # (sentences,)
+            logits = [by_sentence[places.sentence] for places in both]
+        return self.of_logits(logits[0], logits[1])
+
+
+@register_gate("scalar")
+class ScalarGate(LearningGate):
+    """One learned z for all sentences."""
+
+    depends_on_input = False
+
+    def __init__(self, options: LearningOptions, by_token: bool, encoder_width: Callable[[], int]):
+        super().__init__(options, by_token, encoder_width)
+        self.network = ScaledScalar(options.gate_value, options.gate_lr_scale)
+
+    def values(self, batch: GateBatch) -> GateValues:
+        """g at the tokens of both losses, with the logits behind them."""
+        places = (batch.sentence_places, batch.token_places)
+        sentence, token = (self.network(len(one.sentence)) for one in places)
+        return self.of_logits(sentence, token)

@@ -1,4 +1,4 @@
-"""The network behind a learned gate."""
+"""What gives a learned gate its logit."""
 
 import torch
 from torch import Tensor, nn
@@ -41,3 +41,21 @@ class GateNetwork(nn.Module):
         return functional.linear(
             inputs, layer.weight.to(inputs.dtype) * self.lr_scale, layer.bias.to(inputs.dtype) * self.lr_scale
         )
+
+
+class ScaledScalar(nn.Module):
+    """One logit for every input, with the learning rate of :class:`GateNetwork`.
+
+    Args:
+        start: g at the start, in (0, 1).
+        lr_scale: the factor, above 0.
+    """
+
+    def __init__(self, start: float, lr_scale: float):
+        super().__init__()
+        self.lr_scale = lr_scale
+        self.logit = nn.Parameter(torch.logit(torch.tensor(start)) / lr_scale)
+
+    def forward(self, rows: int) -> Tensor:
+        """The logit, once for each of ``rows``; shape (rows,), float32 or wider whatever the parameter is."""
+        return (self.logit.to(torch.promote_types(self.logit.dtype, torch.float32)) * self.lr_scale).expand(rows)

@@ -23,7 +23,7 @@ class GateOptions:
 
 
 class Gate(nn.Module):
-    """Weighs the sentence-level loss, by g in [0, 1], against the token-level loss, by 1 − g.
+    """Weighs the token-level loss, by g in [0, 1], against the sentence-level loss, by 1 − g.
 
     A subclass implements :meth:`values`. A gate that learns also implements :meth:`objective`; criterion ``hybrid_kd``
     trains its parameters and saves its state with the checkpoint.
@@ -42,6 +42,8 @@ class Gate(nn.Module):
     """Whether the gate supports --gate-level token."""
     depends_on_input: ClassVar[bool] = True
     """Whether g differs between sentences. Then the batch has the teacher's entropy, and the log has correlations."""
+    needs_slopes: bool = False
+    """Whether :meth:`objective` reads the losses' slopes."""
     logged: ClassVar[Mapping[str, str]] = {}
     """Entries of the gate's own log to print, each with the entry that it is divided by."""
     name: ClassVar[str] = ""
@@ -54,7 +56,7 @@ class Gate(nn.Module):
         self.options, self.by_token = options, by_token
 
     def values(self, batch: GateBatch) -> GateValues:
-        """g of the batch's distilled and gold tokens."""
+        """g at the tokens of both losses."""
         raise NotImplementedError
 
     def objective(
@@ -69,11 +71,11 @@ class Gate(nn.Module):
         Args:
             batch: the batch.
             values: what :meth:`values` gave for it.
-            students: the student's distributions at the distilled and at the gold tokens.
-            losses: the sentence-level and the token-level loss of these tokens.
+            students: the student's distributions at the tokens of the sentence-level and of the token-level loss.
+            losses: the sentence-level and the token-level loss.
 
         Returns:
-            A scalar that is added to the criterion's loss, or None; and sums that add up over batches and processes.
+            A scalar whose gradient the gate follows, or None; and sums that add up over batches and processes.
         """
         return None, {}
 

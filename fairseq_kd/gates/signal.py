@@ -21,7 +21,7 @@ def gate_objective(logits: Tensor, costs: Tensor, shares: Tensor, prior: float, 
 
     Args:
         logits: shape (tokens,).
-        costs: of the sentence-level loss less that of the token-level loss, for each token, shape (tokens,).
+        costs: of the token-level loss less that of the sentence-level loss, for each token, shape (tokens,).
         shares: the tokens' weights in the sum, shape (tokens,).
         prior: the value that g is drawn to, in (0, 1).
         prior_weight: in the unit of the costs; 0 or more.

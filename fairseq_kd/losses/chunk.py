@@ -59,9 +59,16 @@ class NextTokens:
         return self.features.new_empty(size, dtype=torch.promote_types(self.features.dtype, torch.float32))
 
 
+def flat(weight: float | Tensor) -> float | Tensor:
+    """A weight of :class:`Objective` for values of shape (tokens,)."""
+    return weight.squeeze(1) if isinstance(weight, Tensor) else weight
+
+
 @dataclass(frozen=True)
 class Objective:
     """hard_weight · label-smoothed NLL + soft_weight · divergence(teacher, student).
+
+    A weight is one number, or one for each token: then its shape is (tokens, 1), and it carries no gradient.
 
     Attributes:
         hard_weight: weight of the gold target's NLL, which is taken at temperature 1.
@@ -73,12 +80,16 @@ class Objective:
         kept: number of the teacher's likeliest symbols that are kept, with one bucket for all others; 0: all symbols.
     """
 
-    hard_weight: float = 1.0
+    hard_weight: float | Tensor = 1.0
     label_smoothing: float = 0.0
-    soft_weight: float = 0.0
+    soft_weight: float | Tensor = 0.0
     divergence: Divergence = cross_entropy
     temperature: float = 1.0
     kept: int = 0
+
+    def of(self, hard: Tensor, divergence: Tensor) -> Tensor:
+        """The loss of tokens from their label-smoothed NLL and their divergence, shape (tokens,) each."""
+        return flat(self.hard_weight) * hard + flat(self.soft_weight) * divergence
 
 
 TeacherAnswer = Sequence[NextTokens] | Truncated
@@ -132,8 +143,8 @@ def chunk_loss(
         objective: the loss.
 
     Returns:
-        Loss, NLL, divergence and agreement (1 or 0), each of shape (rows,); and the gradient of each row's loss with
-        respect to its logits, shape (rows, vocabulary).
+        Label-smoothed NLL, NLL, divergence and agreement (1 or 0), each of shape (rows,); and the gradient of each
+        row's loss with respect to its logits, shape (rows, vocabulary).
     """
     # fairseq smooths with ε/(V − 1) on every symbol, and what the target then lacks to 1 − ε.
     smoothing = objective.label_smoothing / (logits.size(-1) - 1)
@@ -146,12 +157,12 @@ def chunk_loss(
     nll = log_sum - gold
     # −Σ_k log q(k) = V·log-sum-exp − Σ_k logit(k): the label smoothing's part of the loss.
     hard = on_gold * nll + smoothing * (logits.size(-1) * log_sum - everywhere)
-    loss = objective.hard_weight * hard + objective.soft_weight * divergence
     # ∂hard/∂logits = q − smoothing − on_gold·[k = gold], as the targets' shares sum to 1. The slope has q already.
     if smoothing:
         slope -= objective.hard_weight * smoothing
-    slope.scatter_add_(1, target[:, None], slope.new_full((len(target), 1), -objective.hard_weight * on_gold))
-    return (loss, nll, divergence, agreed), slope
+    on_gold_slope = slope.new_zeros(len(target), 1) - objective.hard_weight * on_gold  # (rows, 1)
+    slope.scatter_add_(1, target[:, None], on_gold_slope)
+    return (hard, nll, divergence, agreed), slope
 
 
 def _agreement(logits: Tensor, teacher: Tensor | Truncated | None) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, teacher_chunk
+from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, flat, teacher_chunk
 
 CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
 """Default size of one chunk's logits in MiB: as much as a CPU's cache holds, or enough to keep a GPU busy."""
@@ -29,12 +29,21 @@ class Losses:
     soft_loss: Tensor
     agreed: Tensor
     """Number of tokens whose likeliest symbol is the same for teacher and student."""
-    by_token: Tensor
-    """Each token's loss before its weight, shape (tokens,)."""
+    hard: Tensor
+    """Each token's label-smoothed NLL, shape (tokens,)."""
+    divergence: Tensor
+    """Each token's divergence, shape (tokens,)."""
+    objective: Objective
+    """What makes the loss of these two."""
     slopes: Tensor | None
     """Gradient of each token's loss, before its weight, with respect to its features, shape (tokens, width).
 
     None where the features need no gradient."""
+
+    @property
+    def by_token(self) -> Tensor:
+        """Each token's loss before its weight, shape (tokens,)."""
+        return self.objective.of(self.hard, self.divergence)
 
 
 def fused_loss(
@@ -61,7 +70,7 @@ def fused_loss(
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
-        loss, sums, by_token, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
+        loss, sums, parts, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
             student.features,
             student.weight,
             student.bias,
@@ -74,7 +83,7 @@ def fused_loss(
             None if weights is None else weights.detach(),
         )
     nll_loss, soft_loss, agreed = sums
-    return Losses(loss, nll_loss, soft_loss, agreed, by_token, slopes)
+    return Losses(loss, nll_loss, soft_loss, agreed, *parts, objective, slopes)
 
 
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
@@ -107,7 +116,8 @@ class _Fused(torch.autograd.Function):
         odds = None if log_odds is None else log_odds.detach().requires_grad_()
         # Sums in float64: loss, NLL, divergence, agreed.
         sums = torch.zeros(4, dtype=torch.float64, device=features.device)
-        by_token = features.new_empty(len(target), dtype=torch.promote_types(features.dtype, torch.float32))
+        # Label-smoothed NLL and divergence of each token, (2, tokens).
+        parts = features.new_empty((2, len(target)), dtype=torch.promote_types(features.dtype, torch.float32))
         # Student and teacher each compute their logits in the same memory for every chunk.
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
@@ -115,20 +125,23 @@ class _Fused(torch.autograd.Function):
         for rows in chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
             # The slope, (rows, vocabulary), is the gradient of the rows' losses, in the memory of their logits.
-            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, _at(objective, odds, rows))
-            by_token[rows] = values[0]
-            weighted = values[0] if weights is None else values[0] * weights[rows]
-            sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, *values[1:])])
+            own_objective = _at(objective, odds, rows)
+            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, own_objective)
+            hard, nll, divergence, agreed = values
+            parts[0, rows], parts[1, rows] = hard, divergence
+            row_losses = own_objective.of(hard, divergence)
+            weighted = row_losses if weights is None else row_losses * weights[rows]
+            sums += torch.stack([value.sum(dtype=torch.float64) for value in (weighted, nll, divergence, agreed)])
             # At once: the next chunk's logits overwrite the slope.
             gradients.add(rows, slope)
         ctx.gradients, ctx.weights = gradients.result(), weights
         # odds.grad is of the bare divergence; the loss has soft_weight times it.
-        ctx.odds_gradient = None if odds is None or odds.grad is None else odds.grad * objective.soft_weight
-        loss, rest = sums[0].to(by_token.dtype), sums[1:].to(by_token.dtype)
+        ctx.odds_gradient = None if odds is None or odds.grad is None else odds.grad * flat(objective.soft_weight)
+        loss, rest = sums[0].to(parts.dtype), sums[1:].to(parts.dtype)
         # Only the loss is differentiable. The features' gradient is returned as a result, for Losses.slopes.
-        results = (rest, by_token) if gradients.features is None else (rest, by_token, gradients.features)
+        results = (rest, parts) if gradients.features is None else (rest, parts, gradients.features)
         ctx.mark_non_differentiable(*results)
-        return loss, rest, by_token, gradients.features
+        return loss, rest, parts, gradients.features
 
     @staticmethod
     @once_differentiable
@@ -148,10 +161,15 @@ class _Fused(torch.autograd.Function):
 
 
 def _at(objective: Objective, odds: Tensor | None, rows: slice) -> Objective:
-    """The objective with these rows' log-odds in its divergence. They are sliced there, where autograd records it."""
-    if odds is None:
-        return objective
-    return replace(objective, divergence=lambda teacher, student: objective.divergence(teacher, student, odds[rows]))
+    """The objective of these rows: their weights, and their log-odds in its divergence.
+
+    The log-odds are sliced in the divergence, where autograd records it.
+    """
+    weights = {"hard_weight": objective.hard_weight, "soft_weight": objective.soft_weight}
+    changed: dict[str, Any] = {name: one[rows] for name, one in weights.items() if isinstance(one, Tensor)}
+    if odds is not None:
+        changed["divergence"] = lambda teacher, student: objective.divergence(teacher, student, odds[rows])
+    return replace(objective, **changed) if changed else objective
 
 
 class Gradients:

@@ -14,10 +14,11 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.utils import split_paths as split_data
 from torch import nn
 
 from fairseq_kd.data.cached_dataset import add_soft_targets
-from fairseq_kd.data.distilled import add_distilled
+from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher, load_teacher
@@ -80,6 +81,8 @@ class TranslationKDTask(TranslationTask):
     """The current update, counted over all runs of a training. Random draws depend on it."""
     train_iterator: EpochBatchIterator
     """The training set's iterator; it knows the batches to come in this epoch."""
+    soft_targets_of_distilled = False
+    """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
     ignored = False
     """Whether the current batch is a placeholder in a process that has no batch left; its loss counts nothing."""
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
@@ -152,7 +155,10 @@ class TranslationKDTask(TranslationTask):
         if self.cfg.distilled_data:
             self.datasets[split] = add_distilled(self, split)
         if self.cfg.teacher_cache:
-            self.datasets[split] = add_soft_targets(self, split)
+            loaded, data = self.datasets[split], split_data(self.cfg.data)
+            if self.soft_targets_of_distilled and isinstance(loaded, DistilledDataset):
+                loaded, data = loaded.distilled, [self.cfg.distilled_data]
+            self.datasets[split] = add_soft_targets(self, split, loaded, data)
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False

@@ -55,14 +55,14 @@ def halves(task: Any, data: Path, distilled: Path, options: tuple[str, ...]) -> 
 def test_the_gate_mixes_token_kd_and_seq_kd(
     tiny_corpus: Path, distilled: Path, student: str, options: tuple[str, ...]
 ) -> None:
-    """Gate 0 is the one and gate 1 the other, in loss, gradient and sample size; between them it is their mean."""
+    """Gate 1 is the one and gate 0 the other, in loss, gradient and sample size; between them it is their mean."""
     task, model, _ = setup(tiny_corpus, distilled, "fixed", *options, student=student)
     expected = [loss_and_gradient(model, c, [s]) for c, s in halves(task, tiny_corpus, distilled, options)]
     for g in (0.0, 0.25, 1.0):
         _, _, criterion = setup(tiny_corpus, distilled, "fixed", *options, "--gate-value", str(g), student=student)
         criterion.task = task
         loss, size, gradient = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
-        token, sentence = ([(1 - g) * value for value in expected[0]], [g * value for value in expected[1]])
+        token, sentence = ([g * value for value in expected[0]], [(1 - g) * value for value in expected[1]])
         if "--sentence-avg" in options:
             assert size == len(ROWS)
         else:
@@ -118,7 +118,7 @@ def test_the_gates_without_parameters_are_their_formulas(tiny_corpus: Path, dist
         found = criterion(model, sample)[2]["gate_g"].item()
         if gate == "teacher_entropy":
             p = task._teacher.models[0](**sample["net_input"])[0][0].double().softmax(-1)
-            expected = 1 - np.exp((p * p.log()).sum(-1).mean().item())
+            expected = np.exp((p * p.log()).sum(-1).mean().item())
         elif gate == "agreement":
             (gold,), (other,) = exact(task, "target", [row]), exact(task, "distilled", [row])
             table = np.zeros((len(gold) + 1, len(other) + 1))
@@ -126,9 +126,9 @@ def test_the_gates_without_parameters_are_their_formulas(tiny_corpus: Path, dist
             for i, one in enumerate(gold):
                 for j, two in enumerate(other):
                     table[i + 1, j + 1] = min(table[i, j] + (one != two), table[i, j + 1] + 1, table[i + 1, j] + 1)
-            expected = table[-1, -1] / max(len(gold), len(other))
+            expected = 1 - table[-1, -1] / max(len(gold), len(other))
         else:
-            expected = 0.4
+            expected = 0.6
         assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -156,13 +156,16 @@ def test_a_learned_gates_gradient_by_finite_differences(tiny_corpus: Path, disti
         assert (values[0] - values[1]) / 2e-5 == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-def test_a_free_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus: Path, distilled: Path) -> None:
-    """dJ/dg of a sentence is L_sentence − L_token, both per token, times its gold tokens."""
-    task, model, criterion = setup(tiny_corpus, distilled, "free", dtype=torch.float64)
+def test_a_normalised_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus: Path, distilled: Path) -> None:
+    """dJ/dg of a sentence is L_token − L_sentence, both per token, times its gold tokens."""
+    options = ("--gate-prior-weight", "0")
+    task, model, criterion = setup(tiny_corpus, distilled, "normalised", *options, dtype=torch.float64)
+    remember(criterion, model, batch(task, "train", [5, 6, 7]))
+    means = (criterion.gate.signal.sizes / criterion.gate.signal.tokens).tolist()
     sample = batch(task, "train", [3])
     loss, _, log = criterion(model, sample)
     g, tokens, other = log["gate_g"].item(), log["ntokens"], log["sentence_tokens"]
-    difference = log["sentence_cost"].item() / other - log["token_cost"].item() / tokens
+    difference = log["token_cost"].item() / means[1] / tokens - log["sentence_cost"].item() / means[0] / other
     loss.backward()
     assert criterion.gate.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
 
@@ -194,7 +197,7 @@ def test_a_cache_stands_in_for_the_teacher(
     assert [log["cached"] for log in found] == [True, False]
     for name in ("sentence_nll", "kd_loss", "nll_loss"):
         assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-3)
-    assert 0 < found[0]["gate_g"] < found[1]["gate_g"], "of 4 words and a bucket the entropy is at most the whole one"
+    assert 6 > found[0]["gate_g"] > found[1]["gate_g"], "of 4 words and a bucket the entropy is at most the whole one"
 
 
 def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path) -> None:

@@ -1,4 +1,4 @@
-"""A learned gate's state as checkpoints held it when the criterion itself held the gate's network and signal."""
+"""A learned gate's state as checkpoints held it before: under other names, and with a g of the other meaning."""
 
 from pathlib import Path
 
@@ -15,15 +15,21 @@ def test_the_state_loads_under_its_old_names(tiny_corpus: Path, level: str) -> N
     _, _, saved = build(tiny_corpus, *OPTIONS, "--gate-level", level)
     saved.gate.network.output.weight.data.normal_()
     saved.gate.signal.sizes += 3
-    old = {name.removeprefix("gate."): value for name, value in saved.state_dict().items()}
-    assert list(old) == [
-        *("network.hidden.weight", "network.hidden.bias", "network.output.weight", "network.output.bias"),
+    old = {name.removeprefix("gate."): value for name, value in saved.state_dict().items() if name != "gate.sign"}
+    assert sorted(old) == [
+        *("network.hidden.bias", "network.hidden.weight", "network.output.bias", "network.output.weight"),
         "signal._extra_state",
     ]
     _, _, loaded = build(tiny_corpus, *OPTIONS, "--gate-level", level, seed=2)
     loaded.load_state_dict(old, strict=True)
     for name, value in saved.gate.network.state_dict().items():
         assert torch.equal(loaded.gate.network.state_dict()[name], value)
+    # sigmoid(z) weighed the sentence-level loss; g weighs the token-level loss, also after the next save.
+    z = torch.tensor([-1.0, 2.0])
+    torch.testing.assert_close(loaded.gate.of_logits(z, z).token, 1 - saved.gate.of_logits(z, z).token)
+    again = build(tiny_corpus, *OPTIONS, "--gate-level", level, seed=3)[2]
+    again.load_state_dict(loaded.state_dict(), strict=True)
+    assert again.gate.sign == -1 and saved.gate.sign == 1 and again.gate.sign.dtype == torch.int64
     assert loaded.gate.signal.sizes.tolist() == [3, 3]
     with pytest.raises(RuntimeError, match="Unexpected key"):
         loaded.load_state_dict({**old, "other.weight": torch.zeros(1)}, strict=True)

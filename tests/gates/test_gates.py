@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.gates.inputs import Places, at_same_places, edit_distance, gate_inputs, local_inputs, uncertainty
+from fairseq_kd.gates.inputs import Places, at_same_places, certainty, edit_distance, gate_inputs, local_inputs
 from fairseq_kd.gates.network import GateNetwork
 from fairseq_kd.gates.signal import Half, Signal, gate_objective
 from fairseq_kd.losses.chunk import NextTokens, Objective
@@ -67,9 +67,9 @@ def test_inputs_are_of_real_source_positions(left: bool) -> None:
     assert local[:, 1].tolist() == [1, 2, 3, 4, 5, 5, 7, 7] and local[:, 0].tolist() == [2.5] * 4 + [6] * 4
 
 
-def test_uncertainty_is_one_minus_one_over_the_number_of_choices() -> None:
+def test_certainty_is_one_over_the_number_of_choices() -> None:
     entropy = torch.tensor([1, 2, 4, 1000]).log()
-    torch.testing.assert_close(uncertainty(entropy), torch.tensor([0, 0.5, 0.75, 0.999]))
+    torch.testing.assert_close(certainty(entropy), torch.tensor([1, 0.5, 0.25, 0.001]))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])

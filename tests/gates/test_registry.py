@@ -24,7 +24,7 @@ from fairseq_kd.gates.registry import Gate, register_gate
 @register_gate("longer")
 class Longer(Gate):
     def values(self, batch):
-        return batch.of_sentences(batch.distilled_places.lengths.gt(batch.gold_places.lengths).float())
+        return batch.of_sentences(batch.sentence_places.lengths.gt(batch.token_places.lengths).float())
 """
 
 
@@ -109,16 +109,16 @@ def test_a_gate_brings_options_parameters_and_a_log(
     with pytest.raises(SystemExit):
         build(tiny_corpus, *HYBRID, *data, "--gate", "sometimes")
     told = capsys.readouterr().err
-    assert "'learned', 'power'" in told and "--gate-power" in told
+    assert "'scalar', 'power'" in told and "--gate-power" in told
 
 
 def test_the_options_are_those_of_all_gates_once() -> None:
     options = list(CRITERION_DATACLASS_REGISTRY["hybrid_kd"].__dataclass_fields__)
     assert [name for name in options if name.startswith("gate")] == [
-        *("gate", "gate_level", "gate_value", "gate_start", "gate_end", "gate_updates"),
+        *("gate", "gate_level", "gate_token_prefixes", "gate_value", "gate_start", "gate_end", "gate_updates"),
         *("gate_signal", "gate_prior_weight", "gate_lr_scale", "gate_trains_encoder"),
     ]
-    assert list(GATES) == ["fixed", "schedule", "teacher_entropy", "agreement", "learned"]
+    assert list(GATES) == ["fixed", "schedule", "teacher_entropy", "agreement", "learned", "scalar"]
     assert CRITERION_REGISTRY["hybrid_kd"].__name__ == "HybridKDCriterion"
 
 

@@ -20,6 +20,7 @@ GATES = {
     "teacher_entropy": ("teacher_entropy",),
     "teacher_entropy by token": ("teacher_entropy", "--gate-level", "token"),
     "agreement": ("agreement",),
+    "scalar": ("scalar", "--gate-signal", "normalised"),
 }
 
 
@@ -37,7 +38,7 @@ def setup(
     _, other, _ = build(data, seed=2)
     task._teacher = Teacher([other.eval().requires_grad_(False)])
     task.update = 4
-    if hasattr(criterion.gate, "network"):
+    if hasattr(getattr(criterion.gate, "network", None), "output"):
         with torch.no_grad():
             torch.manual_seed(3)
             criterion.gate.network.output.weight.normal_()
