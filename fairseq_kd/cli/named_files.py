@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from fairseq_kd.errors import UserError
 
 
-def named_files(option: str, words: Sequence[str]) -> dict[str, str]:
-    """The files that words of the form NAME=FILE give, by name; a name may contain "=".
+def named_files(option: str, words: Sequence[str]) -> dict[str, list[str]]:
+    """The files that words of the form NAME=FILE give, by name; a name may contain "=" and may come again.
 
     Raises:
         UserError: a word has another form.
     """
-    files = {}
+    files: dict[str, list[str]] = {}
     for word in words:
         name, equals, path = word.rpartition("=")
         if not (name and equals and path):
             raise UserError(f"{option} {word}: give NAME=FILE")
-        files[name] = path
+        files.setdefault(name, []).append(path)
     return files
 
 

@@ -16,9 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--baseline", metavar="NAME", help="name of the row that the others are compared with")
     add("--teacher", metavar="NAME", help="name of the row that pictures draw as a dashed line")
     add("--title", default="Scores", help="heading (default: %(default)s)")
-    add("--config", metavar="FILE", help="experiment's YAML; its name and SHA-256 are recorded")
-    add("--gate-log", nargs="+", default=[], metavar="NAME=FILE",
-        help="label and train.log of a hybrid_kd training; gate.png shows g over the updates")  # fmt: skip
+    add("--config", metavar="FILE",
+        help="experiment's YAML; the table records its name and SHA-256, and shows a paper's figures")  # fmt: skip
+    add("--training-log", nargs="+", default=[], metavar="NAME=FILE",
+        help="name of a row and train.log of its training, one for each seed; the table then shows updates, tokens, "
+        "seconds and validation BLEU, and gate.png the g of hybrid_kd over the updates")  # fmt: skip
     add("--pruning", nargs="+", default=[], metavar="NAME",
         help="names of the rows of one model, pruned step by step; pruning.png shows their BLEU over the share of "
         "zeros, and the other pictures show only the densest of them")  # fmt: skip
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         teacher=options.teacher,
         title=options.title,
         config=options.config,
-        gate_logs=named_files("--gate-log", options.gate_log),
+        training_logs=named_files("--training-log", options.training_log),
         pruning=options.pruning,
     )
     print(markdown(made), end="")

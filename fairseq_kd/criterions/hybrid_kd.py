@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from fairseq.criterions import CRITERION_REGISTRY, register_criterion
+from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
@@ -162,7 +163,10 @@ class HybridKDCriterion(TokenKDCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log also the sentence_loss, per distilled token in bits, and what the gate does."""
         super().reduce_metrics(logging_outputs)
-        if summed(logging_outputs, "sentence_tokens") > 0:
+        distilled_tokens = summed(logging_outputs, "sentence_tokens")
+        if distilled_tokens > 0:
+            # Beside fairseq's wpb, which counts the tokens of the gold target.
+            metrics.log_scalar("distilled_wpb", distilled_tokens, priority=181, round=1)
             log_mean(logging_outputs, "sentence_nll", per="sentence_tokens", name="sentence_loss")
             log_gate(logging_outputs)
             for gate in GATES.values():

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from fairseq_kd.report.comparison import pairs_section
 from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
 from fairseq_kd.report.headline import headline_section
+from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.training_table import training_section
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -19,7 +22,13 @@ def markdown(table: dict[str, Any]) -> str:
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
     lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
     lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
-    sections = [*headline_section(table), *cost_section(table)]
+    sections = [
+        *paper_section(table),
+        *headline_section(table),
+        *pairs_section(table),
+        *training_section(table),
+        *cost_section(table),
+    ]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(table)), *sections]) + "\n"
 
 

@@ -4,13 +4,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import confidence_interval, p_value
+from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
 from fairseq_kd.report.result_files import METRICS, OPTIONAL_RATE, RATES, RISKS, Result, Row
-
-Pair = tuple[Result, Result]
-"""A row's result, and the baseline's result that it is compared with."""
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -19,61 +15,37 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
 
 
-def pair_results(row: Row, baseline: Row) -> list[Pair]:
-    """The results to compare: those of equal seeds, or all pairs if one of the two rows has a single result.
-
-    Raises:
-        UserError: both rows have several results, and the baseline lacks one of the row's seeds.
-    """
-    if len(row.results) == 1 or len(baseline.results) == 1:
-        return [(result, other) for result in row.results for other in baseline.results]
-    by_seed = {other["seed"]: other for other in baseline.results}
-    for result in row.results:
-        if result["seed"] not in by_seed:
-            raise UserError(
-                f"{row.name!r} has seed {result['seed']}, but the baseline {baseline.name!r} does not; evaluate the "
-                "baseline with that seed too"
-            )
-    return [(result, by_seed[result["seed"]]) for result in row.results]
-
-
-def summarise_row(row: Row, baseline: Row | None) -> dict[str, Any]:
+def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dict[str, Any]:
     """A row's entry in table.json: scores, rates, costs and risks, without any text.
 
     Args:
         row: the row.
         baseline: the row that it is compared with; None, or the row itself, for no comparison.
-
-    Raises:
-        UserError: as :func:`pair_results`.
+        comparison: of the table's test set.
     """
     compared = pair_results(row, baseline) if baseline and row is not baseline else []
     summary = {
         "name": row.name,
         "parameters": row.results[0]["parameters"],
         "seeds": [result["seed"] for result in row.results],
-        "beams": {beam: _summarise_beam(row, beam, compared) for beam in row.results[0]["beams"]},
+        "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
     }
+    forced = [result.get("teacher_forced", {}).get("bleu") for result in row.results]
+    if None not in forced:
+        summary["teacher_forced"] = {"bleu": spread([one["score"] for one in forced])}
     return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
 
 
-def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair]) -> dict[str, Any]:
+def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair], comparison: Comparison) -> dict[str, Any]:
     """Scores and rates with one beam size; against the baseline "delta", "p_values" and the largest of these, "p"."""
     scored = [result["beams"][beam] for result in row.results]
     figures: dict[str, Any] = {metric: spread([one[metric]["score"] for one in scored]) for metric in METRICS}
     figures |= {rate: statistics.fmean(one[rate] for one in scored) for rate in RATES}
     if all(OPTIONAL_RATE in one for one in scored):
         figures[OPTIONAL_RATE] = statistics.fmean(one[OPTIONAL_RATE] for one in scored)
-    references = row.results[0]["references"]
-    intervals = [confidence_interval(one["hypotheses"], references) for one in scored]
-    figures["bleu"]["interval"] = statistics.fmean(intervals)
-    if compared:
-        pairs = [(result["beams"][beam], other["beams"][beam]) for result, other in compared]
-        deltas = [one["bleu"]["score"] - other["bleu"]["score"] for one, other in pairs]
-        p_values = [p_value(one["hypotheses"], other["hypotheses"], references) for one, other in pairs]
-        figures |= {"delta": statistics.fmean(deltas), "p": max(p_values), "p_values": p_values}
-    return figures
+    figures["bleu"]["interval"] = statistics.fmean(comparison.resampled(one, beam).interval() for one in row.results)
+    return figures | comparison.compare(compared, beam) if compared else figures
 
 
 def summarise_risks(found: Sequence[Result]) -> dict[str, dict[str, Any]]:

@@ -8,9 +8,11 @@ from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.report.comparison import Comparison, check_seeds
 from fairseq_kd.report.cost_table import check_costs
-from fairseq_kd.report.gate_plot import read_course, write_gates
+from fairseq_kd.report.gate_plot import gated_rows, write_gates
 from fairseq_kd.report.markdown import markdown
+from fairseq_kd.report.paper_figures import beside_paper, read_paper
 from fairseq_kd.report.plots import write_plot, write_risks_plot
 from fairseq_kd.report.pruning_plot import pruned_rows, without_pruned, write_pruning
 from fairseq_kd.report.result_files import (
@@ -25,6 +27,7 @@ from fairseq_kd.report.result_files import (
 )
 from fairseq_kd.report.row_summary import summarise_row
 from fairseq_kd.report.speed_plot import write_speed
+from fairseq_kd.report.training_table import read_trainings
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
@@ -38,7 +41,7 @@ def table(
     teacher: str | None = None,
     title: str = "Scores",
     config: str | Path | None = None,
-    gate_logs: Mapping[str, str | Path] | None = None,
+    training_logs: Mapping[str, Sequence[str | Path]] | None = None,
     pruning: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make a table of results, each file of it whole or not at all.
@@ -51,8 +54,8 @@ def table(
         baseline: name of the row that the others are compared with, by paired bootstrap.
         teacher: name of the row that pictures draw as a dashed line.
         title: heading.
-        config: the experiment's YAML; its name and SHA-256 are recorded.
-        gate_logs: fairseq-train's logs of criterion hybrid_kd, by the names that gate.png gives them.
+        config: the experiment's YAML; its name and SHA-256 are recorded, and figures of a paper in it are shown.
+        training_logs: fairseq-train's logs by the name of their row, one for each seed; gate.png draws their gates.
         pruning: names of rows that are one model, pruned step by step; pruning.png draws them.
 
     Returns:
@@ -65,21 +68,28 @@ def table(
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
-    courses = {name: read_course(Path(path)) for name, path in (gate_logs or {}).items()}
     rows = group_results(files)
     add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"])))
     _check_names(rows, baseline, teacher, pruning)
-    if config and not Path(config).is_file():
-        raise UserError(f"--config {config}: no such file")
+    paper = read_paper(config, teacher) if config else {}
+    trainings = read_trainings(training_logs or {}, [row.name for row in rows])
     check_costs([result for row in rows for result in row.results])
     compared = next((row for row in rows if row.name == baseline), None)
+    if compared:
+        check_seeds(rows, compared)
+    comparison = Comparison(rows[0].results[0]["references"])
+    summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
+    for summary in summaries:
+        summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}
     made = {
         "title": title,
         "baseline": baseline,
         "teacher": teacher,
         "pruning": list(pruning),
         "sentences": len(rows[0].results[0]["references"]),
-        "rows": [summarise_row(row, compared) for row in tqdm(rows, desc="bootstrap", disable=None)],
+        "rows": summaries,
+        "pairs": comparison.all_pairs(rows),
+        "paper": beside_paper(summaries, paper),
         "signature": _signature(rows, config),
     }
     text, drawn = markdown(made), without_pruned(made)
@@ -87,8 +97,8 @@ def table(
     write_speed(drawn, folder / "speed.png")
     if risks:
         write_risks_plot(made, folder / "risks.png")
-    if courses:
-        write_gates(courses, folder / "gate.png")
+    if gated_rows(made):
+        write_gates(made, folder / "gate.png")
     if pruned_rows(made):
         write_pruning(made, folder / "pruning.png")
     with whole_file(folder / "table.md") as handle:

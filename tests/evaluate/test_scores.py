@@ -11,12 +11,11 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.references import databin_references, read_references
-from fairseq_kd.evaluate.scores import confidence_interval, p_value, score_text
+from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 
 REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(40)]
 GOOD = [line.replace("lazy", "sleepy") if row % 4 == 0 else line for row, line in enumerate(REFERENCES)]
-BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]
 
 
 def test_scores_are_sacrebleus():
@@ -25,17 +24,6 @@ def test_scores_are_sacrebleus():
     assert scores["chrf"]["score"] == sacrebleu.corpus_chrf(GOOD, [REFERENCES]).score
     assert scores["ter"]["score"] == sacrebleu.corpus_ter(GOOD, [REFERENCES]).score
     assert "tok:13a" in scores["bleu"]["signature"] and "nrefs:1" in scores["ter"]["signature"]
-
-
-def test_a_clearly_better_system_is_significant_and_the_same_one_is_not():
-    assert p_value(GOOD, BAD, REFERENCES) < 0.01
-    assert p_value(BAD, GOOD, REFERENCES) < 0.01
-    assert p_value(GOOD, list(GOOD), REFERENCES) == 1
-
-
-def test_interval_is_zero_only_without_variation():
-    assert confidence_interval(REFERENCES, REFERENCES) == pytest.approx(0, abs=1e-9)
-    assert 0 < confidence_interval(GOOD, REFERENCES) < 20
 
 
 def test_reference_lines_are_cut_at_newlines_alone(tmp_path):

@@ -216,6 +216,8 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
         training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
     assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    logs = re.findall(r"=(?:teacher|students/\w+\.\d+|pruning/[\d.]+/retrained)/train\.log", planned)
+    assert len(set(logs)) == len(logs) == 1 + students + len(sparsities(config))
     assert not any(path.name != ".snakemake" for path in tmp_path.iterdir())
 
 

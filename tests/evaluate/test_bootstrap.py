@@ -1,0 +1,63 @@
+"""The bootstrap of systems that are resampled once, against sacreBLEU's own test of each pair."""
+
+import random
+
+import pytest
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+
+from fairseq_kd.evaluate.bootstrap import Bootstrap
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES
+
+WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
+
+
+def lines(seed: int, number: int = 120) -> list[str]:
+    """Lines of 0 to 14 words; the one line without a word, and lines shorter than BLEU's longest n-gram, count too."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=row % 15)) for row in range(number)]
+
+
+def spoilt(text: list[str], share: float, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choice(WORDS) if draw.random() < share else word for word in one.split()) for one in text]
+
+
+REFERENCES = lines(1)
+SYSTEMS = [spoilt(REFERENCES, share, seed) for seed, share in enumerate((0.2, 0.21, 0.24, 0.5))]
+SYSTEMS += [[line[: len(line) // 2] for line in REFERENCES], ["x"] * len(REFERENCES)]
+
+
+def test_every_pair_has_sacrebleus_p_value_and_interval_to_the_digit() -> None:
+    bootstrap = Bootstrap(REFERENCES)
+    resampled = [bootstrap.resample(system) for system in SYSTEMS]
+    named = [(str(number), system) for number, system in enumerate(SYSTEMS)]
+    metrics = {"BLEU": BLEU(references=[REFERENCES])}
+    found = set()
+    for number, one in enumerate(resampled):
+        others = [other for other in range(len(SYSTEMS)) if other != number]
+        paired = [named[number], *(named[other] for other in others)]
+        first, *theirs = PairedTest(paired, metrics, None, test_type="bs", n_samples=BOOTSTRAP_SAMPLES)()[1]["BLEU"]
+        assert (one.score, one.interval()) == (first.score, first.ci)
+        assert [resampled[other].p_value(one) for other in others] == [their.p_value for their in theirs]
+        assert [resampled[other].interval() for other in others] == [their.ci for their in theirs]
+        found.update(their.p_value for their in theirs)
+    assert min(found) < 0.001 < 0.05 < max(found) < 1  # the pairs are not all alike
+
+
+def test_another_seed_gives_sacrebleus_other_p_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Bootstrap(REFERENCES)
+    first = before.resample(SYSTEMS[0]).p_value(before.resample(SYSTEMS[1]))
+    monkeypatch.setenv("SACREBLEU_SEED", "7")
+    bootstrap = Bootstrap(REFERENCES)
+    p = bootstrap.resample(SYSTEMS[0]).p_value(bootstrap.resample(SYSTEMS[1]))
+    named = [("a", SYSTEMS[0]), ("b", SYSTEMS[1])]
+    test = PairedTest(named, {"BLEU": BLEU(references=[REFERENCES])}, None, test_type="bs", n_samples=1000)
+    assert p == test()[1]["BLEU"][1].p_value != first
+
+
+def test_equal_lines_are_not_significant_and_perfect_ones_do_not_vary() -> None:
+    bootstrap = Bootstrap(REFERENCES)
+    perfect = bootstrap.resample(REFERENCES)
+    assert perfect.p_value(bootstrap.resample(list(REFERENCES))) == 1
+    assert perfect.interval() == pytest.approx(0, abs=1e-4) and perfect.score == pytest.approx(100)
