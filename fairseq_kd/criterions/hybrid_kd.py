@@ -143,7 +143,8 @@ class HybridKDCriterion(TokenKDCriterion):
         sample_size = self.sample_size(sample) if self.sentence_avg else weights
         gold_nll = None if self.on_distilled else token.nll_loss
         log = self.common_log(sample, sample_size, loss, gold_nll) | self.teacher_log(token)
-        return sample_size, log | {"sentence_nll": sentence.nll_loss, "sentence_tokens": len(g.sentence)}
+        log |= {"sentence_nll": sentence.nll_loss, "sentence_tokens": len(g.sentence)}
+        return sample_size, log | {"seen_tokens": len(g.sentence) + (0 if self.on_distilled else len(g.token))}
 
     def after_update(self, logging_outputs: list[dict[str, Any]]) -> None:
         """Tell the gate an update's sums over all batches and processes."""
@@ -163,10 +164,9 @@ class HybridKDCriterion(TokenKDCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log also the sentence_loss, per distilled token in bits, and what the gate does."""
         super().reduce_metrics(logging_outputs)
-        distilled_tokens = summed(logging_outputs, "sentence_tokens")
-        if distilled_tokens > 0:
+        if summed(logging_outputs, "sentence_tokens") > 0:
             # Beside fairseq's wpb, which counts the tokens of the gold target.
-            metrics.log_scalar("distilled_wpb", distilled_tokens, priority=181, round=1)
+            metrics.log_scalar("seen_wpb", summed(logging_outputs, "seen_tokens"), priority=181, round=1)
             log_mean(logging_outputs, "sentence_nll", per="sentence_tokens", name="sentence_loss")
             log_gate(logging_outputs)
             for gate in GATES.values():

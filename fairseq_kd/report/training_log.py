@@ -36,10 +36,10 @@ def read_training_log(path: str | Path) -> dict[str, Any]:
         path: fairseq-train's log, in any --log-format of lines; several runs of a resumed training may lie in it.
 
     Returns:
-        "seed" (None if the log lacks it); "updates" and "epochs"; "target_tokens", target tokens that the updates saw;
-        "distilled_tokens", those of the teacher's output that a hybrid saw besides, if its log counts them; "seconds"
-        in updates, without validation; "best", the validation "updates" and scores of the best checkpoint (None
-        without a validation), "by" its measure; "validation", the scores by "updates"; of a hybrid "gate".
+        "seed" (None if the log lacks it); "updates" and "epochs"; "target_tokens" that the updates saw, of a hybrid
+        gold and distilled ones, if its log counts these; "seconds" in updates, without validation; "best", the
+        validation "updates" and scores of the best checkpoint (None without a validation), "by" its measure;
+        "validation", the scores by "updates"; of a hybrid "gate".
 
     Raises:
         UserError: the log cannot be read, or has no training in it.
@@ -58,13 +58,11 @@ def read_training_log(path: str | Path) -> dict[str, Any]:
         "seed": int(seed[1]) if seed else None,
         "updates": last,
         "epochs": int(steps[last].get("epoch", 0)),
-        "target_tokens": _tokens(steps, "wpb"),
+        "target_tokens": _tokens(steps),
         "seconds": round(sum(figures.get("train_wall", 0) for figures in steps.values())),
         "best": _best(found["valid"], measure[1] if measure else "loss"),
         "validation": _course(found["valid"], {name: name for name in SCORES}),
     }
-    if any("distilled_wpb" in figures for figures in steps.values()):
-        made["distilled_tokens"] = _tokens(steps, "distilled_wpb")
     gate = _gate(found["train_inner"]) or _gate(found["train"])
     return {**made, "gate": gate} if gate else made
 
@@ -96,10 +94,11 @@ def _figures(tag: str, line: str) -> Figures:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def _tokens(steps: dict[int, Figures], per_update: str) -> int:
-    """Tokens that all updates saw: the mean of each line's updates, times their number."""
+def _tokens(steps: dict[int, Figures]) -> int:
+    """Target tokens that all updates saw: the mean of each line's updates, times their number."""
     before = [0, *list(steps)[:-1]]
-    means = [figures.get(per_update, 0) for figures in steps.values()]
+    # fairseq's wpb counts the data's target alone; hybrid_kd says besides what its student saw.
+    means = [figures.get("seen_wpb", figures.get("wpb", 0)) for figures in steps.values()]
     return round(sum(mean * (end - start) for mean, start, end in zip(means, before, steps, strict=True)))
 
 

@@ -52,10 +52,7 @@ def training_section(table: dict[str, Any]) -> list[str]:
         "- Target tokens are counted with `</s>` and once for each time that an update saw them.",
     ]
     if gates:
-        notes[1] += (
-            " Of a hybrid: those of the gold target + those of the teacher's output; a log without the latter has the "
-            "former alone."
-        )
+        notes[1] += " Those of a hybrid are gold and distilled; a log without `seen_wpb` has the gold ones alone."
         notes.append("- g ± spread: mean and standard deviation of the gate within the last interval of the log.")
     return ["", "## Training", "", *lines, "", *notes]
 
@@ -66,8 +63,6 @@ def _mean(trainings: Sequence[Training], name: str) -> float:
 
 def _cells(trainings: Sequence[Training]) -> list[str]:
     tokens = f"{_mean(trainings, 'target_tokens') / 1e6:.2f}"
-    if all("distilled_tokens" in training for training in trainings):
-        tokens += f" + {_mean(trainings, 'distilled_tokens') / 1e6:.2f}"
     bleu = [training["best"]["bleu"] for training in trainings if "bleu" in (training["best"] or {})]
     score = f"{statistics.fmean(bleu):.2f}" if len(bleu) == len(trainings) else "–"
     score += f" ± {statistics.stdev(bleu):.2f}" if len(bleu) == len(trainings) > 1 else ""
