@@ -71,6 +71,33 @@ def training_calls(teacher: str, data: str, cache: Path) -> list[TimedCall]:
     ]
 
 
+def hybrid_calls(teacher: str, data: str, cache: Path) -> list[TimedCall]:
+    """Whole updates of a hybrid (Wei et al. 2024), the token-level loss on either target's prefixes.
+
+    A step's time does not depend on what the targets say, so the gold targets stand in for the teacher's output.
+    """
+    task = ["--task", "translation_kd", "--distilled-data", data, "--criterion", "hybrid_kd", "--kd-alpha", "1"]
+    gate = ["--gate", "learned", "--gate-signal", "loss", "--gate-prior-weight", "0"]
+    sources = {
+        "live teacher": ["--teacher-path", teacher, "--teacher-data", data],
+        f"cache of top {TOP_K}": ["--teacher-cache", str(cache)],
+    }
+    return [
+        TimedCall(
+            f"hybrid_kd step, {source}",
+            f"--gate-token-prefixes {prefixes}",
+            measure_training,
+            {
+                "data": data,
+                "options": [*STUDENT.split(), *task, *gate, *chosen, "--gate-token-prefixes", prefixes],
+                "steps": 20,
+            },
+        )
+        for source, chosen in sources.items()
+        for prefixes in ("gold", "distilled")
+    ]
+
+
 def teacher_sample_calls(student: str, teacher: str, data: str) -> list[TimedCall]:
     """Whole updates with the teacher's sequences, drawn at every step or before training (Wen et al. 2023, Table 4).
 

@@ -11,6 +11,7 @@ from fairseq_kd.benchmark.calls import (
     STUDENT_UPDATES,
     TOP_K,
     decoding_calls,
+    hybrid_calls,
     loss_calls,
     rollout_calls,
     selection_calls,
@@ -60,6 +61,7 @@ def benchmark(teacher: str | Path, data: str | Path, output: str | Path, *, roun
     calls = [
         *loss_calls(),
         *training_calls(teacher, data, soft_targets),
+        *hybrid_calls(teacher, data, soft_targets),
         *decoding_calls(teacher, data, folder),
         *rollout_calls(student, data),
         *teacher_sample_calls(student, teacher, data),

@@ -1,0 +1,93 @@
+"""--gate-token-prefixes distilled: both losses of hybrid_kd on the teacher's output."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd.corpus.cache import cache
+from fairseq_kd.errors import UserError
+from tests.support.hybrid import ROWS, TASK, setup
+from tests.support.models import batch, build
+
+DISTILLED = ("--gate-token-prefixes", "distilled")
+
+
+def loss_and_slopes(model: Any, criterion: Any, *samples: dict[str, Any]) -> tuple[float, float, torch.Tensor]:
+    model.zero_grad(), criterion.zero_grad()
+    results = [criterion(model, sample) for sample in samples]
+    sum(result[0] for result in results).backward()
+    slopes = [p.grad.flatten() for part in (model, criterion) for p in part.parameters() if p.grad is not None]
+    return sum(float(one[0].detach()) for one in results), sum(float(one[1]) for one in results), torch.cat(slopes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--label-smoothing", "0.1"),
+        ("--kd-alpha", "1"),
+        ("--kd-alpha", "0.8", "--kd-temperature", "2", "--kd-top-k", "4", "--label-smoothing", "0.1"),
+    ],
+)
+@pytest.mark.parametrize("gate", ["fixed", "by token", "teacher_entropy by token"])
+def test_it_is_the_hybrid_on_a_data_bin_whose_gold_is_the_teachers_output(
+    tiny_corpus: Path, distilled: Path, gate: str, options: tuple[str, ...]
+) -> None:
+    """There the other reading computes the same, with a forward and a pass over the vocabulary for each loss."""
+    found = []
+    for data, reading in ((tiny_corpus, DISTILLED), (distilled, ())):
+        task, model, criterion = setup(data, distilled, gate, *options, *reading, dtype=torch.float64)
+        found.append(loss_and_slopes(model.eval(), criterion, batch(task, "train", ROWS)))
+    assert found[0][:2] == pytest.approx(found[1][:2], rel=1e-6)
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("student", ["transformer", "lstm", "fconv"])
+@pytest.mark.parametrize("gate", ["free", "held_out"])
+def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, distilled: Path, gate: str, student: str) -> None:
+    if gate == "held_out" and student != "transformer":
+        pytest.skip("the signal reads the output layer")
+    task, model, criterion = setup(tiny_corpus, distilled, gate, *DISTILLED, student=student)
+    criterion.after_update([criterion(model, batch(task, "train", [5, 6]))[2]])
+    whole = loss_and_slopes(model, criterion, batch(task, "train", ROWS))
+    parts = loss_and_slopes(model, criterion, *(batch(task, "train", [row]) for row in ROWS))
+    assert whole[:2] == pytest.approx(parts[:2], rel=1e-5)
+    torch.testing.assert_close(whole[2], parts[2], rtol=1e-3, atol=1e-4)
+
+
+def test_models_are_asked_once(tiny_corpus: Path, distilled: Path) -> None:
+    task, model, criterion = setup(tiny_corpus, distilled, "free", *DISTILLED)
+    shapes: dict[str, list[torch.Size]] = {"student": [], "teacher": []}
+    for name, one in (("student", model), ("teacher", task._teacher.models[0])):
+        one.decoder.register_forward_hook(lambda _m, inputs, _o, name=name: shapes[name].append(inputs[0].shape))
+    sample = batch(task, "train", ROWS)
+    _, _, log = criterion(model, sample)
+    assert shapes["student"] == shapes["teacher"] == [sample["distilled"].shape]
+    assert log["kd_ntokens"] == log["sentence_tokens"] == log["seen_tokens"]
+
+
+def test_a_cache_of_the_distilled_data_bin_serves_it(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    cache(str(tiny_teacher), distilled, tmp_path, 4, subset="train", teacher_data=str(tiny_corpus))
+    shared = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", "teacher_entropy")
+    live = ("--teacher-path", str(tiny_teacher), "--teacher-data", str(tiny_corpus), "--kd-top-k", "4")
+    found = []
+    for option in (("--teacher-cache", str(tmp_path)), live):
+        task, model, criterion = build(tiny_corpus, *shared, *DISTILLED, *option)
+        found.append(criterion(model.train(), batch(task, "train", ROWS))[2])
+    for name in ("sentence_nll", "kd_loss"):
+        assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("prefixes", ["gold", "distilled"])
+def test_a_cache_of_the_other_data_bin_is_refused(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, prefixes: str
+) -> None:
+    wanted, other = (tiny_corpus, distilled) if prefixes == "gold" else (distilled, tiny_corpus)
+    cache(str(tiny_teacher), other, tmp_path, 4, subset="train", teacher_data=str(tiny_corpus))
+    words = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--teacher-cache", str(tmp_path))
+    task, _, _ = build(tiny_corpus, *words, "--gate-token-prefixes", prefixes)
+    with pytest.raises(UserError, match=f"belong to other data.*write those of {wanted} with"):
+        task.load_dataset("train")
