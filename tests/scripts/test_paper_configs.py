@@ -2,17 +2,15 @@
 
 import re
 import shlex
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
-import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.tasks.translation import TranslationTask
 
 from tests.support.commands import ROOT
-from tests.support.configs import CONFIGS, parse_training, read, row_options
+from tests.support.configs import CONFIGS, parse_training, read
 
 WEI = [path for path in CONFIGS if path.parent.name == "wei_2024"]
 WEI_SETS = {"iwslt14_de_en", "iwslt13_en_fr", "iwslt17_ar_en", "wmt14_en_de"}
@@ -42,23 +40,24 @@ def test_the_configs_of_a_paper_have_its_figures() -> None:
     assert config["paper_teacher"] == {1: {"bleu": 17.7}, 5: {"bleu": 19.5}}
 
 
-@lru_cache
-def parameters(shape: str) -> int:
-    """Of the model that a training with these options builds, with 32,000 shared subwords; no weight is made."""
+def parameters(options: str) -> int:
+    """Of a Transformer with these options and 32,000 subwords, which share one embedding."""
+    found = dict(re.findall(r"--encoder-(\S+) (\d+)", options))
+    assert found.items() == dict(re.findall(r"--decoder-(\S+) (\d+)", options)).items()
+    width, inner, layers = (int(found[key]) for key in ("embed-dim", "ffn-embed-dim", "layers"))
+    attention, norm = 4 * width * (width + 1), 2 * width
+    feed_forward = 2 * width * inner + inner + width
+    return 32000 * width + layers * (3 * attention + 2 * feed_forward + 5 * norm)
+
+
+def test_parameters_are_those_of_fairseqs_model() -> None:
+    options = read(WEI[0])["teacher"]
     dictionary = Dictionary()
     for number in range(32000 - len(dictionary)):
         dictionary.add_symbol(str(number))
-    options = f"--task translation --arch transformer --share-all-embeddings --source-lang a --target-lang b {shape}"
-    cfg = convert_namespace_to_omegaconf(parse_training(options))
-    with torch.device("meta"):
-        model = TranslationTask(cfg.task, dictionary, dictionary).build_model(cfg.model)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def millions(options: str) -> int:
-    """Parameters of the model that a training with these options builds."""
-    shape = " ".join(re.findall(r"--(?:en|de)coder-\S+ \d+", options))
-    return round(parameters(shape) / 1e6)
+    cfg = convert_namespace_to_omegaconf(parse_training(f"--arch transformer --share-all-embeddings {options}"))
+    model = TranslationTask(cfg.task, dictionary, dictionary).build_model(cfg.model)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters(options)
 
 
 @pytest.mark.parametrize("stem", sorted(WEI_SETS))
@@ -66,8 +65,8 @@ def test_the_students_have_the_papers_sizes(stem: str) -> None:
     config = read(ROOT / "configs" / "wei_2024" / f"{stem}.yaml")
     for key, row in config["rows"].items():
         size = int(re.match(r"(\d+)M, ", row["name"])[1])
-        assert millions(row_options(config, key)) == size, key
-    teacher = millions(config["teacher"])
+        assert round(parameters(f"{config['student']} {row['options']}") / 1e6) == size, key
+    teacher = round(parameters(config["teacher"]) / 1e6)
     assert f"A plain Transformer of {teacher} million" in (ROOT / "configs" / "wei_2024" / f"{stem}.yaml").read_text()
     assert f"{teacher}M, sentence-level" == config["baseline"]
 
