@@ -15,7 +15,8 @@ from fairseq_kd.report.training_table import read_trainings, training_section
 from tests.support.results import BAD, result
 from tests.support.training import train_command
 
-TASK = "--task translation_kd --criterion hybrid_kd --validate-interval-updates 2 --save-interval-updates 2".split(" ")
+TASK = ["--task", "translation_kd", "--criterion", "hybrid_kd"]
+TASK += ["--validate-interval-updates", "2", "--save-interval-updates", "2"]
 BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 1}']
 BLEU += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
 CONFIG = "2026-01-01 | INFO | fairseq_cli.train | {'_name': None, 'common': {'seed': 7, 'cpu': True}}\n"
