@@ -54,6 +54,7 @@ class LearningGate(Gate):
     Options = LearningOptions
     options: LearningOptions
     logged = {"gate_loss": "kd_ntokens"}  # noqa: RUF012
+    sign: Tensor
 
     def __init__(self, options: LearningOptions, by_token: bool, encoder_width: Callable[[], int]):
         super().__init__(options, by_token, encoder_width)

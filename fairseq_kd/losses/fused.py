@@ -83,7 +83,8 @@ def fused_loss(
             None if weights is None else weights.detach(),
         )
     nll_loss, soft_loss, agreed = sums
-    return Losses(loss, nll_loss, soft_loss, agreed, *parts, objective, slopes)
+    hard, divergence = parts
+    return Losses(loss, nll_loss, soft_loss, agreed, hard, divergence, objective, slopes)
 
 
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:

@@ -62,7 +62,9 @@ def test_a_training_goes_on_as_it_would_have(name: str, stored: Path, tmp_path: 
         if key == "gate_loss":  # of which both losses' difference, on which the gate has no influence, is no part now
             continue
         found = [now(key, float(re.search(rf" {key}=([^,]+)", line)[1])) for line in lines]  # type: ignore[index]
-        assert found == pytest.approx(expected, abs=2e-3), key
+        # After the first update the gate's signal reads the validation set; it read earlier training batches then.
+        same = 1 if name == "gate" else len(expected)
+        assert found[:same] == pytest.approx(expected[:same], abs=2e-3), key
 
 
 @pytest.mark.parametrize("name", STUDENTS)
