@@ -6,6 +6,7 @@ from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="detokenised text, one line for each row (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
+    add(
+        "--tokenize",
+        choices=(AUTO, *TOKENIZERS),
+        default=AUTO,
+        help="sacreBLEU's tokenizer for BLEU; auto: zh for Chinese, ja-mecab for Japanese, char for other text without "
+        "spaces, else 13a (%(default)s)",
+    )
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
     add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
     add(
@@ -74,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
         precision=options.precision,
         reference=options.reference,
         post_process=options.post_process,
+        tokenize=options.tokenize,
         compare_fairseq=options.compare_fairseq,
         cost=_cost(options),
         name=options.name,
