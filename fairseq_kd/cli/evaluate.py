@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=PRECISIONS, default="float32", help="number format of ctranslate2 (%(default)s)")
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+    add(
+        "--save-outputs",
+        metavar="FILE.jsonl",
+        help="also write a line for each sentence: source, reference and each beam's translation with BLEU and chrF",
+    )
+    add("--comet", metavar="MODEL", help="also score with this COMET model; needs the package unbabel-comet")
     _add_cost_arguments(parser)
 
 
@@ -88,6 +94,8 @@ def run(options: argparse.Namespace) -> None:
         name=options.name,
         seed=options.seed,
         output=options.output,
+        save_outputs=options.save_outputs,
+        comet=options.comet,
     )
 
 

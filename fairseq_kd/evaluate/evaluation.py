@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq.data.data_utils import post_process as join_subwords
+from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.packing import read_state
 from fairseq_kd.data.databin import open_databin
@@ -15,9 +16,12 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.comet_scores import Comet, find_comet
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
+from fairseq_kd.evaluate.saved_outputs import save_outputs as write_outputs
 from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.evaluate.sentences import Sentences, read_sentences
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
@@ -54,6 +58,8 @@ def evaluate(
     name: str | None = None,
     seed: int | None = None,
     output: str | Path | None = None,
+    save_outputs: str | Path | None = None,
+    comet: str | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data-bin's subset, and measure its speed and size.
 
@@ -74,21 +80,25 @@ def evaluate(
         name: the row of a table that the result belongs to; None for the name of the checkpoint's folder.
         seed: the training seed, recorded as given.
         output: JSON file to write the result to, whole or not at all; None to write none.
+        save_outputs: file for the lines of :func:`fairseq_kd.evaluate.saved_outputs.save_outputs`; None for none.
+        comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
-        "mode_mass", rates and the hypotheses; "teacher_forced" is what :func:`score_predictions` gives; "cost" what
-        :func:`measure_costs` gives. Counts of parameters, the references and what made the result are there too.
+        "mode_mass", rates and the hypotheses, and with ``comet`` COMET's score and what made it. "teacher_forced" is
+        what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives. Counts of parameters, the
+        references and what made the result are there too.
 
     Raises:
-        UserError: an option is out of range, a checkpoint, the data-bin, the reference or the tokenizer cannot be
-            used, ``output`` is a folder, or a measurement fails.
+        UserError: an option is out of range, a checkpoint, the data-bin, the reference, the tokenizer or
+            COMET cannot be used, ``output`` or ``save_outputs`` is a folder, or a measurement fails.
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
     paths = split_paths(str(model))
     if not paths:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
-    make_place(output)
+    check_places(output, save_outputs)
+    judge = find_comet(comet) if comet else None
     task = open_databin(data, subset)
     sentences = read_sentences(task, subset, reference, post_process, tokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
@@ -114,6 +124,7 @@ def evaluate(
         "skipped": sum(sentences.skipped(decoder)),
         "note": NOTE,
         "beams": scored,
+        **_of_sentences(scored, sentences, task, save_outputs, judge),
         "teacher_forced": forced and score_predictions(forced, sentences),
         "source_lengths": [len(source) - 1 for source in sentences.sources],
         "references": sentences.references,
@@ -139,6 +150,40 @@ def score_search(
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
     figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sentences.sources), **speed}
     return {**figures, "hypotheses": hypotheses}
+
+
+def check_places(output: str | Path | None, save_outputs: str | Path | None) -> None:
+    """Make the folders of both files; None is no file.
+
+    Raises:
+        UserError: one of them is a folder, or both are one file.
+    """
+    make_place(output)
+    make_place(save_outputs, "--save-outputs")
+    if output and save_outputs and Path(output).resolve() == Path(save_outputs).resolve():
+        raise UserError(f"--save-outputs {save_outputs}: is also the file of --output; give another name")
+
+
+def _of_sentences(
+    scored: dict[str, dict[str, Any]],
+    sentences: Sentences,
+    task: TranslationTask,
+    saved: str | Path | None,
+    judge: Comet | None,
+) -> dict[str, Any]:
+    """Give each beam in ``scored`` COMET's score, and write the sentences' scores; returns what made the file."""
+    if saved is None and judge is None:
+        return {}
+    sources = databin_sources(task, sentences.subset, sentences.post_process)
+    hypotheses = {beam: made["hypotheses"] for beam, made in scored.items()}
+    values = {}
+    for beam, lines in hypotheses.items() if judge else ():
+        score, values[beam] = judge.score(sources, lines, sentences.references)
+        scored[beam]["comet"] = {"score": score, **judge.signature}
+        logger.info("beam %s: COMET %.4f", beam, score)
+    if saved is None:
+        return {}
+    return {"outputs": {"path": str(saved), **write_outputs(saved, sentences, sources, hypotheses, values or None)}}
 
 
 def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str, Any]:

@@ -19,12 +19,14 @@ class Sentences:
     Attributes:
         sources: token ids ending in ``</s>``.
         references: detokenised text, a line for each source.
+        subset: the split that they are.
         post_process: how a translation's subwords are joined.
         scoring: how text becomes the words that scores count.
     """
 
     sources: list[torch.Tensor]
     references: list[str]
+    subset: str
     post_process: str
     scoring: Scoring = field(default_factory=Scoring)
 
@@ -50,4 +52,5 @@ def read_sentences(
         references = read_references(reference, len(sources))
     else:
         references = databin_references(task, subset, post_process)
-    return Sentences(sources, references, post_process, choose_scoring(tokenize, references, task.cfg.target_lang))
+    scoring = choose_scoring(tokenize, references, task.cfg.target_lang)
+    return Sentences(sources, references, subset, post_process, scoring)
