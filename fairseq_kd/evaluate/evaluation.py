@@ -177,10 +177,11 @@ def _of_sentences(
     sources = databin_sources(task, sentences.subset, sentences.post_process)
     hypotheses = {beam: made["hypotheses"] for beam, made in scored.items()}
     values = {}
-    for beam, lines in hypotheses.items() if judge else ():
-        score, values[beam] = judge.score(sources, lines, sentences.references)
-        scored[beam]["comet"] = {"score": score, **judge.signature}
-        logger.info("beam %s: COMET %.4f", beam, score)
+    if judge is not None:
+        for beam, lines in hypotheses.items():
+            score, values[beam] = judge.score(sources, lines, sentences.references)
+            scored[beam]["comet"] = {"score": score, **judge.signature}
+            logger.info("beam %s: COMET %.4f", beam, score)
     if saved is None:
         return {}
     return {"outputs": {"path": str(saved), **write_outputs(saved, sentences, sources, hypotheses, values or None)}}
