@@ -84,9 +84,11 @@ class HybridKDCriterion(TokenKDCriterion):
         if "distilled" not in sample:
             return super().forward(model, sample)
         targets = [sample["distilled"]] if self.on_distilled else [sample["target"], sample["distilled"]]
-        # The batch that the token-level loss is on; its teacher answers about the same tokens.
-        _, asked = interleave(sample, targets[:1], self.task.target_dictionary)
-        teacher = self._answer(model, {**sample, **asked, "target": targets[0]})
+        asked = sample
+        if self.on_distilled:  # the teacher answers about the tokens of ŷ
+            _, batch_of_it = interleave(sample, targets, self.task.target_dictionary)
+            asked = {**sample, **batch_of_it, "target": sample["distilled"]}
+        teacher = self._answer(model, asked)
         if teacher is None:
             return super().forward(model, sample)
         # One forward about the targets of each sentence; the gate may read the encoder's states in it.
@@ -169,8 +171,8 @@ class HybridKDCriterion(TokenKDCriterion):
             shapes, own = _shapes(state_dict), _shapes(self.state_dict())
             if shapes and shapes != own:
                 raise UserError(
-                    f"the checkpoint's gate is another one than --gate {self.gate.name} of this student "
-                    f"({', '.join(sorted(shapes)) or 'no weights'}); give the --gate and --gate-level of its training"
+                    f"the checkpoint's gate is another one than --gate {self.gate.name} makes here; "
+                    "give the --gate and --gate-level of its training, and a student of its width"
                 )
         return super().load_state_dict(state_dict, *args, **options)
 
