@@ -1,57 +1,40 @@
 """Read fairseq checkpoints without running code, and say in one line what is wrong with a bad one.
 
 fairseq reads checkpoints with ``torch.load``. torch ≥ 2.6 refuses by default whatever is not plain data. That includes
-the ``argparse.Namespace`` in every fairseq checkpoint, so this module allow-lists the harmless classes that fairseq
-stores. Older torch runs whatever the pickle asks for, so this package reads every file with ``weights_only=True``
-before fairseq sees its content. (fairseq's own commands do not: under torch 2.4 and 2.5 their --path and --restore-file
-are as safe as the file.)
+the ``argparse.Namespace`` in every fairseq checkpoint, so :mod:`fairseq_kd.networks.plain_classes` allow-lists the
+harmless classes that fairseq stores. Older torch runs whatever the pickle asks for, so this package reads every file
+with ``weights_only=True`` before fairseq sees its content. (fairseq's own commands do not: under torch 2.4 and 2.5
+their --path and --restore-file are as safe as the file.)
+
+A configuration is no safer than a pickle: :mod:`fairseq_kd.networks.plain_configuration` and
+:mod:`fairseq_kd.networks.guarded_build` keep fairseq from running it.
 """
 
-import argparse
-import inspect
 import logging
 import re
-import typing
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.distributed import utils as distributed_utils
-from fairseq.logging import meters
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
-from omegaconf import DictConfig, ListConfig, OmegaConf, base, nodes
+from omegaconf import OmegaConf
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.guarded_build import Refused, guarded_build
 from fairseq_kd.networks.parameters import without_copies
+from fairseq_kd.networks.plain_classes import allow_plain_classes
+from fairseq_kd.networks.plain_configuration import plain_arguments, plain_configuration
 from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
 
 
-def allow_fairseq_classes() -> None:
-    """Let ``torch.load(weights_only=True)`` build the plain-data classes that fairseq checkpoints hold."""
-    meter_classes = [
-        item for _, item in inspect.getmembers(meters, inspect.isclass) if item.__module__ == meters.__name__
-    ]
-    # How numpy pickles numbers and arrays; the module it names differs between numpy 1 and 2.
-    builders = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
-    number_types = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
-    plain: list[Any] = [argparse.Namespace, dict, list, int, defaultdict, typing.Any]
-    plain += [DictConfig, ListConfig, base.ContainerMetadata, base.Metadata, nodes.AnyNode]
-    # With several processes the first one reads a checkpoint and sends it to the others, its tensors apart.
-    plain.append(distributed_utils._TensorPlaceholder)
-    plain += [np.dtype, np.ndarray, *builders, *number_types, *meter_classes]
-    torch.serialization.add_safe_globals(plain)
-
-
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
-allow_fairseq_classes()
+allow_plain_classes()
 
 
 def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
@@ -64,12 +47,27 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any
         role: what errors call it ("teacher", "model").
 
     Raises:
-        UserError: it is missing, cut short, no fairseq checkpoint, or its pickle would run code (it is not run).
+        UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
+            configuration reads from this machine.
     """
-    state = saved_state(path, role)
-    # As fairseq's load_checkpoint_to_cpu, which would read the file itself
+    return _usable(saved_state(path, role), path, role)
+
+
+def _usable(state: dict[str, Any], path: str | Path, role: str) -> dict[str, Any]:
+    try:
+        return _upgraded(state)
+    except Refused as reason:
+        raise UserError(f"{role} {path}: refused: {reason}; get the file from its maker again") from None
+    except Exception as error:
+        raise UserError(f"{role} {path}: its configuration cannot be read: {error!r}") from None
+
+
+def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """As fairseq's load_checkpoint_to_cpu leaves it, which would read the file itself and fill in what it names."""
+    if state.get("args") is not None:
+        state["args"] = plain_arguments(state["args"])
     if state.get("cfg") is not None:
-        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+        state["cfg"] = OmegaConf.create(plain_configuration(state["cfg"]), flags={"allow_objects": True})
     state = checkpoint_utils._upgrade_state_dict(state)
     if state.get("cfg") is None:
         state["cfg"] = convert_namespace_to_omegaconf(state["args"])
@@ -125,11 +123,9 @@ def model_config(path: str | Path, role: str = "checkpoint") -> Any:
     """The configuration of the checkpoint's model, read without its weights: a Namespace, or a DictConfig (Hydra).
 
     Raises:
-        UserError: as :func:`check_checkpoint`.
+        UserError: as :func:`read_checkpoint`.
     """
-    state = check_checkpoint(path, role)
-    cfg = state.get("cfg") or convert_namespace_to_omegaconf(state["args"])
-    return OmegaConf.create(cfg["model"]) if isinstance(cfg["model"], dict) else cfg["model"]
+    return _usable(check_checkpoint(path, role), path, role)["cfg"].model
 
 
 def _explain(path: Path, role: str, zipped: bool, error: Exception) -> UserError:
@@ -169,8 +165,16 @@ def build_models(
 
 def _build(path: str | Path, state: dict[str, Any], task: TranslationTask, role: str) -> BaseFairseqModel:
     architecture = getattr(state["cfg"].model, "_name", None) or getattr(state["cfg"].model, "arch", "?")
+    used = {"cfg": state["cfg"], "model": state["model"]}
+
+    def build() -> BaseFairseqModel:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=used)
+        return model
+
     try:
-        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
+        model = guarded_build(build, state["model"])
+    except Refused as reason:
+        raise UserError(f"{role} {path}: refused: {reason}; get the file from its maker again") from None
     except RuntimeError as error:
         raise UserError(f"{role} {path}: its weights do not fit: {_misfit(str(error))}") from None
     except Exception as error:

@@ -3,6 +3,7 @@
 import logging
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -22,6 +23,7 @@ from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.guarded_build import without_side_effects
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
@@ -91,8 +93,9 @@ class TranslationKDTask(TranslationTask):
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """As ``translation``. The task remembers the model for :meth:`student`."""
-        model = super().build_model(cfg, from_checkpoint)
+        """As ``translation``. The task remembers the model for :meth:`student`. A checkpoint's settings run no code."""
+        with without_side_effects() if from_checkpoint else nullcontext():
+            model = super().build_model(cfg, from_checkpoint)
         self._student = weakref.ref(model)
         return model
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import time
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -149,3 +150,27 @@ def test_the_first_difference_is_named() -> None:
         first_difference(dictionary(["a", "b", "c"]), dictionary(["a", "c", "b"]))
     )
     assert "'b'" in str(first_difference(dictionary(["a"]), dictionary(["a", "b"])))
+
+
+@pytest.mark.parametrize(
+    ("present", "former"),
+    [("numpy._core.multiarray", "numpy.core.multiarray"), ("fairseq.logging.meters", "fairseq.meters")],
+)
+def test_names_of_earlier_releases(tmp_path: Path, present: str, former: str) -> None:
+    from fairseq.logging import meters
+
+    meter = meters.AverageMeter()
+    meter.update(np.array([3, 2, 1, 0]))
+    extra = {"best": np.float64(3.5), "train_meters": {"loss": meter, "wall": meters.TimeMeter()}}
+    torch.save({"model": {}, "args": Namespace(), "extra_state": extra}, tmp_path / "a.pt")
+    renamed = tmp_path / "b.pt"
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(renamed, "w", zipfile.ZIP_STORED) as new:
+        for item in old.infolist():
+            body = old.read(item)
+            if item.filename.endswith("data.pkl"):
+                assert f"c{present}\n".encode() in body
+                body = body.replace(f"c{present}\n".encode(), f"c{former}\n".encode())
+            new.writestr(item.filename, body)
+    read = check_checkpoint(renamed)["extra_state"]
+    assert read["best"] == 3.5
+    assert read["train_meters"]["loss"].val.tolist() == [3, 2, 1, 0]

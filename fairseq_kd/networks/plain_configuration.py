@@ -1,0 +1,93 @@
+"""A checkpoint's configuration as plain data: it reads no environment variable and opens no file."""
+
+import argparse
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from fairseq.registry import REGISTRIES
+from fairseq.tasks import TASK_REGISTRY
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fairseq_kd.networks.guarded_build import Refused
+
+DEEPEST = 40
+"""How deep a configuration may be nested; fairseq's own has six levels."""
+RESOLVER = re.compile(r"\$\{[^}]*:")
+"""``${oc.env:HOME}`` and the like, which OmegaConf fills in from this machine. ``${model.dropout}`` is harmless."""
+LANGUAGE = re.compile(r"[\w.@+-]{1,60}")
+NAMES_A_FILE = re.compile(r".*(path|file|dir|checkpoint|pretrained\w*from)")
+"""Settings of a model that fairseq opens while it builds the model, such as ``encoder_embed_path``."""
+
+
+def plain_configuration(config: Any) -> dict[str, Any]:
+    """The content of a checkpoint's "cfg": dicts, lists and single values. Files that its model names are left out.
+
+    Args:
+        config: a dict or a DictConfig, as it was saved.
+
+    Raises:
+        Refused: it asks OmegaConf to read from this machine, or is nested too deeply to be fairseq's.
+    """
+    plain = _plain(config, "cfg")
+    if not isinstance(plain, dict):
+        raise Refused("its configuration is no dictionary")
+    if plain.get("model") is not None:
+        plain["model"] = without_files(plain["model"])
+    _check_languages(plain.get("task"))
+    return plain
+
+
+def plain_arguments(args: Any) -> argparse.Namespace:
+    """As :func:`plain_configuration`, for the "args" of fairseq's checkpoints up to 0.10.
+
+    What the training used and is not installed here (a task, a criterion, an optimiser) is left out or, for the task,
+    replaced by ``translation``: fairseq looks up its defaults, and only the model is needed.
+    """
+    plain = _plain(vars(args) if isinstance(args, argparse.Namespace) else args, "args")
+    if not isinstance(plain, dict):
+        raise Refused("its configuration is no dictionary")
+    _check_languages(plain)
+    for name, registry in REGISTRIES.items():
+        if plain.get(name) is not None and plain[name] not in registry["registry"]:
+            del plain[name]
+    if plain.get("task") is not None and plain["task"] not in TASK_REGISTRY:
+        plain["task"] = "translation"
+    return argparse.Namespace(**without_files(plain))
+
+
+def without_files(model: Any) -> Any:
+    """A model's settings with None for each file that they name. The files' content is in the checkpoint already."""
+    if isinstance(model, argparse.Namespace):
+        return argparse.Namespace(**without_files(vars(model)))
+    if not isinstance(model, dict):
+        return model
+    return {
+        name: None if isinstance(value, str) and NAMES_A_FILE.fullmatch(str(name)) else without_files(value)
+        for name, value in model.items()
+    }
+
+
+def _check_languages(task: Any) -> None:
+    """Dictionaries are looked for under the languages' names, so a name leads to no other folder."""
+    for name in ("source_lang", "target_lang"):
+        language = task.get(name) if isinstance(task, dict) else None
+        if isinstance(language, str) and not LANGUAGE.fullmatch(language):
+            raise Refused(f"its configuration has {language[:60]!r} as {name}")
+
+
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise Refused(f"its configuration is nested deeper than {DEEPEST} levels")
+    if isinstance(value, DictConfig | ListConfig):
+        value = OmegaConf.to_container(value, resolve=False)
+    if isinstance(value, argparse.Namespace):
+        return argparse.Namespace(**_plain(vars(value), where, depth))
+    if isinstance(value, Mapping):
+        return {name: _plain(item, f"{where}.{name}", depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item, where, depth + 1) for item in value)
+    if isinstance(value, str) and RESOLVER.search(value):
+        raise Refused(f"its configuration reads {value[:60]!r} from this machine, at {where[:80]}")
+    return value.value if isinstance(value, Enum) else value
