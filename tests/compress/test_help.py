@@ -21,6 +21,7 @@ finally:
     ("verb", "option"),
     [
         ("average", "--output"),
+        ("trim", "--spm-model"),
         ("prune", "--scheme"),
         ("export", "--precision"),
         ("init-student", "--decoder-ffn-embed-dim"),
