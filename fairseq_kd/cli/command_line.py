@@ -15,6 +15,7 @@ VERBS = {
     "prepare": "check raw text and cut it into sentencepiece subwords",
     "decode": "write a model's translations of a data-bin's split",
     "select": "take from each n-best list the candidate closest to the gold target",
+    "recut": "cut decoded text, or a data-bin, with a student's own subwords",
     "cache": "write a teacher's next-word distributions for a data-bin's split",
     "merge": "join and verify what the shards of a decode wrote",
     "evaluate": "score a model: BLEU, chrF, TER, speed, size",
