@@ -16,6 +16,7 @@ VERBS = {
     "decode": "write a model's translations of a data-bin's split",
     "select": "take from each n-best list the candidate closest to the gold target",
     "recut": "cut decoded text, or a data-bin, with a student's own subwords",
+    "filter": "drop rows of a corpus that teach little: empty, copied, looping, badly translated",
     "cache": "write a teacher's next-word distributions for a data-bin's split",
     "merge": "join and verify what the shards of a decode wrote",
     "evaluate": "score a model: BLEU, chrF, TER, speed, size",

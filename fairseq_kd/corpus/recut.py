@@ -109,6 +109,8 @@ def _signature(decoded: Path, output: Path) -> dict[str, Any]:
     made = read_settings(decoded / SIGNATURE, "decode")
     if made is None or not {"subset", "source", "target", "rows", "sha256"} <= made.keys():
         raise UserError(f"{decoded}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge")
+    # A filter's signature has the rows of its input, and the lines of its output.
+    made = {**made, "rows": made.get("lines", {}).get(f"{made['subset']}.{made['target']}", made["rows"])}
     for language in (made["source"], made["target"]):
         path = decoded / f"{made['subset']}.{language}"
         found = count_lines(path)
