@@ -13,27 +13,45 @@
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold
 # target; the default is DATABIN's target side. --metric, --post-process, --tokenize and --smooth-method go to
 # `fairseq-kd select`.
+#
+# For a student with other subwords than the teacher's, give --student-data DATABIN --student-spm FILE: its data-bin of the
+# same text, and the sentencepiece model that cut it. Or give --vocab-size N: a sentencepiece model of N subwords is trained on
+# gold and distilled text, and DIR/student gets it and the gold data-bin cut with it. The teacher's own text is then in
+# DIR/teacher; train.SRC, train.TGT and data-bin/ have the student's subwords. --post-process says how the teacher's subwords
+# are joined. --source decoded cuts the decoded source anew, for text that the student's data-bin does not hold.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
 model='' data='' output='' shards=1 options=() seq_inter='' beam='' nbest='' reference='' selection=()
+student_data='' student_spm='' vocab_size='' post=() recut=()
 threads=${OMP_NUM_THREADS:-$(nproc)}
 while (($#)); do
   case $1 in
     -h | --help) usage ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --shard | --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
-    --model | --data | --output | --shards | --beam | --nbest | --reference)
+    --model | --data | --output | --shards | --beam | --nbest | --reference | --student-data | --student-spm | --vocab-size)
       (($# > 1)) || die "$1 needs a value"
-      declare "${1#--}=$2"
+      name=${1#--}
+      declare "${name//-/_}=$2"
+      shift 2
+      ;;
+    --post-process)
+      (($# > 1)) || die "$1 needs a value"
+      post=("$1" "$2")
+      shift 2
+      ;;
+    --source)
+      (($# > 1)) || die "$1 needs a value"
+      recut=("$1" "$2")
       shift 2
       ;;
     --seq-inter)
       seq_inter=1
       shift
       ;;
-    --metric | --post-process | --tokenize | --smooth-method)
+    --metric | --tokenize | --smooth-method)
       (($# > 1)) || die "$1 needs a value"
       selection+=("$1" "$2")
       shift 2
@@ -46,11 +64,23 @@ while (($#)); do
 done
 [[ -n $model && -n $data && -n $output ]] || die "give --model, --data and --output; see --help"
 [[ $shards =~ ^[1-9][0-9]*$ ]] || die "--shards $shards: give a whole number from 1"
-decoded=$output
+student=''
+if [[ -n $student_data$student_spm$vocab_size ]]; then
+  student=1
+  [[ -n $vocab_size && -z $student_data$student_spm || -z $vocab_size && -n $student_data && -n $student_spm ]] ||
+    die "for a student's own subwords give --student-data and --student-spm, or --vocab-size alone"
+  [[ ! -e $output/parts ]] || die "$output holds a corpus in the teacher's subwords; give another --output"
+elif ((${#recut[@]})); then
+  die "--source goes with --student-data"
+fi
+teacher=$output${student:+/teacher}
+decoded=$teacher
 if [[ -n $seq_inter ]]; then
   beam=${beam:-${nbest:-35}} nbest=${nbest:-$beam} decoded=$output/nbest
   [[ $nbest != 1 ]] || die "--nbest 1: --seq-inter chooses from 2 or more"
   [[ -d $decoded || ! -e $output/parts ]] || die "$output holds another corpus; give another --output"
+elif [[ -z $student && ${#post[@]} -gt 0 ]]; then
+  die "--post-process goes with --seq-inter or a student's own subwords"
 elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then
   die "${selection[0]:---reference} goes with --seq-inter"
 fi
@@ -84,6 +114,30 @@ count_rows() {
   od -An -j18 -N8 -t u8 "$1/train.$source-$target.$2.idx" 2>/dev/null | tr -d ' ' || true
 }
 
+# The gold text of all splits with subwords of the student's own, and their sentencepiece model.
+make_student_data() {
+  local folder=$output/student new=$output/student/data-bin.tmp split arguments
+  student_data=$folder/data-bin student_spm=$folder/spm.model
+  arguments="--vocab-size $vocab_size ${post[*]} $(cksum <"$teacher/signature.json")"
+  if [[ -d $student_data ]]; then
+    [[ $(cat "$student_data/arguments" 2>/dev/null) == "$arguments" ]] ||
+      die "$folder was made with other options or text; remove $output or take another"
+    return
+  fi
+  fairseq-kd recut --data "$data" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
+    "${post[@]}" >&2
+  rm -rf "$new"
+  local prefixes=(--trainpref "$folder/subword/train")
+  for split in valid test; do
+    [[ ! -e $folder/subword/$split.$source ]] || prefixes+=("--${split}pref" "$folder/subword/$split")
+  done
+  fairseq-preprocess --source-lang "$source" --target-lang "$target" "${prefixes[@]}" --srcdict "$folder/dict.txt" \
+    --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1 ||
+    die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
+  echo "$arguments" >"$new/arguments"
+  mv "$new" "$student_data"
+}
+
 binarise() {
   local new=$output/data-bin.tmp language file found
   rm -rf "$new"
@@ -112,14 +166,22 @@ fi
 if [[ -n $seq_inter ]]; then
   # the mbr metrics compare candidates with each other and take no reference
   [[ " ${selection[*]} " == *" mbr-"* ]] || reference=${reference:-$data}
-  fairseq-kd select --nbest "$decoded/train.nbest.tsv" ${reference:+--reference "$reference"} --output "$output" \
-    --workers "$threads" "${selection[@]}"
+  fairseq-kd select --nbest "$decoded/train.nbest.tsv" ${reference:+--reference "$reference"} --output "$teacher" \
+    --workers "$threads" "${post[@]}" "${selection[@]}"
 fi
 
 read -r source target < <(python -c 'import json, sys
 made = json.load(open(sys.argv[1]))
-print(made["source"], made["target"])' "$output/signature.json")
+print(made["source"], made["target"])' "$teacher/signature.json")
 rows=$(count_rows "$data" "$source")
+if [[ -n $vocab_size ]]; then
+  make_student_data
+fi
+if [[ -n $student ]]; then
+  fairseq-kd recut --decoded "$teacher" --student-data "$student_data" --spm-model "$student_spm" --output "$output" \
+    "${post[@]}" "${recut[@]}" >&2
+  data=$student_data
+fi
 for language in "$source" "$target"; do
   lines=$(wc -l <"$output/train.$language")
   ((lines == rows)) || die "$output/train.$language has $lines lines, the gold data has $rows rows; delete $output"

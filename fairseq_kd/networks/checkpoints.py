@@ -32,6 +32,9 @@ from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
 
+AVERAGED = "averaged"
+"""The key of ``extra_state`` that marks the mean of several checkpoints, from which no training goes on."""
+
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -199,15 +202,18 @@ def newest_sound_checkpoint(folder: str | Path) -> Path | None:
     """The checkpoint in ``folder`` to resume from: the newest that is whole, or None.
 
     fairseq writes one file and copies it to the other names of the same state. The copies, checkpoint_last.pt as a
-    rule, can be cut short by a kill; the file they were made from is whole.
+    rule, can be cut short by a kill; the file they were made from is whole. A mean of checkpoints is passed over.
     """
     candidates = Path(folder).glob("checkpoint*.pt")
     # Of equally old files the one fairseq resumes from by itself comes first.
     for path in sorted(candidates, key=lambda p: (p.stat().st_mtime, p.name == "checkpoint_last.pt"), reverse=True):
         try:
-            check_checkpoint(path)
+            state = check_checkpoint(path)
         except UserError as error:
             logger.warning("passed over: %s", error)
+            continue
+        if AVERAGED in (state.get("extra_state") or {}):
+            logger.warning("passed over: %s is a mean of checkpoints, no state of a training", path)
             continue
         return path
     return None

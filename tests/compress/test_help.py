@@ -19,7 +19,13 @@ finally:
 
 @pytest.mark.parametrize(
     ("verb", "option"),
-    [("prune", "--scheme"), ("export", "--precision"), ("init-student", "--decoder-ffn-embed-dim")],
+    [
+        ("average", "--output"),
+        ("trim", "--spm-model"),
+        ("prune", "--scheme"),
+        ("export", "--precision"),
+        ("init-student", "--decoder-ffn-embed-dim"),
+    ],
 )
 def test_help_imports_neither_torch_nor_fairseq(verb: str, option: str) -> None:
     command = [sys.executable, "-c", SCRIPT, verb]

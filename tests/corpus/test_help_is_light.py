@@ -18,7 +18,9 @@ print("heavy", [name for name in ("torch", "fairseq", "sacrebleu", "sentencepiec
 """
 
 
-@pytest.mark.parametrize("verb", ["synthetic", "noise", "prepare", "decode", "select", "cache", "merge"])
+@pytest.mark.parametrize(
+    "verb", ["synthetic", "noise", "prepare", "decode", "select", "cache", "merge", "recut", "filter"]
+)
 @pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--no-such-option", 2)])
 def test_a_verb_answers_before_heavy_imports(verb: str, option: str, status: int) -> None:
     command = [sys.executable, "-c", CODE, verb, option]

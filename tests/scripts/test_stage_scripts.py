@@ -74,6 +74,13 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--metric goes with --seq-inter",
         ),
         ("generate_distilled_corpus.sh", "--model m --data d --output o --reference=f", "--reference goes with"),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --source decoded", "--source goes with"),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --post-process none", "--post-process goes"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --student-data s",
+            "give --student-data and --student-spm, or --vocab-size alone",
+        ),
         ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),

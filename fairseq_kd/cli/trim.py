@@ -1,0 +1,39 @@
+"""`fairseq-kd trim`: cut the symbols that a text never uses out of a model."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
+    add("--data", required=True, nargs="+", metavar="PATH", type=Path,
+        help="text in the model's subwords, files named TEXT.SRC or TEXT.TGT, or data-bins with all their "
+        "splits")  # fmt: skip
+    add("--spm-model", metavar="FILE", type=Path,
+        help="the model's sentencepiece model: the files of --data are raw text; DIR gets a model that uses kept "
+        "pieces alone")  # fmt: skip
+    add("--teacher-data", metavar="DIR", type=Path,
+        help="folder with the model's dictionaries (default: beside the checkpoint, its data-bin, or "
+        "--data)")  # fmt: skip
+    add("--source-lang", metavar="S", help="source language, where the checkpoint does not record it")
+    add("--target-lang", metavar="T", help="target language, where the checkpoint does not record it")
+    add("--output", required=True, metavar="DIR", type=Path,
+        help="folder that gets checkpoint.pt, dict.SRC.txt, dict.TGT.txt and trim.json")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trim, and print what is left."""
+    from fairseq_kd.compress.trim import describe, trim
+
+    given = (options.source_lang, options.target_lang)
+    report = trim(
+        options.model,
+        options.data,
+        options.output,
+        spm_model=options.spm_model,
+        teacher_data=options.teacher_data,
+        languages=given if all(given) else None,
+    )
+    print(describe(report))

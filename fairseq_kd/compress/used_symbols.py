@@ -1,0 +1,117 @@
+"""Which symbols of a model's dictionaries a text uses."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from fairseq.data import Dictionary
+from sentencepiece import SentencePieceProcessor
+
+from fairseq_kd.corpus.text_rows import Coverage, stream_rows
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.errors import UserError
+
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""A byte-fallback piece of sentencepiece."""
+
+
+@dataclass
+class Side:
+    """One side of a model: its language, its dictionary and the symbols in use.
+
+    Attributes:
+        language: its code.
+        dictionary: the model's.
+        used: numbers of symbols that the text uses.
+    """
+
+    language: str
+    dictionary: Dictionary
+    used: set[int] = field(default_factory=set)
+
+    def kept(self, characters: bool) -> list[int]:
+        """The numbers of the symbols to keep, in their order: fairseq's specials, bytes, and what the text uses.
+
+        Args:
+            characters: whether pieces of one character are kept, too.
+        """
+        symbols = self.dictionary.symbols
+
+        def always(number: int) -> bool:
+            symbol = symbols[number]
+            return (
+                number < self.dictionary.nspecial or bool(BYTE.fullmatch(symbol)) or (characters and len(symbol) == 1)
+            )
+
+        return [number for number in range(len(symbols)) if number in self.used or always(number)]
+
+
+def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProcessor | None) -> None:
+    """Add to the sides what text files and data-bins use. Sides with equal dictionaries get the symbols of both.
+
+    Args:
+        sides: source and target.
+        data: text files named ``….LANG``, and data-bins with the model's dictionaries.
+        spm: cuts the text files; None: they are in subwords already.
+
+    Raises:
+        UserError: a file is missing or damaged, its name does not tell its language, more than 5 % of its tokens are
+            not in the dictionary, a data-bin has other dictionaries, or there is no text of a side.
+    """
+    joined = first_difference(sides[0].dictionary, sides[1].dictionary) is None
+    for path in data:
+        if path.is_dir():
+            _read_databin(sides, path)
+        else:
+            _read_text(_side(sides, path, joined), path, spm)
+    if joined:
+        sides[0].used |= sides[1].used
+        sides[1].used |= sides[0].used
+    for side in sides:
+        if not side.used:
+            raise UserError(f"--data: no text in {side.language}, which has a dictionary of its own; add it")
+
+
+def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:
+    """The side that a text file belongs to; with one dictionary for both sides, any will do."""
+    found = next((side for side in sides if path.name.endswith(f".{side.language}")), None)
+    if found is None and not joined:
+        names = " or ".join(f".{side.language}" for side in sides)
+        raise UserError(f"--data {path}: its name tells no language; end it with {names}")
+    return found or sides[0]
+
+
+def _read_text(side: Side, path: Path, spm: SentencePieceProcessor | None) -> None:
+    indices = side.dictionary.indices
+    coverage = Coverage(indices.__contains__)
+    cut: Callable[[str], list[str]] = str.split if spm is None else lambda row: spm.encode(row, out_type=str)
+    for row in stream_rows(path):
+        tokens = cut(row)
+        coverage.add(tokens)
+        side.used.update(indices[token] for token in tokens if token in indices)
+    advice = "give text in the model's subwords, or raw text and the model's own --spm-model"
+    coverage.check(f"--data {path}", f"the model's dictionary of {side.language}", advice)
+
+
+def _read_databin(sides: Sequence[Side], path: Path) -> None:
+    pair = "-".join(side.language for side in sides)
+    ending = f".{pair}.{sides[0].language}.idx"
+    splits = sorted(file.name.removesuffix(ending) for file in path.glob(f"*{ending}"))
+    if not splits:
+        raise UserError(f"--data {path}: no file named like train{ending}; give a data-bin in the model's languages")
+    for split in splits:
+        task = open_databin(path, split)
+        dataset = task.dataset(split)
+        own = ((dataset.src, task.source_dictionary), (dataset.tgt, task.target_dictionary))
+        for side, (rows, dictionary) in zip(sides, own, strict=True):
+            difference = first_difference(dictionary, side.dictionary)
+            if difference:
+                raise UserError(f"--data {path}: its dictionary of {side.language} is not the model's: {difference}")
+            if rows is not None:
+                mask = np.zeros(len(dictionary), dtype=bool)
+                for row in range(len(rows)):
+                    mask[rows[row].numpy()] = True
+                side.used.update(np.flatnonzero(mask).tolist())

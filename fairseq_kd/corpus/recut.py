@@ -1,0 +1,199 @@
+"""Text of one vocabulary cut anew with another's subwords, row by row.
+
+A teacher's output can teach a student of another vocabulary once its subwords are joined to text and the text is cut
+with the student's sentencepiece model. Rows stay where they are; an empty row stays empty.
+"""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fairseq.data.data_utils import post_process
+from sentencepiece import SentencePieceProcessor
+
+from fairseq_kd.corpus.prepare import load_spm
+from fairseq_kd.corpus.text_rows import Coverage, count_lines, stream_rows
+from fairseq_kd.data.databin import languages, open_databin, open_dictionaries
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
+from fairseq_kd.storage.files import file_hash, whole_file
+from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.settings import read_settings
+
+logger = logging.getLogger(__name__)
+
+OTHER_TEXT = 0.05
+"""The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
+UNKNOWN = "<unk>"
+BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+"""Byte-fallback pieces of sentencepiece, which fairseq's post-processing leaves as they are."""
+
+
+def recut(
+    decoded: Path,
+    student_data: Path,
+    spm_model: Path,
+    output: Path,
+    *,
+    post: str = "sentencepiece",
+    student_post: str = "sentencepiece",
+    source: str = "databin",
+) -> dict[str, Any]:
+    """Cut a teacher's translations with a student's subwords: ``SUBSET.SRC``, ``SUBSET.TGT`` and a signature.
+
+    Args:
+        decoded: the output folder of a decode or of a selection.
+        student_data: the student's data-bin.
+        spm_model: the sentencepiece model that cut it.
+        output: another folder, which gets the text.
+        post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        student_post: how the student's subwords are joined.
+        source: "databin" takes the source side from the student's data-bin, which must have the same rows; "decoded"
+            cuts the decoded source anew.
+
+    Returns:
+        The signature: "subset", "source", "target", "rows", hashes of what it was made from, "unknown" (the share of
+        tokens that the student's dictionary lacks, by language), the decode's own signature ("decode") and "versions".
+
+    Raises:
+        UserError: ``decoded`` is not finished or has changed, the languages or rows differ, the sentencepiece model is
+            not the student's (more than 5 % of the pieces are not in a dictionary), or ``output`` holds other text.
+    """
+    made = _signature(decoded, output)
+    subset, pair = made["subset"], (made["source"], made["target"])
+    if languages(student_data) != pair:
+        raise UserError(
+            f"--student-data {student_data}: it is {'-'.join(languages(student_data))}, {decoded} is {'-'.join(pair)}"
+        )
+    model, task = load_spm(spm_model), open_dictionaries(student_data)
+    settings = {
+        **{key: made[key] for key in ("subset", "source", "target", "rows")},
+        "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{language}" for language in pair)},
+        "spm_model": file_hash(spm_model),
+        "student_data": _hashes(student_data, subset, pair, whole=source == "databin"),
+        "recut": {"post_process": [post, student_post], "source": source},
+        "block_rows": made["rows"],
+    }
+    folder = BlockFolder(output, "recut", settings, output, ())
+    paths = [output / f"{subset}.{language}" for language in pair]
+    folder.check()
+    finished = folder.finished(paths)
+    if finished:
+        logger.info("%s: already cut with these settings; nothing to do", output)
+        return finished
+    rows = [_joined(decoded / f"{subset}.{language}", made["rows"], post) for language in pair]
+    coverages = [Coverage(one.indices.__contains__) for one in (task.source_dictionary, task.target_dictionary)]
+    sides = [cut(model, side, coverage) for side, coverage in zip(rows, coverages, strict=True)]
+    if source == "databin":
+        sides[0] = _own_source(student_data, subset, made["rows"], rows[0], student_post)
+    with ExitStack() as stack:
+        handles = [stack.enter_context(whole_file(path)) for path in paths]
+        for pieces in zip(*sides, strict=True):
+            for handle, line in zip(handles, pieces, strict=True):
+                handle.write(line + "\n")
+        for coverage, language in zip(coverages, pair, strict=True):
+            advice = "give the sentencepiece model that cut the student's data as --spm-model"
+            coverage.check(f"{decoded}/{subset}.{language}", f"{student_data}/dict.{language}.txt", advice)
+    unknown = {language: coverage.share for language, coverage in zip(pair, coverages, strict=True)}
+    return folder.finish(paths, {"unknown": unknown, "decode": made, "versions": versions()})
+
+
+def _signature(decoded: Path, output: Path) -> dict[str, Any]:
+    """The signature of the text to cut; a UserError where there is none or the text is no longer that."""
+    if decoded.resolve() == output.resolve():
+        raise UserError(f"--output {output}: the decoded text is in it; give another folder")
+    made = read_settings(decoded / SIGNATURE, "decode")
+    if made is None or not {"subset", "source", "target", "rows", "sha256"} <= made.keys():
+        raise UserError(f"{decoded}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge")
+    # A filter's signature has the rows of its input, and the lines of its output.
+    made = {**made, "rows": made.get("lines", {}).get(f"{made['subset']}.{made['target']}", made["rows"])}
+    for language in (made["source"], made["target"]):
+        path = decoded / f"{made['subset']}.{language}"
+        found = count_lines(path)
+        if found != made["rows"]:
+            raise UserError(f"{path}: {found} lines, {SIGNATURE} says {made['rows']} rows; decode or merge it again")
+        if file_hash(path) != made["sha256"].get(path.name):
+            raise UserError(f"{path}: it has changed since {SIGNATURE} was written; decode or merge it again")
+    return made
+
+
+def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict[str, str]:
+    names = [f"dict.{language}.txt" for language in pair]
+    if whole:
+        names += [f"{subset}.{'-'.join(pair)}.{pair[0]}.{end}" for end in ("bin", "idx")]
+    return {name: file_hash(data / name) for name in names if (data / name).is_file()}
+
+
+def _joined(path: Path, rows: int, post: str) -> Callable[[], Iterator[str]]:
+    """The rows of a file of subwords as text, from the first on at each call."""
+    return lambda: (plain(row, post) for row in stream_rows(path))
+
+
+def plain(subwords: str, post: str) -> str:
+    """A row's text, its white space reduced to single spaces.
+
+    Args:
+        subwords: separated by spaces.
+        post: how they are joined: "sentencepiece", "subword_nmt" or "none".
+    """
+    text = post_process(subwords, post)
+    if post == "sentencepiece":
+        text = BYTES.sub(_characters, text)
+    return " ".join(text.split())
+
+
+def _characters(found: re.Match[str]) -> str:
+    """The characters that a run of byte-fallback pieces spells."""
+    return bytes.fromhex(found[0].replace("<0x", "").replace(">", "")).decode("utf-8", "replace")
+
+
+def cut(model: SentencePieceProcessor, rows: Callable[[], Iterator[str]], coverage: Coverage) -> Iterator[str]:
+    """The rows in a sentencepiece model's pieces, with spaces between; each is counted."""
+    for text in rows():
+        pieces = model.encode(text, out_type=str)
+        coverage.add(pieces)
+        yield " ".join(pieces)
+
+
+def _own_source(data: Path, subset: str, rows: int, decoded: Callable[[], Iterator[str]], post: str) -> Iterator[str]:
+    """The source side of the student's data-bin in subwords; a UserError where it is not the decoded text."""
+    task = open_databin(data, subset)
+    pairs = task.dataset(subset)
+    advice = "give the student's data-bin of the same text, or --source decoded"
+    if len(pairs) != rows:
+        raise UserError(f"--student-data {data}: {subset} has {len(pairs)} rows, the decoded text {rows}; {advice}")
+
+    def lines() -> Iterator[str]:
+        other, first = 0, -1
+        for row, text in enumerate(decoded()):
+            subwords = task.source_dictionary.string(pairs.src[row])
+            if not _same(plain(subwords, post), text):
+                first = row if other == 0 else first
+                other += 1
+            yield subwords
+        if other > OTHER_TEXT * rows:
+            raise UserError(
+                f"--student-data {data}: the source of {other} of {rows} rows is not the decoded one (the first is row "
+                f"{first}, from 0); {advice}"
+            )
+
+    return lines()
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts agree but for white space, case and compatible forms; unknown symbols match anything."""
+    if one == other:
+        return True
+    first, second = (re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold() for text in (one, other))
+    if UNKNOWN not in first + second:
+        return first == second
+    # Between its unknown symbols, a text must have the other's beginning and end.
+    parts = [re.split(re.escape(UNKNOWN), text) for text in (first, second)]
+    starts, ends = [part[0] for part in parts], [part[-1] for part in parts]
+    return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
+        ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
+    )

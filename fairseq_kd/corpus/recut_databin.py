@@ -1,0 +1,78 @@
+"""A data-bin's text cut anew with other subwords: the gold text of a student with another vocabulary."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fairseq_kd.corpus.parallel_text import write_lines
+from fairseq_kd.corpus.prepare import dictionary_lines, load_spm, train_spm
+from fairseq_kd.corpus.recut import cut, plain
+from fairseq_kd.corpus.text_rows import Coverage, count_lines, stream_rows
+from fairseq_kd.data.databin import languages, open_databin
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import whole_file
+
+
+def recut_databin(
+    data: Path,
+    output: Path,
+    *,
+    vocab_size: int | None = None,
+    spm_model: Path | None = None,
+    post: str = "sentencepiece",
+    more_text: Mapping[Path, str] | None = None,
+) -> dict[str, int]:
+    """Cut all splits of a data-bin anew: ``spm.model``, ``dict.txt`` and ``subword/`` as ``fairseq-kd prepare`` writes.
+
+    Args:
+        data: the data-bin.
+        output: the folder that gets the files.
+        vocab_size: train a sentencepiece model of this many pieces on the text of the training split and ``more_text``.
+        spm_model: use this sentencepiece model instead; give one of the two.
+        post: how the data-bin's subwords are joined.
+        more_text: files of subwords that are training text too, and how their subwords are joined.
+
+    Returns:
+        The number of rows of each split.
+
+    Raises:
+        UserError: the data-bin cannot be used, a split has no target side, or the vocabulary size does not fit.
+    """
+    pair = languages(data)
+    ending = f".{'-'.join(pair)}.{pair[0]}.idx"
+    splits = sorted(path.name.removesuffix(ending) for path in data.glob(f"*{ending}"))
+    sides = {split: _databin_sides(data, split, post) for split in splits}
+    if spm_model is not None and vocab_size is None:
+        load_spm(spm_model)
+        serialised = spm_model.read_bytes()
+    elif vocab_size is not None and spm_model is None:
+        text = [side() for side in sides["train"]] if "train" in sides else []
+        more = [(plain(row, how) for row in stream_rows(path)) for path, how in (more_text or {}).items()]
+        serialised = train_spm(itertools.chain(*text, *more), vocab_size)
+    else:
+        raise UserError("give either --vocab-size or --spm-model")
+    with whole_file(output / "spm.model", "wb") as handle:
+        handle.write(serialised)
+    model = load_spm(output / "spm.model")
+    write_lines(output / "dict.txt", dictionary_lines(model))
+    counts = {}
+    for split, rows in sides.items():
+        for language, side in zip(pair, rows, strict=True):
+            coverage = Coverage(lambda piece: True)
+            write_lines(output / "subword" / f"{split}.{language}", cut(model, side, coverage))
+        counts[split] = count_lines(output / "subword" / f"{split}.{pair[0]}")
+    return counts
+
+
+def _databin_sides(data: Path, split: str, post: str) -> list[Callable[[], Iterator[str]]]:
+    """The text of both sides of a split; each call starts from the first row."""
+    task = open_databin(data, split)
+    pairs = task.dataset(split)
+    if pairs.tgt is None:
+        raise UserError(f"data-bin {data}: subset {split!r} has no {task.cfg.target_lang} side")
+
+    def side(rows: Any, dictionary: Any) -> Callable[[], Iterator[str]]:
+        return lambda: (plain(dictionary.string(rows[row]), post) for row in range(len(rows)))
+
+    return [side(pairs.src, task.source_dictionary), side(pairs.tgt, task.target_dictionary)]

@@ -1,0 +1,86 @@
+"""Text files read row by row, so that memory does not grow with their length. Only a newline ends a row."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairseq_kd.errors import UserError
+
+MOST_UNKNOWN = 0.05
+"""The largest share of tokens that a dictionary may lack; above it, the text was cut by another model."""
+
+
+def stream_rows(path: Path) -> Iterator[str]:
+    """The rows of a UTF-8 file as they stand, without the newline.
+
+    Raises:
+        UserError: the file is missing or unreadable, or a row is not UTF-8; the message gives its number, from 1.
+    """
+    try:
+        with open(path, "rb") as handle:
+            for number, line in enumerate(handle, start=1):
+                try:
+                    yield line.decode("utf-8").removesuffix("\n")
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
+                    ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def count_lines(path: Path) -> int:
+    """How many rows a file has; a last row without a newline counts.
+
+    Raises:
+        UserError: the file is missing or unreadable.
+    """
+    try:
+        with open(path, "rb") as handle:
+            return sum(1 for _ in handle)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@dataclass
+class Coverage:
+    """How many tokens of a text a dictionary lacks.
+
+    Attributes:
+        knows: whether the dictionary has a token.
+        tokens: counted so far.
+        unknown: those of them that the dictionary lacks.
+        first: the first of these, "" where there is none.
+    """
+
+    knows: Callable[[str], bool]
+    tokens: int = 0
+    unknown: int = 0
+    first: str = field(default="")
+
+    def add(self, tokens: list[str]) -> None:
+        """Count a row."""
+        self.tokens += len(tokens)
+        for token in tokens:
+            if not self.knows(token):
+                self.first = self.first or token
+                self.unknown += 1
+
+    @property
+    def share(self) -> float:
+        """The share of unknown tokens, from 0 to 1."""
+        return self.unknown / self.tokens if self.tokens else 0.0
+
+    def check(self, text: str, dictionary: str, advice: str) -> None:
+        """Raise a UserError where the share is above :data:`MOST_UNKNOWN`.
+
+        Args:
+            text: what the message calls the text.
+            dictionary: what it calls the dictionary.
+            advice: what to do.
+        """
+        if self.share > MOST_UNKNOWN:
+            raise UserError(
+                f"{text}: {self.share:.1%} of its tokens are not in {dictionary} (the first is {self.first!r}), more "
+                f"than {MOST_UNKNOWN:.0%}: {advice}"
+            )

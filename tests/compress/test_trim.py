@@ -1,0 +1,247 @@
+"""`fairseq-kd trim`: the kept symbols' probabilities are the model's own, renormalised."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_kd import cli
+from fairseq_kd.compress.trim import trim
+from fairseq_kd.corpus.prepare import load_spm
+from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.decoding.fairseq_engine import FairseqEngine
+from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
+from tests.support.commands import PLUGIN, run_command
+from tests.support.corpora import binarise
+from tests.support.subwords import cut, write_syllables
+from tests.support.training import train_model
+
+MODELS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
+    "one table": ("transformer", True, ("--share-all-embeddings",)),
+    "decoder's in and out": ("transformer", False, ("--share-decoder-input-output-embed",)),
+    "three tables": ("transformer", False, ()),
+    "lstm": ("lstm", False, ("--decoder-out-embed-dim", "12")),
+    "fconv": ("fconv", False, ()),
+    "lightconv": ("lightconv", True, ()),
+}
+
+
+def kept_word(word: str) -> bool:
+    return int(word[1:]) < 12
+
+
+@pytest.fixture(scope="module")
+def some_text(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of the test split whose words are all among the first twelve."""
+    folder = tmp_path_factory.mktemp("some")
+    rows = zip(*((tiny_text / f"train.{side}").read_text().splitlines() for side in ("src", "tgt")), strict=True)
+    chosen = [pair for pair in rows if all(map(kept_word, pair[0].split()))]
+    assert len(chosen) >= 60
+    for place, side in enumerate(("src", "tgt")):
+        (folder / f"some.{side}").write_text("".join(pair[place] + "\n" for pair in chosen[:56]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def separate(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data-bin with a dictionary for each side."""
+    return binarise(tiny_text, tmp_path_factory.mktemp("separate") / "data-bin")
+
+
+def dictionaries(folder: Path) -> tuple[Any, Any]:
+    return read_dictionary(folder / "dict.src.txt"), read_dictionary(folder / "dict.tgt.txt")
+
+
+def load(path: Path, folder: Path) -> tuple[Any, Any]:
+    """A model in float64, and the task with its dictionaries."""
+    task = translation_task("", "src", "tgt", dictionaries(folder))
+    (model,) = build_models([path], task)
+    return model.double(), task
+
+
+def logits(model: Any, task: Any, source: str, target: str) -> torch.Tensor:
+    """(target length, vocabulary), teacher-forced."""
+    src = task.source_dictionary.encode_line(source, add_if_not_exist=False).long()[None]
+    out = task.target_dictionary.encode_line(target, add_if_not_exist=False).long()[None]
+    previous = torch.cat([out[:, -1:], out[:, :-1]], dim=1)
+    return model(src, torch.tensor([src.size(1)]), previous)[0][0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_probabilities_are_the_models_own_renormalised(
+    name: str, tiny_corpus: Path, separate: Path, some_text: Path, tmp_path: Path
+) -> None:
+    architecture, joined, options = MODELS[name]
+    data = tiny_corpus if joined else separate
+    model = train_model(data, tmp_path / "model", "--max-update", "2", *options, architecture=architecture)
+    output = tmp_path / "trimmed"
+    report = trim(model, [some_text / "some.src", some_text / "some.tgt"], output)
+    before, after = load(model, data), load(output / "checkpoint.pt", output)
+    kept = [before[1].target_dictionary.index(symbol) for symbol in after[1].target_dictionary.symbols]
+    assert kept == sorted(kept) and kept[:4] == [0, 1, 2, 3] and len(kept) < len(before[1].target_dictionary) - 5
+    if joined:
+        assert (output / "dict.src.txt").read_bytes() == (output / "dict.tgt.txt").read_bytes()
+    sources, targets = ((some_text / f"some.{side}").read_text().splitlines()[:8] for side in ("src", "tgt"))
+    with torch.no_grad():
+        for source, target in zip(sources, targets, strict=True):
+            whole = logits(*before, source, target).log_softmax(-1)
+            mass = whole[:, kept].logsumexp(-1, keepdim=True)
+            assert (mass < -1e-3).all()
+            renormalised = logits(*after, source, target).log_softmax(-1)
+            torch.testing.assert_close(renormalised, whole[:, kept] - mass, rtol=1e-11, atol=1e-11)
+    counted = [sum(one.numel() for one in model.parameters()) for model in (before[0], after[0])]
+    assert [report["parameters_before"], report["parameters"]] == counted and counted[1] < counted[0]
+    assert report["symbols"]["tgt"] == len(before[1].target_dictionary) and report["kept"]["tgt"] == len(kept)
+
+
+@pytest.fixture(scope="module")
+def trimmed(tiny_teacher: Path, some_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trim") / "trimmed"
+    words = ["--model", tiny_teacher, "--data", some_text / "some.src", some_text / "some.tgt", "--output", output]
+    cli.main(["trim", *map(str, words)])
+    return output
+
+
+def test_greedy_translations_without_removed_symbols_stay(
+    tiny_teacher: Path, trimmed: Path, some_text: Path, tmp_path: Path
+) -> None:
+    """The same text wherever the untrimmed model chose kept symbols alone."""
+    sources = (some_text / "some.src").read_text().splitlines()
+    known = set(dictionaries(trimmed)[1].symbols)
+    found = []
+    for path, folder in ((tiny_teacher, tiny_teacher.parent), (trimmed / "checkpoint.pt", trimmed)):
+        task = translation_task("", "src", "tgt", dictionaries(folder))
+        engine = FairseqEngine([str(path)], task, [read_checkpoint(path)])
+        encoded = [task.source_dictionary.encode_line(row, add_if_not_exist=False).long() for row in sources]
+        beams = engine.translate(encoded, DecodingOptions(beam=1, max_len_b=12))
+        found.append([beam[0].tokens for beam in beams])
+    same = [set(one.split()) <= known for one in found[0]]
+    assert sum(same) >= 20
+    assert [
+        pair for pair, alike in zip(zip(*found, strict=True), same, strict=True) if alike and pair[0] != pair[1]
+    ] == []
+
+
+def test_the_command_and_what_it_writes(
+    trimmed: Path, tiny_teacher: Path, some_text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sorted(path.name for path in trimmed.iterdir()) == [
+        *("checkpoint.pt", "dict.src.txt", "dict.tgt.txt", "trim.json"),
+    ]
+    report = json.loads((trimmed / "trim.json").read_text())
+    state = read_checkpoint(trimmed / "checkpoint.pt")
+    assert "last_optimizer_state" not in state and state["cfg"].model.encoder_layers == 1
+    before = {path: path.stat().st_mtime_ns for path in trimmed.iterdir()}
+    words = ["--model", tiny_teacher, "--data", some_text / "some.src", some_text / "some.tgt", "--output", trimmed]
+    cli.main(["trim", *map(str, words)])
+    assert {path: path.stat().st_mtime_ns for path in trimmed.iterdir()} == before
+    told = capsys.readouterr().out
+    assert f"{report['parameters']:,} parameters of {report['parameters_before']:,}" in told and "tgt: " in told
+    with pytest.raises(UserError, match="holds something else"):
+        cli.main(["trim", *map(str, ["--model", tiny_teacher, "--data", some_text / "some.tgt", "--output", trimmed])])
+
+
+def test_a_student_learns_from_it_word_by_word(trimmed: Path, some_text: Path, tmp_path: Path) -> None:
+    """fairseq-preprocess with its dictionaries, then token_kd with it as the teacher."""
+    for split in ("train", "valid", "test"):
+        for side in ("src", "tgt"):
+            shutil.copy(some_text / f"some.{side}", tmp_path / f"{split}.{side}")
+    chosen = ["--srcdict", str(trimmed / "dict.src.txt"), "--tgtdict", str(trimmed / "dict.tgt.txt")]
+    data = binarise(tmp_path, tmp_path / "data-bin", *chosen)
+    kd = ["--task", "translation_kd", "--criterion", "token_kd", "--teacher-path", str(trimmed / "checkpoint.pt")]
+    assert train_model(data, tmp_path / "student", *kd, "--max-update", "2").exists()
+    words = ("--path", trimmed / "checkpoint.pt", "--user-dir", PLUGIN, "--cpu", "--task", "translation")
+    made = run_command("fairseq-generate", data, *words, "--max-len-b", "12")
+    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 56
+
+
+def test_a_data_bin_as_the_text(tiny_teacher: Path, some_text: Path, trimmed: Path, tmp_path: Path) -> None:
+    """Its symbols are those of the text; a data-bin with other dictionaries is refused."""
+    for split in ("train", "valid", "test"):
+        for side in ("src", "tgt"):
+            shutil.copy(some_text / f"some.{side}", tmp_path / f"{split}.{side}")
+    whole = str(tiny_teacher.parent / "dict.src.txt")
+    data = binarise(tmp_path, tmp_path / "data-bin", "--srcdict", whole, "--tgtdict", whole)
+    trim(tiny_teacher, [data], tmp_path / "trimmed")
+    assert (tmp_path / "trimmed" / "dict.src.txt").read_bytes() == (trimmed / "dict.src.txt").read_bytes()
+    with pytest.raises(UserError, match=r"its dictionary of src is not the model's: .* symbols against"):
+        trim(tiny_teacher, [binarise(tmp_path, tmp_path / "other")], tmp_path / "again")
+
+
+def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
+    """The restricted sentencepiece model cuts the text as before, and other text into kept pieces."""
+    text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
+    data = cut(text, tmp_path, 90)
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    (tmp_path / "few.src").write_text("".join((text / "train.src").read_text().splitlines(keepends=True)[:4]))
+    trim(model, [tmp_path / "few.src"], tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    whole, few = load_spm(tmp_path / "spm.model"), load_spm(tmp_path / "trimmed" / "spm.model")
+    known = read_dictionary(tmp_path / "trimmed" / "dict.src.txt")
+    rows = (text / "train.src").read_text().splitlines()
+    assert len(known) < len(read_dictionary(data / "dict.src.txt"))
+    for row in rows[:4]:
+        assert few.encode(row, out_type=str) == whole.encode(row, out_type=str)
+    assert any(few.encode(row, out_type=str) != whole.encode(row, out_type=str) for row in rows)
+    for row in rows:
+        pieces = few.encode(row, out_type=str)
+        assert all(piece in known for piece in pieces) and few.decode(pieces) == whole.decode(whole.encode(row))
+
+
+def adaptive(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
+    options = ("--adaptive-softmax-cutoff", "8,16", "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp")
+    return {"model": train_model(corpus, folder / "adaptive", "--max-update", "1", *options)}
+
+
+def named(name: str, content: str) -> Callable[[Path, Path, Path], dict[str, Any]]:
+    def make(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
+        (folder / name).write_text(content)
+        return {"data": [folder / name]}
+
+    return make
+
+
+def fewer(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
+    (folder / "dicts").mkdir()
+    for side in ("src", "tgt"):
+        lines = (corpus / f"dict.{side}.txt").read_text().splitlines(keepends=True)
+        (folder / "dicts" / f"dict.{side}.txt").write_text("".join(lines[:-1]))
+    return {"teacher_data": folder / "dicts"}
+
+
+REFUSED: dict[str, tuple[Callable[[Path, Path, Path], dict[str, Any]], str]] = {
+    "adaptive softmax": (adaptive, "its adaptive softmax sorts symbols into clusters by frequency"),
+    "raw text": (
+        named("raw.src", "Good morning s1\n"),
+        r"raw.src: 66.7% of its tokens are not in the model's dictionary",
+    ),
+    "no text": (lambda *_: {"data": [Path(__file__).with_name("none.src")]}, "none.src: no such file or folder"),
+    "other dictionaries": (fewer, r"encoder.embed_tokens has \d+ rows, .*dict.src.txt has \d+ symbols"),
+    "no dictionaries": (lambda c, folder, t: {"teacher_data": folder}, "dict.src.txt and dict.tgt.txt not found in"),
+    "no model": (lambda c, folder, t: {"model": folder / "none.pt"}, "none.pt: no such file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trimmed_is_one_line(
+    name: str, tiny_corpus: Path, tiny_teacher: Path, some_text: Path, tmp_path: Path
+) -> None:
+    make, told = REFUSED[name]
+    words = {"model": tiny_teacher, "data": [some_text / "some.src"], **make(tiny_corpus, tmp_path, some_text)}
+    with pytest.raises(UserError, match=told):
+        trim(output=tmp_path / "out", **words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_separate_dictionaries_need_both_sides(separate: Path, some_text: Path, tmp_path: Path) -> None:
+    model = train_model(separate, tmp_path / "model", "--max-update", "1")
+    with pytest.raises(UserError, match="no text in tgt, which has a dictionary of its own"):
+        trim(model, [some_text / "some.src"], tmp_path / "out")
+    shutil.copy(some_text / "some.src", tmp_path / "some.txt")
+    with pytest.raises(UserError, match=r"some.txt: its name tells no language; end it with .src or .tgt"):
+        trim(model, [tmp_path / "some.txt"], tmp_path / "out")

@@ -1,0 +1,315 @@
+"""`fairseq-kd filter`: each rule on rows made for it, and the comparisons beside plain loops in float64."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fairseq_kd import cli
+from fairseq_kd.corpus.filter import filter_corpus
+from fairseq_kd.corpus.filter_rules import DUPLICATE, NAMES, SCORE, Rules, most_repeats
+from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, write_records
+from fairseq_kd.corpus.recut import recut
+from fairseq_kd.corpus.reverse_model import ReverseModel
+from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.storage.block_folder import BlockFolder, Shard
+from tests.support.commands import run_command
+from tests.support.files import contents
+from tests.support.subwords import cut, write_syllables
+from tests.support.training import train_model
+
+GOOD = ("ein Haus am See", "a house by the lake")
+ROWS: list[tuple[str, str, str]] = [
+    (*GOOD, "kept"),
+    ("", "a house", "empty"),
+    ("ein Haus", "  ", "empty"),
+    ("Haus", "a house by the lake", "length_ratio"),
+    ("ein Haus am See in den Bergen", "a house", "length_ratio"),
+    ("Guten Morgen , Berlin", "guten Morgen , Berlin", "copy"),
+    ("sehr gut , danke", "very very very very", "repetition"),
+    ("ich gehe heute nach Haus", "I go I go I go I go home", "repetition"),
+    ("nein nein nein nein !", "no no no no !", "kept"),
+    ("das ist sehr sehr gut", "that is very very good", "kept"),
+    (*GOOD, "duplicate"),
+    ("ein Haus am See", "a lake house", "kept"),
+    (*GOOD, "duplicate"),
+]
+
+
+def write(folder: Path, rows: list[tuple[str, str, str]] = ROWS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, side in enumerate(("de", "en")):
+        (folder / f"train.{side}").write_text("".join(row[place] + "\n" for row in rows))
+    return folder / "train"
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("a b c", 1), ("", 1), ("a a", 2), ("x a b a b a b y", 3), ("a b c d e f g h " * 3, 3), ("a a b a a b a a b", 3)],
+)
+def test_repeats_are_counted(text: str, most: int) -> None:
+    assert most_repeats(text.split()) == most
+
+
+def test_each_rule_and_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prefix, other = write(tmp_path / "text"), tmp_path / "gold.txt"
+    other.write_text("".join(f"gold {row}\n" for row in range(len(ROWS))))
+    words = ["filter", "--input", prefix, "--source-lang", "de", "--target-lang", "en", "--along", other]
+    cli.main([*map(str, words), "--output", str(tmp_path / "out"), "--block-rows", "4"])
+    kept = [number for number, row in enumerate(ROWS) if row[2] == "kept"]
+    for place, side in enumerate(("de", "en")):
+        assert (tmp_path / "out" / f"train.{side}").read_text() == "".join(ROWS[row][place] + "\n" for row in kept)
+    assert (tmp_path / "out" / "gold.txt").read_text() == "".join(f"gold {row}\n" for row in kept)
+    assert (tmp_path / "out" / "rows.txt").read_text().split() == list(map(str, kept))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["rows"], report["kept"]) == (len(ROWS), len(kept))
+    for name in NAMES[1:]:
+        rows = [number for number, row in enumerate(ROWS) if row[2] == name]
+        assert report["dropped"][name]["rows"] == len(rows)
+        assert [one["row"] for one in report["dropped"][name]["examples"]] == rows
+    told = capsys.readouterr().out.splitlines()
+    assert "repetition               2   15.4%  row 6: sehr gut , danke ||| very very very very" in told
+    assert told[-1].split() == ["kept", "4", "30.8%"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        (Rules(length_ratio=0), {"length_ratio"}),
+        (Rules(copies=False), {"copy"}),
+        (Rules(repeats=0), {"repetition"}),
+        (Rules(duplicates=False), {"duplicate"}),
+    ],
+)
+def test_a_rule_can_be_left_out(rules: Rules, kept: set[str], tmp_path: Path) -> None:
+    report = filter_corpus(write(tmp_path / "text"), tmp_path / "out", rules, languages=("de", "en"))
+    assert report is not None
+    assert report["kept"] == sum(row[2] in {"kept", *kept} for row in ROWS)
+
+
+def test_lengths_in_characters(tmp_path: Path) -> None:
+    """Chinese has no spaces: its four characters are one token."""
+    prefix = write(
+        tmp_path / "text", [("你好世界", "hello big world", "kept"), ("你好世界", "hello there big world", "")]
+    )
+    by = {}
+    for unit in ("tokens", "characters"):
+        report = filter_corpus(prefix, tmp_path / unit, Rules(4, unit), languages=("de", "en"))
+        by[unit] = report and report["dropped"]["length_ratio"]["rows"]
+    assert by == {"tokens": 0, "characters": 1}
+
+
+def test_shards_and_a_run_that_goes_on_give_the_same(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = [draw.choice(ROWS) for _ in range(500)]
+    prefix = write(tmp_path / "text", rows)
+    whole = filter_corpus(prefix, tmp_path / "whole", languages=("de", "en"), shard=Shard(block_rows=60))
+    parts = [
+        filter_corpus(prefix, tmp_path / "parts", languages=("de", "en"), shard=Shard(number, 2, 60))
+        for number in (1, 0)
+    ]
+    assert parts == [None, whole]
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    for name in ("signature.json", "report.json", "parts/00003.npy"):
+        (tmp_path / "parts" / name).unlink()
+    before = (tmp_path / "parts" / "parts" / "00002.npy").stat().st_mtime_ns
+    filter_corpus(prefix, tmp_path / "parts", languages=("de", "en"), shard=Shard(block_rows=60))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert (tmp_path / "parts" / "parts" / "00002.npy").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"filter.repeats is 4 there, 3 here"):
+        filter_corpus(prefix, tmp_path / "whole", Rules(repeats=3), languages=("de", "en"), shard=Shard(block_rows=60))
+
+
+def verdicts(folder: Path, records: np.ndarray, size: int) -> Verdicts:
+    settings = {"rows": len(records), "block_rows": size}
+    made = BlockFolder(folder, "filter", settings, folder / "parts", (".npy",))
+    for block in made.blocks:
+        write_records(block, records[block.rows.start : block.rows.stop])
+    return Verdicts(made.blocks, len(records))
+
+
+@pytest.mark.parametrize("at_once", [10**6, 50])
+def test_duplicates_beside_a_plain_loop(at_once: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    records = np.zeros(400, RECORD)
+    records["rule"] = draw.integers(0, 2, 400)
+    records["key"] = draw.integers(0, 120, 400, dtype=np.uint64) * np.uint64(2**57 + 11)
+    found = verdicts(tmp_path, records, 90)
+    found.drop_duplicates(at_once)
+    seen, expected = set(), []
+    for rule, key in zip(records["rule"].tolist(), records["key"].tolist(), strict=True):
+        expected.append(DUPLICATE if rule == 0 and key in seen else rule)
+        if rule == 0:
+            seen.add(key)
+    assert found.rules.tolist() == expected and expected.count(DUPLICATE) > 50
+
+
+@pytest.mark.parametrize("lowest", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.333])
+def test_the_worst_share_beside_a_plain_sort(lowest: bool, share: float, tmp_path: Path) -> None:
+    """Equal values among them, and rows without one."""
+    draw = np.random.default_rng(4)
+    records = np.zeros(300, RECORD)
+    records["rule"] = draw.integers(0, 3, 300)
+    records["score"] = draw.integers(-20, 0, 300)
+    records["score"][::7] = np.nan
+    found = verdicts(tmp_path, records, 64)
+    threshold, unscored = found.drop_share("score", SCORE, share, lowest)
+    usable = [row for row in range(300) if records["rule"][row] == 0 and not np.isnan(records["score"][row])]
+    sign = 1 if lowest else -1
+    worst = sorted(usable, key=lambda row: (sign * float(records["score"][row]), row))[: round(share * len(usable))]
+    assert sorted(np.flatnonzero(found.rules == SCORE)) == sorted(worst)
+    assert unscored == sum(records["rule"][row] == 0 for row in range(0, 300, 7))
+    assert threshold == (float(records["score"][worst[-1]]) if worst else None)
+
+
+def test_the_teachers_score(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    decoded = tmp_path / "decoded"
+    words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", decoded, "--beam", 2, "--max-len-b", 20]
+    cli.main(["decode", *map(str, words), "--block-rows", "70", "--nbest", "2"])
+    rules = ["--length-ratio", "0", "--repeats", "0", "--keep-duplicates", "--score-share", "0.2"]
+    words = ["--input", decoded, "--output", tmp_path / "out", "--post-process", "none", *rules]
+    cli.main(["filter", *map(str, words)])
+    best = [line.split("\t") for line in (decoded / "train.nbest.tsv").read_text().splitlines()][::2]
+    worst = sorted(range(300), key=lambda row: (float(best[row][2]), row))[:60]
+    kept = [row for row in range(300) if row not in worst]
+    assert (tmp_path / "out" / "rows.txt").read_text().split() == list(map(str, kept))
+    assert (tmp_path / "out" / "train.tgt").read_text().splitlines() == [best[row][3] for row in kept]
+    shutil.rmtree(decoded / "parts")
+    with pytest.raises(UserError, match="it has no scores; --score-share needs the output of fairseq-kd decode"):
+        cli.main(["filter", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def backwards(tiny_text: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model from tgt to src, its dictionaries beside it."""
+    folder = tmp_path_factory.mktemp("backwards")
+    dictionary = tiny_corpus / "dict.src.txt"
+    prefixes = ["--trainpref", tiny_text / "train", "--validpref", tiny_text / "valid", "--destdir", folder / "bin"]
+    run_command(
+        "fairseq-preprocess", "-s", "tgt", "-t", "src", *prefixes, "--srcdict", dictionary, "--tgtdict", dictionary
+    )
+    for side in ("src", "tgt"):
+        shutil.copy(folder / "bin" / f"dict.{side}.txt", folder)
+    return train_model(folder / "bin", folder, "--max-update", "60")
+
+
+def by_definition(path: Path, rows: list[tuple[str, str]]) -> list[float]:
+    """−log p(source | target) / tokens, row by row in float64."""
+    dictionary = read_dictionary(path.with_name("dict.src.txt"))
+    (model,) = build_models([path], translation_task("", "tgt", "src", (dictionary, dictionary)))
+    found = []
+    for source, target in rows:
+        read, written = (dictionary.encode_line(line, add_if_not_exist=False).long()[None] for line in (target, source))
+        previous = torch.cat([written[:, -1:], written[:, :-1]], dim=1)
+        with torch.no_grad():
+            logits = model.double()(read, torch.tensor([read.size(1)]), previous)[0][0]
+        found.append(-float(logits.log_softmax(-1).gather(1, written[0][:, None]).mean()))
+    return found
+
+
+def test_the_reverse_model(backwards: Path, tiny_text: Path, tmp_path: Path) -> None:
+    rows = list(zip(*((tiny_text / f"test.{side}").read_text().splitlines() for side in ("src", "tgt")), strict=True))
+    expected = by_definition(backwards, rows)
+    tokens = [(source.split(), target.split()) for source, target in rows]
+    found = ReverseModel(backwards, ("src", "tgt"), max_tokens=100).cross_entropies(tokens)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    words = ["--input", tiny_text / "test", "--source-lang", "src", "--target-lang", "tgt", "--keep-duplicates"]
+    words += ["--repeats", "0", "--reverse-model", backwards, "--reverse-share", "0.25", "--output", tmp_path / "out"]
+    cli.main(["filter", *map(str, words), "--block-rows", "16"])
+    worst = sorted(range(40), key=lambda row: -expected[row])[:10]
+    kept = [str(row) for row in range(40) if row not in worst]
+    assert (tmp_path / "out" / "rows.txt").read_text().split() == kept
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["thresholds"]["reverse"] == pytest.approx(expected[worst[-1]], rel=1e-5)
+
+
+def test_a_reverse_model_with_its_own_subwords_and_recut_after_it(tmp_path: Path) -> None:
+    """Raw text is cut for the model; without the sentencepiece model its tokens are unknown to it."""
+    text = write_syllables(tmp_path / "text", {"train": 60, "valid": 10, "test": 10})
+    data = cut(text, tmp_path / "made", 70)
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    for path in data.glob("train.src-tgt.*"):
+        shutil.copy(path, swapped / path.name.replace("src-tgt", "tgt-src"))
+    for path in data.glob("dict.*"):
+        shutil.copy(path, swapped)
+    model = train_model(swapped, tmp_path / "model", "--max-update", "2", "--disable-validation")
+    words = ["--input", text / "train", "--source-lang", "src", "--target-lang", "tgt", "--reverse-model", model]
+    cli.main(["filter", *map(str, words), "--output", str(tmp_path / "out"),
+              "--reverse-spm-model", str(tmp_path / "made" / "spm.model")])  # fmt: skip
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["dropped"]["reverse"]["rows"] == round(0.05 * (60 - report["dropped"]["duplicate"]["rows"]))
+    with pytest.raises(UserError, match=r"source side: \d+\.\d% of its tokens are not in the dictionary of the"):
+        cli.main(["filter", *map(str, words), "--output", str(tmp_path / "other")])
+    spm = tmp_path / "made" / "spm.model"
+    made = recut(tmp_path / "out", data, spm, tmp_path / "recut", post="none", source="decoded")
+    assert made["rows"] == report["kept"] < 60
+
+
+def shorter(folder: Path) -> dict[str, Any]:
+    path = folder / "text" / "train.en"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    return {}
+
+
+def along(folder: Path) -> dict[str, Any]:
+    (folder / "gold").write_text("x\n")
+    return {"along": [folder / "gold"]}
+
+
+def not_utf8(folder: Path) -> dict[str, Any]:
+    path = folder / "text" / "train.en"
+    path.write_bytes(path.read_bytes().replace(b"lake", b"l\xe4ke", 1))
+    return {}
+
+
+REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
+    "not parallel": (shorter, "train.de has 13 lines but .*train.en has 12: they must be parallel"),
+    "not UTF-8": (not_utf8, r"train.en: line 1: not UTF-8 \(byte 17\)"),
+    "gold of other rows": (along, "--along .*gold: 1 lines, .*train.de has 13"),
+    "no languages": (lambda folder: {"languages": None}, r"train.SRC and .*train.TGT give the two languages"),
+    "no file": (lambda folder: {"text": folder / "none"}, "none.de: cannot be read: No such file"),
+    "no signature": (lambda folder: {"text": folder / "text"}, "text: no finished decode"),
+    "its own folder": (lambda folder: {"output": folder / "text"}, "the text is in it; give another folder"),
+    "no scores": (lambda folder: {"rules": Rules(score_share=0.1)}, "it has no scores"),
+    "no reverse model": (lambda folder: {"rules": Rules(reverse_share=0.1)}, "--reverse-share and --reverse-model go"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_filtered_is_one_line(name: str, tmp_path: Path) -> None:
+    make, told = REFUSED[name]
+    words = {"text": write(tmp_path / "text"), "output": tmp_path / "out", "languages": ("de", "en")}
+    words |= make(tmp_path)
+    with pytest.raises(UserError, match=told):
+        filter_corpus(**words)
+    assert not list((tmp_path / "out").glob("train.*"))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"length_ratio": 0.5}, "--length-ratio 0.5: give 1 or more"),
+        ({"repeats": 1}, "--repeats 1: give 2 or more"),
+        ({"score_share": 1.0}, "--score-share 1.0: give a share from 0 to below 1"),
+        ({"reverse_share": -0.1}, "--reverse-share -0.1: give a share"),
+    ],
+)
+def test_values_out_of_range(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Rules(**values)
+
+
+def test_a_model_of_the_same_direction(tiny_corpus: Path, tmp_path: Path) -> None:
+    model = train_model(tiny_corpus, tmp_path, "--max-update", "1", "--source-lang", "src", "--target-lang", "tgt")
+    with pytest.raises(UserError, match="translates src-tgt, as the corpus; give one of tgt-src"):
+        ReverseModel(model, ("src", "tgt"))

@@ -1,0 +1,34 @@
+"""A sentencepiece model that uses some of its pieces alone, beside the whole model."""
+
+import io
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from fairseq_kd.corpus.restricted_spm import restricted
+from tests.support.subwords import write_syllables
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_text_of_the_kept_pieces_is_cut_alike_and_all_text_into_kept_pieces(kind: str, tmp_path: Path) -> None:
+    lines = (write_syllables(tmp_path, {"train": 300}) / "train.src").read_text().splitlines()
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=made, vocab_size=330, model_type=kind, byte_fallback=True,
+        minloglevel=2,
+    )  # fmt: skip
+    whole = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    used = {piece for line in lines[:3] for piece in whole.encode(line, out_type=str)}
+    names = [whole.id_to_piece(number) for number in range(whole.get_piece_size())]
+    kept = {name for name in names if name in used or len(name) == 1}
+    few = sentencepiece.SentencePieceProcessor(model_proto=restricted(whole, kept.__contains__))
+    assert [few.id_to_piece(number) for number in range(few.get_piece_size())] == names
+    assert [few.encode(line, out_type=str) for line in lines[:3]] == [whole.encode(x, out_type=str) for x in lines[:3]]
+    changed = 0
+    for line in lines:
+        pieces = few.encode(line, out_type=str)
+        assert set(pieces) <= kept and few.decode(pieces) == line
+        changed += pieces != whole.encode(line, out_type=str)
+    assert changed > 100
+    assert few.encode("ж", out_type=str) == ["▁", "<0xD0>", "<0xB6>"] and few.decode(few.encode("ж")) == "ж"
