@@ -25,11 +25,13 @@ databin_checksum() {
   { cat "$1"/dict.*.txt "$1"/train*.idx 2>/dev/null || true; } | cksum
 }
 checksums() {
-  local previous='' word path paths
+  local option='' word path paths
   IFS=: read -ra paths <<<"$1"
   for path in "${paths[@]}"; do databin_checksum "$path"; done
   for word in "$@"; do
-    case $previous in
+    # --option=value is read as --option value
+    [[ $word != --*=* ]] || { option=${word%%=*} word=${word#*=}; }
+    case $option in
       --teacher-path)
         IFS=: read -ra paths <<<"$word"
         for path in "${paths[@]}"; do
@@ -37,14 +39,14 @@ checksums() {
           cksum <"$path"
         done
         ;;
-      --finetune-from-model)
-        [[ -f $word ]] || die "--finetune-from-model $word: no such file"
+      --finetune-from-model | --restore-file)
+        [[ -f $word ]] || die "$option $word: no such file"
         cksum <"$word"
         ;;
       --teacher-cache) { cat "$word"/*/manifest.json 2>/dev/null || true; } | cksum ;;
       --distilled-data) databin_checksum "$word" ;;
     esac
-    previous=$word
+    option=$word
   done
 }
 arguments=$(
@@ -60,25 +62,25 @@ if [[ -f $save_dir/done ]]; then
 fi
 echo "$arguments" >"$save_dir/arguments"
 
-restore=() given=()
+restore=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   newest=$(fairseq-kd last-checkpoint "$save_dir")
-  if [[ -n $newest ]]; then
-    say "$save_dir: going on from $(basename "$newest")"
-    restore=(--restore-file "$newest")
-    # fairseq refuses --restore-file beside --finetune-from-model, which counted at the start only.
-    while [[ $# -gt 0 ]]; do
-      case $1 in
-        --finetune-from-model) shift ;;
-        --finetune-from-model=*) ;;
-        *) given+=("$1") ;;
-      esac
-      shift
-    done
-    set -- "${given[@]}"
-  else
+  [[ -n $newest ]] ||
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
-  fi
+  say "$save_dir: going on from $(basename "$newest")"
+  restore=(--restore-file "$newest")
+  # What the training started from, and what it forgot of that, counted at the start only.
+  given=()
+  while (($#)); do
+    case $1 in
+      --finetune-from-model | --restore-file | --optimizer-overrides) shift ;;
+      --finetune-from-model=* | --restore-file=* | --optimizer-overrides=*) ;;
+      --reset-optimizer | --reset-lr-scheduler | --reset-dataloader | --reset-meters) ;;
+      *) given+=("$1") ;;
+    esac
+    shift
+  done
+  set -- "${given[@]}"
 fi
 user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
   2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"

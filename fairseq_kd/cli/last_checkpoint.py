@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the newest sound checkpoint's path, or nothing where there is none; mend a best one that was cut short."""
-    from fairseq_kd.networks.checkpoints import newest_sound_checkpoint, repair_copies
+    from fairseq_kd.networks.resume import newest_sound_checkpoint, repair_copies
 
     path = newest_sound_checkpoint(options.folder)
     if path is not None:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fairseq_kd.compress.packing import to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import AVERAGED, read_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import count_nonzero
+from fairseq_kd.networks.resume import AVERAGED
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, versions
 
@@ -29,7 +30,7 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
 
     One checkpoint is in memory at a time, beside the sums. The mean keeps the first checkpoint's configuration. It has
     no optimiser state and no counters. ``extra_state["averaged"]`` marks it and holds the hashes of the checkpoints, so
-    that :func:`fairseq_kd.networks.checkpoints.newest_sound_checkpoint` passes it over. Where ``output`` holds the same
+    that :func:`fairseq_kd.networks.resume.newest_sound_checkpoint` passes it over. Where ``output`` holds the same
     mean already, it stays as it is.
 
     Args:

@@ -10,7 +10,6 @@ A configuration is no safer than a pickle: :mod:`fairseq_kd.networks.plain_confi
 :mod:`fairseq_kd.networks.guarded_build` keep fairseq from running it.
 """
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +27,6 @@ from fairseq_kd.networks.guarded_build import Refused, guarded_build
 from fairseq_kd.networks.parameters import without_copies
 from fairseq_kd.networks.plain_classes import allow_plain_classes
 from fairseq_kd.networks.plain_configuration import plain_arguments, plain_configuration
-from fairseq_kd.storage.files import whole_file
-
-logger = logging.getLogger(__name__)
-
-AVERAGED = "averaged"
-"""The key of ``extra_state`` that marks the mean of several checkpoints, from which no training goes on."""
-
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -196,39 +188,3 @@ def _misfit(error: str) -> str:
             "give the data-bin it was trained on"
         )
     return f"{error}; its configuration is not that of its weights, so get the file from its maker again"
-
-
-def newest_sound_checkpoint(folder: str | Path) -> Path | None:
-    """The checkpoint in ``folder`` to resume from: the newest that is whole, or None.
-
-    fairseq writes one file and copies it to the other names of the same state. The copies, checkpoint_last.pt as a
-    rule, can be cut short by a kill; the file they were made from is whole. A mean of checkpoints is passed over.
-    """
-    candidates = Path(folder).glob("checkpoint*.pt")
-    # Of equally old files the one fairseq resumes from by itself comes first.
-    for path in sorted(candidates, key=lambda p: (p.stat().st_mtime, p.name == "checkpoint_last.pt"), reverse=True):
-        try:
-            state = check_checkpoint(path)
-        except UserError as error:
-            logger.warning("passed over: %s", error)
-            continue
-        if AVERAGED in (state.get("extra_state") or {}):
-            logger.warning("passed over: %s is a mean of checkpoints, no state of a training", path)
-            continue
-        return path
-    return None
-
-
-def repair_copies(folder: str | Path, sound: Path) -> None:
-    """Put ``sound`` in the place of checkpoint_best.pt where that is damaged.
-
-    fairseq was copying the newest file to it when it was killed, and would write it again only for a better one.
-    """
-    best = Path(folder, "checkpoint_best.pt")
-    if not best.exists():
-        return
-    try:
-        check_checkpoint(best)
-    except UserError:
-        with whole_file(best, "wb") as handle:
-            handle.write(sound.read_bytes())

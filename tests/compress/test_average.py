@@ -13,7 +13,8 @@ import yaml
 from fairseq_kd import cli
 from fairseq_kd.compress.average import average
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import newest_sound_checkpoint, read_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.resume import newest_sound_checkpoint
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
 

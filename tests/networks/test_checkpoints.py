@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import time
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -18,7 +17,7 @@ from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries, translation_task
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import build_models, check_checkpoint, newest_sound_checkpoint, read_checkpoint
+from fairseq_kd.networks.checkpoints import build_models, check_checkpoint, read_checkpoint
 
 
 class Trap:
@@ -96,16 +95,6 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     assert "not a whole fairseq checkpoint" in message(tmp_path / "empty.pt")
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     assert "no fairseq checkpoint" in message(tmp_path / "other.pt")
-
-
-def test_newest_sound_checkpoint(tmp_path: Path) -> None:
-    assert newest_sound_checkpoint(tmp_path) is None
-    now = time.time()
-    for age, name in ((30, "checkpoint1.pt"), (20, "checkpoint_best.pt"), (10, "checkpoint_last.pt")):
-        os.utime(sound(tmp_path / name), (now - age, now - age))
-    assert newest_sound_checkpoint(tmp_path) == tmp_path / "checkpoint_last.pt"
-    (tmp_path / "checkpoint_last.pt").write_bytes(b"PK\x03\x04 cut")
-    assert newest_sound_checkpoint(tmp_path) == tmp_path / "checkpoint_best.pt"
 
 
 def test_a_best_checkpoint_cut_in_the_copy_is_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path) -> None:
     other = train_sh(tmp_path / "killed", tiny_corpus, "--dropout", "0.3")
     refused = subprocess.run(other, env=environment(), capture_output=True, text=True)
     assert refused.returncode == 1 and "other arguments" in refused.stderr
+
+
+def test_what_a_training_started_from_counts_once(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    """Killed after its first epoch and run again, it does not start from the other model a second time."""
+    reset = ("optimizer", "dataloader", "meters", "lr-scheduler")
+    options = (f"--restore-file={tiny_teacher}", *(f"--reset-{name}" for name in reset), "--max-epoch", "2")
+
+    def train(folder: str) -> None:
+        words = train_sh(tmp_path / folder, tiny_corpus, *options)
+        words.remove("--no-epoch-checkpoints")
+        subprocess.run(words, env=environment(), check=True)
+
+    train("whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for name in ("done", "checkpoint2.pt", "checkpoint_last.pt", "checkpoint_best.pt", "train.log"):
+        (tmp_path / "cut" / name).unlink()
+    train("cut")
+    log = (tmp_path / "cut" / "train.log").read_text(encoding="utf-8")
+    assert re.findall(r"begin training epoch (\d+)", log) == ["2"]
+    whole, cut = (read_checkpoint(tmp_path / folder / "checkpoint_last.pt")["model"] for folder in ("whole", "cut"))
+    assert max(float((whole[name] - cut[name]).abs().max()) for name in whole) < 1e-6
 
 
 def test_paths_with_spaces(tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path) -> None:
