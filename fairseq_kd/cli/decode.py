@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from fairseq_kd.cli.shared_options import add_sampling_arguments, add_shard_arguments, shard_of
+from fairseq_kd.cli.shared_options import (
+    add_sampling_arguments,
+    add_search_arguments,
+    add_shard_arguments,
+    search_of,
+    shard_of,
+)
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
 
@@ -21,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
     add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
     add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
+    add_search_arguments(parser)
     add("--sampling", action="store_true", help="draw translations at random from the model; --beam is ignored")
     add_sampling_arguments(parser)
     add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
@@ -35,7 +42,8 @@ def run(options: argparse.Namespace) -> None:
     """Decode this shard's blocks that do not exist yet; with one shard, merge them."""
     shard = shard_of(options)
     beam = max(options.beam, options.nbest) if options.sampling else options.beam
-    search = DecodingOptions(beam, options.nbest, options.max_len_a, options.max_len_b, options.max_tokens)
+    limits = (options.max_len_a, options.max_len_b, options.max_tokens)
+    search = DecodingOptions(beam, options.nbest, *limits, **search_of(options))
     sampling = _sampling(options)
     from fairseq_kd.corpus.decode import decode
 

@@ -1,7 +1,9 @@
 """Options that several verbs take."""
 
 import argparse
+from typing import Any
 
+from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.storage.block_folder import Shard
 
 
@@ -17,6 +19,29 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--temperature", type=float, default=1.0, help="sampling: temperature of the distribution (%(default)s)")
     add("--seed", type=int, default=1, help="sampling: random seed (%(default)s)")
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how hypotheses are ranked and what they may hold; :func:`search_of` reads the options."""
+    add, defaults = parser.add_argument, DecodingOptions()
+    add("--lenpen", type=float, default=defaults.lenpen, metavar="P",
+        help="length penalty: score = log-probability / tokens^P, </s> counted (%(default)s)")  # fmt: skip
+    add("--no-repeat-ngram-size", type=int, default=defaults.no_repeat_ngram_size, metavar="N",
+        help="no translation has N tokens twice; 0: it may (%(default)s)")  # fmt: skip
+    add("--patience", type=float, default=defaults.patience, metavar="P",
+        help="the search ends with P x beam hypotheses; ctranslate2 alone (%(default)s)")  # fmt: skip
+    add("--prefix", default=defaults.prefix, metavar="TOKENS",
+        help="subword tokens that every translation begins with, in one word of the shell (none)")  # fmt: skip
+
+
+def search_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of :class:`DecodingOptions` that :func:`add_search_arguments` declared."""
+    return {
+        "lenpen": options.lenpen,
+        "no_repeat_ngram_size": options.no_repeat_ngram_size,
+        "patience": options.patience,
+        "prefix": " ".join(options.prefix.split()),
+    }
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser, block_rows: int) -> None:

@@ -62,13 +62,16 @@ def decode(
     """
     models = split_paths(model)
     _check(model, models, engine, sampling, seed)
+    if sampling and options.asked():
+        name = next(iter(options.asked())).replace("_", "-")
+        raise UserError(f"--{name} goes with a beam search; leave out --sampling")
     task = open_databin(data, subset)
     if sampling:
         chosen = choose_engine("fairseq", precision, models, task, Sampler)
     else:
-        chosen = choose_engine(engine, precision, models, task)
+        chosen = choose_engine(engine, precision, models, task, search=options)
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
-    made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": asdict(options), "sampling": drawing}
+    made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": options.record(), "sampling": drawing}
     settings = {**_inputs(models, data, subset, task), **made_by, "block_rows": shard.block_rows}
     folder = decode_folder(output, settings)
     folder.claim()
