@@ -110,7 +110,9 @@ else
   decode_in_shards
 fi
 if [[ -n $seq_inter ]]; then
-  fairseq-kd select --nbest "$decoded/train.nbest.tsv" --reference "${reference:-$data}" --output "$output" \
+  # the mbr metrics compare candidates with each other and take no reference
+  [[ " ${selection[*]} " == *" mbr-"* ]] || reference=${reference:-$data}
+  fairseq-kd select --nbest "$decoded/train.nbest.tsv" ${reference:+--reference "$reference"} --output "$output" \
     --workers "$threads" "${selection[@]}"
 fi
 

@@ -25,7 +25,10 @@ def lines(path: Path) -> list[str]:
     """The lines of a file. Only a line feed ends one."""
     if not path.is_file():
         sys.exit(f"no {path.name} in {path.parent}")
-    return path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
+    try:
+        return path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        sys.exit(f"{path}: is not UTF-8 from byte {error.start} on")
 
 
 def training_text(path: Path) -> list[str]:
@@ -55,7 +58,10 @@ def splits(folder: Path, year: int, languages: Pair) -> dict[str, list[Pair]]:
     """Training, validation and test pairs."""
     stem = "-".join(languages)
     names = [f"train.tags.{stem}.{language}" for language in languages]
-    train = [pair for pair in parallel([training_text(folder / name) for name in names], names) if kept(pair)]
+    all_pairs = parallel([training_text(folder / name) for name in names], names)
+    train = [pair for pair in all_pairs if kept(pair)]
+    left_out = len(all_pairs) - len(train)
+    print(f"{left_out} of {len(all_pairs)} training pairs left out: a side is empty or too long", file=sys.stderr)
     text: dict[str, list[Pair]] = {"train": train, "valid": [], "test": []}
     for split, sets in zip(("valid", "test"), SETS[year], strict=True):
         for name in sets:

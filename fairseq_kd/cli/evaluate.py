@@ -7,6 +7,7 @@ from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="detokenised text, one line for each row (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
+    add(
+        "--tokenize",
+        choices=(AUTO, *TOKENIZERS),
+        default=AUTO,
+        help="sacreBLEU's tokenizer for BLEU; auto: zh for Chinese, ja-mecab for Japanese, char for other text without "
+        "spaces, else 13a (%(default)s)",
+    )
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
     add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
     add(
@@ -42,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=PRECISIONS, default="float32", help="number format of ctranslate2 (%(default)s)")
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+    add(
+        "--save-outputs",
+        metavar="FILE.jsonl",
+        help="also write a line for each sentence: source, reference and each beam's translation with BLEU and chrF",
+    )
+    add("--comet", metavar="MODEL", help="also score with this COMET model; needs the package unbabel-comet")
     _add_cost_arguments(parser)
 
 
@@ -79,11 +93,14 @@ def run(options: argparse.Namespace) -> None:
         precision=options.precision,
         reference=options.reference,
         post_process=options.post_process,
+        tokenize=options.tokenize,
         compare_fairseq=options.compare_fairseq,
         cost=_cost(options),
         name=options.name,
         seed=options.seed,
         output=options.output,
+        save_outputs=options.save_outputs,
+        comet=options.comet,
     )
 
 

@@ -12,9 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--nbest", required=True, metavar="FILE", type=Path, help="SUBSET.nbest.tsv of fairseq-kd decode --nbest N")
-    add("--reference", required=True, metavar="FILE", type=Path,
-        help="the gold target: detokenised text, one line a row, or the data-bin that was decoded")  # fmt: skip
-    add("--metric", default=METRICS[0], choices=METRICS, help="measure of closeness (%(default)s)")
+    add("--reference", metavar="FILE", type=Path,
+        help="the gold target: detokenised text, one line a row, or the data-bin that was decoded; none with "
+        "--metric mbr-bleu and mbr-chrf")  # fmt: skip
+    add(
+        "--metric",
+        default=METRICS[0],
+        choices=METRICS,
+        help="measure of closeness to the gold target or, with mbr, to the other candidates (%(default)s)",
+    )
     add("--output", required=True, metavar="DIR", type=Path, help="folder that gets the chosen text and report.json")
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of candidates, and of a data-bin's targets, are joined (%(default)s)")  # fmt: skip

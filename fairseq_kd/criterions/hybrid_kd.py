@@ -59,6 +59,10 @@ class HybridKDCriterion(TokenKDCriterion):
             cfg.chunk_memory,
             cfg.sentence_avg,
         )
+        if task.cfg.left_pad_target:
+            raise UserError(
+                "--criterion hybrid_kd reads targets that are padded on the right: leave out --left-pad-target"
+            )
         if not task.cfg.distilled_data:
             raise UserError(
                 "--criterion hybrid_kd learns from the teacher's output too: give it with --distilled-data DATABIN"
@@ -80,9 +84,11 @@ class HybridKDCriterion(TokenKDCriterion):
         if "distilled" not in sample:
             return super().forward(model, sample)
         targets = [sample["distilled"]] if self.on_distilled else [sample["target"], sample["distilled"]]
-        # The batch that the token-level loss is on; its teacher answers about the same tokens.
-        _, asked = interleave(sample, targets[:1], self.task.target_dictionary)
-        teacher = self._answer(model, {**sample, **asked, "target": targets[0]})
+        asked = sample
+        if self.on_distilled:  # the teacher answers about the tokens of ŷ
+            _, batch_of_it = interleave(sample, targets, self.task.target_dictionary)
+            asked = {**sample, **batch_of_it, "target": sample["distilled"]}
+        teacher = self._answer(model, asked)
         if teacher is None:
             return super().forward(model, sample)
         # One forward about the targets of each sentence; the gate may read the encoder's states in it.
@@ -153,11 +159,21 @@ class HybridKDCriterion(TokenKDCriterion):
         self.gate.after_update(sums, lambda: held_out_answer(self.task, self.chunk_memory))
 
     def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
-        """As torch's; also takes the state of a learned gate that was saved when the criterion held its parts."""
+        """As torch's; also takes the state of a learned gate that was saved when the criterion held its parts.
+
+        Raises:
+            UserError: the state is that of another kind of gate.
+        """
         if state_dict is not None:
             state_dict = {
                 f"gate.{name}" if name.startswith(OLD_GATE_STATE) else name: value for name, value in state_dict.items()
             }
+            shapes, own = _shapes(state_dict), _shapes(self.state_dict())
+            if shapes and shapes != own:
+                raise UserError(
+                    f"the checkpoint's gate is another one than --gate {self.gate.name} makes here; "
+                    "give the --gate and --gate-level of its training, and a student of its width"
+                )
         return super().load_state_dict(state_dict, *args, **options)
 
     @classmethod
@@ -173,6 +189,11 @@ class HybridKDCriterion(TokenKDCriterion):
                 for key, per in gate.logged.items():
                     if key in logging_outputs[0]:
                         log_mean(logging_outputs, key, per, unit=1.0, digits=4)
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
+    """The shapes of a gate's weights in a criterion's state, by name."""
+    return {name: value.shape for name, value in state.items() if name.startswith("gate.network.")}
 
 
 def _states(output: Any, times: int) -> tuple[Tensor, Tensor]:

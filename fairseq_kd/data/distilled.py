@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import LanguagePairDataset, data_utils
@@ -36,6 +37,13 @@ class DistilledDataset(AlignedDataset):
         """As :meth:`AlignedDataset.along`."""
         targets = [self.distilled.tgt[row] for row in rows]
         return {"distilled": data_utils.collate_tokens(targets, self.dataset.tgt_dict.pad())}
+
+    def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
+        """As the stock dataset, but also leaves out the rows whose distilled target is longer than a target may be."""
+        kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)
+        most = max_sizes[1] if isinstance(max_sizes, tuple | list) else max_sizes
+        too_long = self.distilled.tgt_sizes[kept] > (np.inf if most is None else most)
+        return kept[~too_long], [*ignored, *kept[too_long].tolist()]
 
 
 def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | DistilledDataset:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, make_bleu
+from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 
 @dataclass
@@ -48,11 +49,16 @@ class Bootstrap:
 
     Args:
         references: detokenised lines, one for each sentence of the test set.
+        tokenize: sacreBLEU's tokenizer.
+
+    Raises:
+        UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str]):
-        # One metric for each sentence keeps the n-grams of its reference; all of it is sacreBLEU's public interface.
-        self._metrics = [BLEU(references=[[line]]) for line in references]
+    def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0]):
+        self._metric = make_bleu(tokenize)
+        # sacreBLEU keeps the n-grams of each reference. A metric for each line would load a tokenizer for each line.
+        self._references = self._metric._cache_references([list(references)])
         size = len(references)
         drawn = np.random.default_rng(bootstrap_seed()).choice(size, size=(BOOTSTRAP_SAMPLES, size), replace=True)
         # How often each resample holds each sentence, shape (samples, sentences).
@@ -60,9 +66,10 @@ class Bootstrap:
 
     def resample(self, hypotheses: Sequence[str]) -> Resampled:
         """BLEU of a system's lines, one for each reference, on the test set and on all resamples."""
-        found = [metric.corpus_score([line], None) for metric, line in zip(self._metrics, hypotheses, strict=True)]
+        lines = map(self._metric._preprocess_segment, hypotheses)
+        count = self._metric._compute_segment_statistics
         # System length, reference length, matches of four orders, n-grams of four orders: shape (sentences, 10).
-        sums = np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in found])
+        sums = np.array([count(line, reference) for line, reference in zip(lines, self._references, strict=True)])
         # Whole numbers stay exact in a float64 product. sacreBLEU computes each resample's BLEU in float32.
         resamples = (self._counts @ sums).astype(np.float32)
         scores = np.array([_bleu(sample) for sample in resamples])

@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from fairseq.data.data_utils import post_process as join_subwords
 from fairseq.tasks.translation import TranslationTask
 
@@ -17,13 +16,17 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.comet_scores import Comet, find_comet
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.options import CostOptions
-from fairseq_kd.evaluate.references import databin_references, read_references
+from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
+from fairseq_kd.evaluate.saved_outputs import save_outputs as write_outputs
 from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.sentences import Sentences, read_sentences
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
+from fairseq_kd.evaluate.tokenizers import AUTO
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_nonzero
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
@@ -49,11 +52,14 @@ def evaluate(
     precision: str = "float32",
     reference: str | Path | None = None,
     post_process: str = "sentencepiece",
+    tokenize: str = AUTO,
     compare_fairseq: bool = False,
     cost: CostOptions | None = None,
     name: str | None = None,
     seed: int | None = None,
     output: str | Path | None = None,
+    save_outputs: str | Path | None = None,
+    comet: str | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data-bin's subset, and measure its speed and size.
 
@@ -67,28 +73,34 @@ def evaluate(
         precision: what CTranslate2 computes in, one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
         reference: file of detokenised text, a line for each row; None for the data-bin's target side.
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
+            chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
         compare_fairseq: also time fairseq's own search where CTranslate2 decodes.
         cost: how to measure decoding's speed and memory; None to leave that out.
         name: the row of a table that the result belongs to; None for the name of the checkpoint's folder.
         seed: the training seed, recorded as given.
         output: JSON file to write the result to, whole or not at all; None to write none.
+        save_outputs: file for the lines of :func:`fairseq_kd.evaluate.saved_outputs.save_outputs`; None for none.
+        comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
-        "mode_mass", rates and the hypotheses; "teacher_forced" is what :func:`score_predictions` gives; "cost" what
-        :func:`measure_costs` gives. Counts of parameters, the references and what made the result are there too.
+        "mode_mass", rates and the hypotheses, and with ``comet`` COMET's score and what made it. "teacher_forced" is
+        what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives. Counts of parameters, the
+        references and what made the result are there too.
 
     Raises:
-        UserError: an option is out of range, a checkpoint, the data-bin or the reference cannot be used, ``output``
-            is a folder, or a measurement fails.
+        UserError: an option is out of range, a checkpoint, the data-bin, the reference, the tokenizer or
+            COMET cannot be used, ``output`` or ``save_outputs`` is a folder, or a measurement fails.
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
     paths = split_paths(str(model))
     if not paths:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
-    make_place(output)
+    check_places(output, save_outputs)
+    judge = find_comet(comet) if comet else None
     task = open_databin(data, subset)
-    sentences = read_sentences(task, subset, reference, post_process)
+    sentences = read_sentences(task, subset, reference, post_process, tokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths)
     if compare_fairseq:
@@ -105,6 +117,7 @@ def evaluate(
         "data": str(data),
         "subset": subset,
         "post_process": post_process,
+        "tokenize": sentences.scoring.tokenize,
         "reference": None if reference is None else str(reference),
         "engine": chosen.engine,
         "precision": chosen.precision,
@@ -113,6 +126,7 @@ def evaluate(
         "skipped": sum(sentences.skipped(decoder)),
         "note": NOTE,
         "beams": scored,
+        **_of_sentences(scored, sentences, task, save_outputs, judge),
         "teacher_forced": forced and score_predictions(forced, sentences),
         "source_lengths": [len(source) - 1 for source in sentences.sources],
         "references": sentences.references,
@@ -121,40 +135,6 @@ def evaluate(
     if output is not None:
         write_json(output, result)
     return result
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """The sentences that a model is scored on.
-
-    Attributes:
-        sources: token ids ending in ``</s>``.
-        references: detokenised text, a line for each source.
-        post_process: how a translation's subwords are joined.
-    """
-
-    sources: list[torch.Tensor]
-    references: list[str]
-    post_process: str
-
-    def skipped(self, engine: Engine) -> list[bool]:
-        """Whether the engine refuses each source: it is empty, or longer than the model's positions."""
-        return [not engine.takes(source) for source in self.sources]
-
-
-def read_sentences(task: TranslationTask, subset: str, reference: str | Path | None, post_process: str) -> Sentences:
-    """The sentences of a loaded subset.
-
-    Raises:
-        UserError: the subset is empty or has no references, or the file ``reference`` does not fit it.
-    """
-    dataset = task.dataset(subset)
-    sources = [dataset.src[row] for row in range(len(dataset))]
-    if not sources:
-        raise UserError(f"data-bin {task.cfg.data}: subset {subset!r} has no rows")
-    if reference:
-        return Sentences(sources, read_references(reference, len(sources)), post_process)
-    return Sentences(sources, databin_references(task, subset, post_process), post_process)
 
 
 def score_search(
@@ -167,11 +147,46 @@ def score_search(
     if compared:
         _, fairseq = translate_timed(compared, sentences.sources, skipped, search)
         speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
-    scores = score_text(hypotheses, sentences.references)
+    scores = score_text(hypotheses, sentences.references, sentences.scoring)
     rate = speed["sentences_per_second"]
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
     figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sentences.sources), **speed}
     return {**figures, "hypotheses": hypotheses}
+
+
+def check_places(output: str | Path | None, save_outputs: str | Path | None) -> None:
+    """Make the folders of both files; None is no file.
+
+    Raises:
+        UserError: one of them is a folder, or both are one file.
+    """
+    make_place(output)
+    make_place(save_outputs, "--save-outputs")
+    if output and save_outputs and Path(output).resolve() == Path(save_outputs).resolve():
+        raise UserError(f"--save-outputs {save_outputs}: is also the file of --output; give another name")
+
+
+def _of_sentences(
+    scored: dict[str, dict[str, Any]],
+    sentences: Sentences,
+    task: TranslationTask,
+    saved: str | Path | None,
+    judge: Comet | None,
+) -> dict[str, Any]:
+    """Give each beam in ``scored`` COMET's score, and write the sentences' scores; returns what made the file."""
+    if saved is None and judge is None:
+        return {}
+    sources = databin_sources(task, sentences.subset, sentences.post_process)
+    hypotheses = {beam: made["hypotheses"] for beam, made in scored.items()}
+    values = {}
+    if judge is not None:
+        for beam, lines in hypotheses.items():
+            score, values[beam] = judge.score(sources, lines, sentences.references)
+            scored[beam]["comet"] = {"score": score, **judge.signature}
+            logger.info("beam %s: COMET %.4f", beam, score)
+    if saved is None:
+        return {}
+    return {"outputs": {"path": str(saved), **write_outputs(saved, sentences, sources, hypotheses, values or None)}}
 
 
 def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str, Any]:
@@ -186,7 +201,7 @@ def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str,
     """
     figures = {name: value for name, value in forced.items() if name != "predicted"}
     hypotheses = [join_subwords(tokens, sentences.post_process) for tokens in forced["predicted"]]
-    scored = score_text(hypotheses, sentences.references)["bleu"]
+    scored = score_text(hypotheses, sentences.references, sentences.scoring)["bleu"]
     logger.info("teacher-forced: accuracy %.2f %%, BLEU %.2f", forced["accuracy"], scored["score"])
     return {**figures, "bleu": scored, "hypotheses": hypotheses}
 

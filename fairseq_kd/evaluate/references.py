@@ -1,8 +1,11 @@
 """The detokenised text that translations are scored against."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from fairseq.data import Dictionary
 from fairseq.data.data_utils import post_process
 from fairseq.tasks.translation import TranslationTask
 
@@ -45,12 +48,19 @@ def databin_references(task: TranslationTask, subset: str, symbol: str) -> list[
         raise UserError(
             f"data-bin {task.cfg.data}: subset {subset!r} has no {task.cfg.target_lang} side; give --reference FILE"
         )
-    dictionary = task.target_dictionary
-    targets = [dataset.tgt[row] for row in range(len(dataset))]
-    unknown = sum(bool((target == dictionary.unk()).any()) for target in targets)
+    unknown = "so the scores are off: give the text with --reference FILE"
+    return _joined(task.target_dictionary, dataset.tgt, symbol, "references", unknown)
+
+
+def databin_sources(task: TranslationTask, subset: str, symbol: str) -> list[str]:
+    """The subset's source side with its subwords joined as ``symbol`` says; a warning counts lines with unknowns."""
+    unknown = "so scores that read the source are off"
+    return _joined(task.source_dictionary, task.dataset(subset).src, symbol, "sources", unknown)
+
+
+def _joined(dictionary: Dictionary, lines: Sequence[torch.Tensor], symbol: str, what: str, effect: str) -> list[str]:
+    rows = [lines[row] for row in range(len(lines))]
+    unknown = sum(bool((row == dictionary.unk()).any()) for row in rows)
     if unknown:
-        logger.warning(
-            "%d of %d references hold %s, so the scores are off: give the text with --reference FILE",
-            unknown, len(targets), dictionary.unk_word,
-        )  # fmt: skip
-    return [post_process(dictionary.string(target), symbol) for target in targets]
+        logger.warning("%d of %d %s hold %s, %s", unknown, len(rows), what, dictionary.unk_word, effect)
+    return [post_process(dictionary.string(row), symbol) for row in rows]

@@ -5,8 +5,12 @@ from pathlib import Path
 from fairseq_kd.errors import UserError
 
 
-def make_place(output: str | Path | None) -> None:
+def make_place(output: str | Path | None, option: str = "--output") -> None:
     """Make the folder in which the file ``output`` is to lie; do nothing for None.
+
+    Args:
+        output: the file.
+        option: the name that messages give it.
 
     Raises:
         UserError: ``output`` is a folder.
@@ -15,5 +19,5 @@ def make_place(output: str | Path | None) -> None:
     if output is None:
         return
     if Path(output).is_dir():
-        raise UserError(f"--output {output}: is a folder; give a file name")
+        raise UserError(f"{option} {output}: is a folder; give a file name")
     Path(output).parent.mkdir(parents=True, exist_ok=True)

@@ -2,17 +2,92 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.tokenizers import (
+    CUT_AT_SPACES,
+    FITTING,
+    TOKENIZERS,
+    choose_tokenizer,
+    language_without_spaces,
+)
+
 BOOTSTRAP_SAMPLES = 1000
+PACKAGES = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
+"""What pip installs for a tokenizer."""
 
 
-def score_text(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Scoring:
+    """How text becomes the words that scores count.
+
+    Attributes:
+        tokenize: sacreBLEU's tokenizer for BLEU.
+        asian_ter: whether TER takes each Han character as a word (sacreBLEU's options "normalized" and
+            "asian_support"); chrF counts characters in any case.
+    """
+
+    tokenize: str = TOKENIZERS[0]
+    asian_ter: bool = False
+
+
+def choose_scoring(asked: str, references: Sequence[str], target: str | None) -> Scoring:
+    """How to score against ``references``.
+
+    TER counts characters of Chinese and Japanese text, unless a tokenizer that cuts at spaces was asked for.
+
+    Args:
+        asked: "auto" or sacreBLEU's name of a tokenizer, as :func:`choose_tokenizer` takes it.
+        references: detokenised lines.
+        target: the target language's code, if there is one.
+
+    Raises:
+        UserError: there is no such tokenizer, or it lacks a package or its model.
+    """
+    tokenize = choose_tokenizer(asked, references, target)
+    make_bleu(tokenize)
+    language = language_without_spaces(references, target)
+    return Scoring(tokenize, asian_ter=language in FITTING and tokenize not in CUT_AT_SPACES)
+
+
+def make_bleu(tokenize: str, *, sentences: bool = False) -> BLEU:
+    """sacreBLEU's metric; for single sentences as ``sacrebleu.sentence_bleu`` has it.
+
+    Raises:
+        UserError: the installed sacreBLEU has no such tokenizer, or the tokenizer lacks a package or its model.
+    """
+    if tokenize not in BLEU.TOKENIZERS:
+        raise UserError(f"--tokenize {tokenize}: this version of sacreBLEU does not have it; update sacrebleu")
+    try:
+        return BLEU(tokenize=tokenize, effective_order=sentences)
+    except OSError as error:
+        raise UserError(
+            f"--tokenize {tokenize}: sacreBLEU cannot download its model ({error}); run it once with a network, or "
+            "give --tokenize char"
+        ) from None
+    except (ImportError, RuntimeError, AssertionError) as error:
+        package = PACKAGES.get(tokenize)
+        if package is None or isinstance(error, AssertionError):
+            raise UserError(f"--tokenize {tokenize}: sacreBLEU cannot use it ({error})") from None
+        raise UserError(
+            f"--tokenize {tokenize}: needs packages that are not installed; run pip install '{package}', or give "
+            "--tokenize char"
+        ) from None
+
+
+def score_text(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    scoring: Scoring = Scoring(),
+) -> dict[str, dict[str, Any]]:
     """Corpus BLEU, chrF and TER of detokenised lines, each ``{"score": in percent, "signature": sacreBLEU's}``."""
+    ter = TER(normalized=True, asian_support=True) if scoring.asian_ter else TER()
     scores = {}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF()), ("ter", TER())):
+    for name, metric in (("bleu", make_bleu(scoring.tokenize)), ("chrf", CHRF()), ("ter", ter)):
         score = metric.corpus_score(list(hypotheses), [list(references)]).score
         scores[name] = {"score": score, "signature": str(metric.get_signature())}
     return scores

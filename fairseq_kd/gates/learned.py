@@ -42,19 +42,25 @@ class LearningOptions(ValueOptions):
             raise UserError(f"--gate-lr-scale {self.gate_lr_scale}: give a factor above 0")
 
 
+NO_OUTPUT_LAYER = (
+    "--gate-signal held_out needs a student whose output layer is at hand: a Transformer, and with "
+    "--find-unused-parameters one with shared embeddings; give --gate-signal normalised"
+)
+
+
 class LearningGate(Gate):
     """A gate g = sigmoid(z) whose logit z (Wei et al. 2024, eq. 1) is trained.
 
-    The gate minimises J(x) = g(x)·(C_token(x) − C_sentence(x)) + prior weight·KL(g(x)‖prior). C is the cost of either
-    loss, as :class:`fairseq_kd.gates.signal.Signal` gives it. With the signal ``loss`` C is the loss itself, summed
-    over the sentence's tokens: without a prior, the gate follows the gradient of eq. 4. With the other signals C is the
-    mean cost per token times the tokens of the token-level loss, so that the length of neither target decides.
+    The gate minimises J(x) = g(x)·(C_token(x) − C_sentence(x)) + n(x)·prior weight·KL(g(x)‖prior). C is the cost of
+    either loss, as :class:`fairseq_kd.gates.signal.Signal` gives it. With the signal ``loss`` C is the loss itself,
+    summed over the sentence's tokens: without a prior, the gate follows the gradient of eq. 4; n is the mean number of
+    tokens of both losses. With the other signals n is the number of tokens of the token-level loss and C is n times
+    the mean cost per token, so that the length of neither target decides.
     """
 
     Options = LearningOptions
     options: LearningOptions
     logged = {"gate_loss": "kd_ntokens"}  # noqa: RUF012
-    sign: Tensor
 
     def __init__(self, options: LearningOptions, by_token: bool, encoder_width: Callable[[], int]):
         super().__init__(options, by_token, encoder_width)
@@ -62,13 +68,25 @@ class LearningGate(Gate):
             raise UserError(f"--gate-value {options.gate_value}: a learned gate starts above 0 and below 1")
         self.signal = Signal(str(options.gate_signal))
         self.needs_slopes = self.signal.kind == "held_out"
-        # −1 for weights from a state without this entry, in which sigmoid(z) weighed the sentence-level loss. The
-        # weights stay as they are, and the optimizer's moments with them.
-        self.register_buffer("sign", torch.tensor(1))
+        # −1 for weights from a state of version 0.1.0, in which sigmoid(z) weighed the sentence-level loss. The weights
+        # stay as they are, and the optimizer's moments with them.
+        self.sign = 1
+
+    def get_extra_state(self) -> dict[str, float]:
+        """What the stored weights of the network mean."""
+        return {"sign": self.sign, "lr_scale": self.options.gate_lr_scale}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Take the sign; :meth:`_load_from_state_dict` has taken the scale."""
+        self.sign = int(state["sign"])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *settings: Any) -> None:
-        """As torch's; a state of an earlier release gets the sign that keeps its gate what it was."""
-        state_dict.setdefault(f"{prefix}sign", torch.tensor(-1))
+        """As torch's; the gate stays what it was, also from version 0.1.0 or with another --gate-lr-scale."""
+        scale = self.options.gate_lr_scale
+        saved = state_dict.setdefault(f"{prefix}_extra_state", {"sign": -1, "lr_scale": scale})
+        if saved["lr_scale"] != scale:
+            for name in [name for name in state_dict if name.startswith(f"{prefix}network.")]:
+                state_dict[name] = state_dict[name] * (saved["lr_scale"] / scale)
         super()._load_from_state_dict(state_dict, prefix, *settings)
 
     def of_logits(self, sentence: Tensor, token: Tensor) -> GateValues:
@@ -83,8 +101,14 @@ class LearningGate(Gate):
         students: tuple[NextTokens, NextTokens],
         losses: tuple[Losses, Losses],
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Σ J over the batch's sentences, and the sums from which the signal goes on after the update."""
+        """Σ J over the batch's sentences, and the sums from which the signal goes on after the update.
+
+        Raises:
+            UserError: the signal is ``held_out``, and the student has no output layer of its own.
+        """
         assert values.logits is not None
+        if self.needs_slopes and students[0].weight is None:
+            raise UserError(NO_OUTPUT_LAYER)
         halves = [
             Half(loss.by_token, loss.slopes, student.features.detach())
             for loss, student in zip(losses, students, strict=True)
@@ -119,17 +143,9 @@ class LearningGate(Gate):
 
 
 def _nll(held_out: HeldOut) -> Half:
-    """The NLL of held-out targets with its slopes.
-
-    Raises:
-        UserError: the student has no output layer of its own.
-    """
+    """The NLL of held-out targets with its slopes."""
     student = held_out.student
-    if student.weight is None:
-        raise UserError(
-            "--gate-signal held_out needs a student with an output layer of its own, a Transformer; "
-            "give --gate-signal normalised"
-        )
+    assert student.weight is not None
     features = student.features.detach().requires_grad_()
     own = NextTokens(features, student.weight.detach(), None if student.bias is None else student.bias.detach())
     with torch.enable_grad():

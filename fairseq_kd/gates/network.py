@@ -34,8 +34,10 @@ class GateNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (rows,), for inputs of shape (rows, width), in float32 or wider whatever the parameters are."""
-        inner = torch.tanh(self._linear(self.hidden, functional.layer_norm(inputs, inputs.shape[-1:])))
-        return self._linear(self.output, inner).squeeze(1)
+        # Autocast would choose half precision for the linear layers.
+        with torch.autocast(inputs.device.type, enabled=False):
+            inner = torch.tanh(self._linear(self.hidden, functional.layer_norm(inputs, inputs.shape[-1:])))
+            return self._linear(self.output, inner).squeeze(1)
 
     def _linear(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
         return functional.linear(

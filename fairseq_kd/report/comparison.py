@@ -45,10 +45,14 @@ class Comparison:
 
     Args:
         references: detokenised lines of the test set.
+        tokenize: sacreBLEU's tokenizer that made the scores.
+
+    Raises:
+        UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str]):
-        self._bootstrap = Bootstrap(references)
+    def __init__(self, references: Sequence[str], tokenize: str):
+        self._bootstrap = Bootstrap(references, tokenize)
         self._resampled: dict[tuple[Any, ...], Resampled] = {}
 
     def resampled(self, result: Result, beam: str) -> Resampled:

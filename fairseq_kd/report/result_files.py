@@ -61,6 +61,8 @@ def check_result(result: Result) -> None:
     """Raise an error unless ``result`` is what `fairseq-kd evaluate` writes."""
     # Files of versions without --precision do not say it.
     result.setdefault("precision", "float32")
+    # Files of versions without --tokenize.
+    result.setdefault("tokenize", "13a")
     complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= result.keys()
     figures = {*METRICS, *RATES, "hypotheses"}
     if not complete or not result["beams"] or not all(figures <= beam.keys() for beam in result["beams"].values()):

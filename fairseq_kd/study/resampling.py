@@ -12,16 +12,26 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, make_bleu
+from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 Score = Callable[[np.ndarray], float]
 """Maps the sums of :func:`bleu_statistics`, or of (right, all) tokens, to a score in percent."""
 ENDS = (2.5, 97.5)
 
 
-def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """Each sentence's counts for a corpus BLEU, shape (sentences, 10): 4 of matches, 4 of n-grams, and both lengths."""
-    metric = BLEU(effective_order=True)  # avoids a warning; it changes a sentence's score, not its counts
+def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = TOKENIZERS[0]) -> np.ndarray:
+    """Each sentence's counts for a corpus BLEU, shape (sentences, 10): 4 of matches, 4 of n-grams, and both lengths.
+
+    Args:
+        hypotheses: detokenised lines.
+        references: a line for each.
+        tokenize: sacreBLEU's tokenizer.
+
+    Raises:
+        UserError: the tokenizer lacks a package or its model.
+    """
+    metric = make_bleu(tokenize, sentences=True)  # this changes a sentence's score, not its counts
     each = [metric.sentence_score(*pair) for pair in zip(hypotheses, ([line] for line in references), strict=True)]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each], dtype=np.int64)
 

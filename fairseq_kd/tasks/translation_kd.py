@@ -88,8 +88,6 @@ class TranslationKDTask(TranslationTask):
     soft_targets_of_distilled = False
     """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
     _validation: ValidationBatches | None = None
-    ignored = False
-    """Whether the current batch is a placeholder in a process that has no batch left; its loss counts nothing."""
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
@@ -178,8 +176,8 @@ class TranslationKDTask(TranslationTask):
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> Any:
-        """As ``translation``. Criterions can read the update's number and whether the batch counts."""
-        self.update, self.ignored = update_num, ignore_grad
+        """As ``translation``. Criterions can read the update's number."""
+        self.update = update_num
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def begin_epoch(self, epoch: int, model: Any) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.seq_inter.closest import closest
+from fairseq_kd.corpus.seq_inter.closest import closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import Candidate, check_nbest
 from fairseq_kd.corpus.seq_inter.select import select as select_function
 from fairseq_kd.corpus.seq_inter.similarity import SMOOTH_METHODS, TOKENIZERS, Similarity
@@ -25,6 +25,7 @@ from tests.support.kills import Moment, files_there, kill
 WORDS = st.sampled_from(["a", "b", "c.", "3,5", "&amp;", "(d)", "ä-ö", "日本", "\u2028", "x" * 9, "don't"])
 TEXTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(alphabet="ab .,\u00a0é\x0c", max_size=15))
 LISTS = st.lists(st.tuples(TEXTS, st.sampled_from([-2.0, -0.5, -0.1])), min_size=1, max_size=8)
+MBR = [Similarity("mbr-chrf", "none"), Similarity("mbr-bleu", "none"), Similarity("mbr-bleu", "none", "char", "floor")]
 SIMILARITIES = [Similarity("chrf", "none")] + [
     Similarity("sentence-bleu", "none", tokenize, smooth) for tokenize in TOKENIZERS for smooth in SMOOTH_METHODS
 ]
@@ -32,7 +33,7 @@ SIMILARITIES = [Similarity("chrf", "none")] + [
 
 def value(text: str, gold: str, similarity: Similarity) -> float:
     """sacreBLEU's own, by its public functions."""
-    if similarity.metric == "chrf":
+    if similarity.metric.endswith("chrf"):
         return sacrebleu.sentence_chrf(text, [gold]).score
     options = {"tokenize": similarity.tokenize, "smooth_method": similarity.smooth_method}
     return sacrebleu.sentence_bleu(text, [gold], **options).score
@@ -57,6 +58,47 @@ def test_the_choice_is_a_loops_over_sacrebleu(
     assert (choice.rank, choice.first, choice.best) == brute_force(scored, gold, similarity)
     assert choice.tokens == scored[choice.rank - 1][0]
     assert choice.distinct == len({text for text, _ in scored})
+
+
+def agreement(texts: list[str], similarity: Similarity) -> list[float]:
+    """Each text's mean similarity to the others, by a loop over sacreBLEU."""
+    places = range(len(texts))
+    return [
+        sum(value(texts[i], texts[j], similarity) for j in places if j != i) / max(1, len(texts) - 1) for i in places
+    ]
+
+
+@given(LISTS, st.sampled_from(MBR))
+def test_the_most_agreed_is_a_loops_over_sacrebleu(scored: list[tuple[str, float]], similarity: Similarity) -> None:
+    candidates = [Candidate(rank, score, text) for rank, (text, score) in enumerate(scored, 1)]
+    values = agreement([text for text, _ in scored], similarity)
+    choice = most_agreed(candidates, similarity)
+    assert choice.first == pytest.approx(values[0]) and choice.best == pytest.approx(max(values))
+    likely = [i for i, each in enumerate(values) if each == pytest.approx(max(values))]
+    assert choice.rank - 1 in likely and choice.tokens == scored[choice.rank - 1][0]
+    same = [score for text, score in scored if text == choice.tokens]
+    assert scored[choice.rank - 1][1] == max(same)
+
+
+@pytest.mark.parametrize("metric", ["mbr-bleu", "mbr-chrf"])
+def test_minimum_bayes_risk_needs_no_gold(metric: str, tmp_path: Path) -> None:
+    lists, _ = write_lists(tmp_path, 30, 5)
+    words = ["select", "--nbest", tmp_path / "lists.nbest.tsv", "--metric", metric, "--block-rows", 7, "--workers", 2]
+    cli.main([*map(str, words), "--output", str(tmp_path / "out")])
+    chosen = (tmp_path / "out" / "selected.txt").read_text().splitlines()
+    best = []
+    for row, tokens in zip(lists, chosen, strict=True):
+        values = agreement(
+            [one.replace(" ", "").replace("▁", " ").strip() for one, _ in row], Similarity(metric, "none")
+        )
+        assert values[[one for one, _ in row].index(tokens)] == pytest.approx(max(values))
+        best.append(max(values))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["chosen"] == pytest.approx(math.fsum(best) / 30) and len(report["ranks"]) > 2
+    with pytest.raises(UserError, match="needs none; leave it out"):
+        select(tmp_path, "--metric", metric, output="other")
+    with pytest.raises(UserError, match="--metric chrf: needs the gold target; give --reference"):
+        cli.main(["select", "--nbest", str(words[2]), "--metric", "chrf", "--output", str(tmp_path / "third")])
 
 
 @pytest.mark.parametrize("metric", ["sentence-bleu", "chrf"])

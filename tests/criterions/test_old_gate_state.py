@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairseq_kd.errors import UserError
 from tests.support.models import build
 
 OPTIONS = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--distilled-data", "x")
@@ -15,7 +16,9 @@ def test_the_state_loads_under_its_old_names(tiny_corpus: Path, level: str) -> N
     _, _, saved = build(tiny_corpus, *OPTIONS, "--gate-level", level)
     saved.gate.network.output.weight.data.normal_()
     saved.gate.signal.sizes += 3
-    old = {name.removeprefix("gate."): value for name, value in saved.state_dict().items() if name != "gate.sign"}
+    old = {
+        name.removeprefix("gate."): value for name, value in saved.state_dict().items() if name != "gate._extra_state"
+    }
     assert sorted(old) == [
         *("network.hidden.bias", "network.hidden.weight", "network.output.bias", "network.output.weight"),
         "signal._extra_state",
@@ -29,10 +32,26 @@ def test_the_state_loads_under_its_old_names(tiny_corpus: Path, level: str) -> N
     torch.testing.assert_close(loaded.gate.of_logits(z, z).token, 1 - saved.gate.of_logits(z, z).token)
     again = build(tiny_corpus, *OPTIONS, "--gate-level", level, seed=3)[2]
     again.load_state_dict(loaded.state_dict(), strict=True)
-    assert again.gate.sign == -1 and saved.gate.sign == 1 and again.gate.sign.dtype == torch.int64
+    assert again.gate.sign == -1 and saved.gate.sign == 1
     assert loaded.gate.signal.sizes.tolist() == [3, 3]
     with pytest.raises(RuntimeError, match="Unexpected key"):
         loaded.load_state_dict({**old, "other.weight": torch.zeros(1)}, strict=True)
+
+
+def test_another_learning_rate_leaves_the_gate_what_it_was(tiny_corpus: Path) -> None:
+    _, _, saved = build(tiny_corpus, *OPTIONS, "--gate-lr-scale", "4")
+    saved.gate.network.output.weight.data.normal_()
+    _, _, loaded = build(tiny_corpus, *OPTIONS, "--gate-lr-scale", "10", seed=2)
+    loaded.load_state_dict(saved.state_dict(), strict=True)
+    inputs = torch.linspace(-1, 1, 32).view(2, 16) ** 3
+    torch.testing.assert_close(loaded.gate.network(inputs), saved.gate.network(inputs))
+
+
+@pytest.mark.parametrize("other", [("--gate", "scalar"), ("--gate-level", "token")])
+def test_the_state_of_another_gate_is_refused_in_one_line(tiny_corpus: Path, other: tuple[str, str]) -> None:
+    saved, loaded = (build(tiny_corpus, *OPTIONS, *words)[2] for words in ((), other))
+    with pytest.raises(UserError, match=r"the checkpoint's gate is another one.*give the --gate and --gate-level"):
+        loaded.load_state_dict(saved.state_dict(), strict=True)
 
 
 def test_a_training_without_a_gate_leaves_the_new_gate_alone(tiny_corpus: Path) -> None:

@@ -91,3 +91,15 @@ def test_a_cache_of_the_other_data_bin_is_refused(
     task, _, _ = build(tiny_corpus, *words, "--gate-token-prefixes", prefixes)
     with pytest.raises(UserError, match=f"belong to other data.*write those of {wanted} with"):
         task.load_dataset("train")
+
+
+def test_rows_whose_distilled_target_is_too_long_are_left_out(tiny_corpus: Path, distilled: Path) -> None:
+    """The length of the gold target alone says nothing of what the student is asked about."""
+    task, _, _ = setup(tiny_corpus, distilled, "fixed", *DISTILLED)
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    kept, ignored = dataset.filter_indices_by_size(dataset.ordered_indices(), (1024, 6))
+    assert 0 < len(kept) < len(dataset) and len(kept) + len(ignored) == len(dataset)
+    assert all(max(len(dataset.tgt[row]), len(dataset.distilled.tgt[row])) <= 6 for row in kept)
+    assert any(len(dataset.tgt[row]) <= 6 for row in ignored)
+    assert len(dataset.filter_indices_by_size(dataset.ordered_indices(), None)[0]) == len(dataset)

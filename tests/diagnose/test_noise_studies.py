@@ -56,7 +56,7 @@ def make(name: str, folder: Path) -> dict[str, Any]:
 def test_a_study_over_token_noise_speaks(studies: dict[str, dict[str, Any]]) -> None:
     found = advise([studies["token_noise"]], TASK)
     assert (found["line"], found["certainty"]) == ("Word-KD", "clear")
-    assert found["method"]["level"] == "token-level" and "caches/gold" in found["method"]["options"]
+    assert found["method"]["level"] == "token-level" and "--criterion token_kd" in found["method"]["options"]
     (told,) = found["studies"]
     assert told["coordinate"] == "token_entropy" and told["axis"] == "noise in the source: words drawn to swap (%)"
     # The two neighbours of this task. Teacher-forced scores are no evidence.

@@ -85,6 +85,12 @@ def test_a_gate_starts_at_its_value_and_moves_by_its_scale(scale: float) -> None
     assert before - network.output.bias.item() * scale == pytest.approx(1e-3 * scale, rel=1e-3)
 
 
+def test_autocast_leaves_the_logits_in_float32() -> None:
+    network = GateNetwork(4, 0.3, 1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network(torch.randn(5, 4)).dtype == torch.float32
+
+
 def test_the_scale_changes_nothing_before_the_first_step() -> None:
     outputs = []
     for scale in (1.0, 7.0):

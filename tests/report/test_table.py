@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from tests.support.results import BAD, REFERENCES, result, spoil
 
@@ -136,3 +139,37 @@ def test_the_function_returns_what_it_writes(tmp_path):
     with pytest.raises(UserError, match="--baseline 'b': no such row"):
         make_table([tmp_path / "a.json"], tmp_path / "other", baseline="b")
     assert not (tmp_path / "other").exists()
+
+
+CHINESE = [f"今天第{row}天的天气很好，我们学习机器翻译。" for row in range(30)]
+
+
+def chinese(name: str, every: int, tokenize: str) -> dict:
+    """A result of Chinese text with the weather gone in each ``every``-th line."""
+    scoring = Scoring(tokenize, asian_ter=tokenize != "13a")
+    lines = [line.replace("天气很", "") if row % every == 0 else line for row, line in enumerate(CHINESE)]
+    made = result(name, 1, lines, tokenize=tokenize, references=CHINESE)
+    beam = made["beams"]["1"] | score_text(lines, CHINESE, scoring)
+    return made | {"beams": {"1": beam, "5": beam}}
+
+
+def test_intervals_and_p_are_of_the_tokenizer_of_the_scores(table):
+    runs = [chinese("base", 3, "zh"), chinese("other", 4, "zh")]
+    text, content, _ = table(runs, "--baseline", "base")
+    named = [(run["name"], run["beams"]["5"]["hypotheses"]) for run in runs]
+    metrics = {"BLEU": BLEU(tokenize="zh", references=[CHINESE])}
+    base, other = PairedTest(named, metrics, None, test_type="bs", n_samples=1000)()[1]["BLEU"]
+    first, second = (row["beams"]["5"] for row in content["rows"])
+    assert (first["bleu"]["mean"], first["bleu"]["interval"]) == (base.score, base.ci)
+    assert (second["p"], second["bleu"]["interval"]) == (other.p_value, other.ci) and other.p_value < 1
+    assert "|tok:zh|" in text and "asian:yes" in text
+
+
+def test_files_of_two_tokenizers_make_no_table_and_old_files_are_13a(table):
+    with pytest.raises(UserError, match="scored in another way"):
+        table([chinese("a", 3, "zh"), chinese("b", 3, "13a")])
+    old = chinese("b", 3, "13a")
+    del old["tokenize"]
+    _, content, _ = table([chinese("a", 3, "13a"), old])
+    first, second = content["rows"]
+    assert first["beams"]["5"]["bleu"] == second["beams"]["5"]["bleu"]

@@ -43,7 +43,8 @@ def options(stored: Path, name: str) -> list[str]:
         words += ["--criterion", "token_kd", "--kd-top-k", "5"]
     else:
         words += ["--criterion", "hybrid_kd", "--distilled-data", stored / "distilled-bin", "--gate", "learned"]
-        words += ["--gate-signal", "held_out", "--gate-lr-scale", "3"]
+        # The prior's weight was the default then.
+        words += ["--gate-signal", "held_out", "--gate-lr-scale", "3", "--gate-prior-weight", "0.5"]
     return [*map(str, words), "--share-all-embeddings"]
 
 

@@ -28,6 +28,7 @@ def result(name: str, seed: int | None, hypotheses: list[str], **changes: Any) -
         "engine": "fairseq",
         "decoding": {"max_len_b": 200},
         "post_process": "sentencepiece",
+        "tokenize": "13a",
         "beams": {"1": beam, "5": beam},
         "references": REFERENCES,
         "versions": {"python": "3.11.0"},

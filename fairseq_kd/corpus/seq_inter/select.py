@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.seq_inter.gold import Gold, open_gold
+from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
@@ -54,7 +54,7 @@ class Origin:
 
 def select(
     nbest: Path,
-    reference: Path,
+    reference: Path | None,
     output: Path,
     similarity: Similarity | None = None,
     *,
@@ -68,7 +68,8 @@ def select(
 
     Args:
         nbest: ``SUBSET.nbest.tsv`` of :func:`fairseq_kd.corpus.decode.decode` with several translations a row.
-        reference: the gold target: detokenised text, one line a row, or the data-bin that was decoded.
+        reference: the gold target: detokenised text, one line a row, or the data-bin that was decoded; None for
+            a metric that compares candidates with each other.
         output: the folder that gets the text and the report; it must not be the folder of the lists.
         similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
         workers: processes; by default one for each processor.
@@ -94,7 +95,7 @@ def select(
     if output.resolve() == nbest.parent.resolve():
         raise UserError(f"--output {output}: the lists are in it; give another folder")
     origin = _origin(nbest)
-    gold = open_gold(reference, origin.subset, similarity.post_process)
+    gold = _gold(nbest, reference, origin, similarity)
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
     folder = select_folder(output, _settings(lists, gold, similarity, origin))
@@ -106,6 +107,16 @@ def select(
     write_blocks(folder.blocks, lists, gold.lines(), similarity, workers)
     folder.sweep(paths)
     return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
+
+
+def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity) -> Gold:
+    if not similarity.needs_gold:
+        if reference is not None:
+            raise UserError(f"--reference {reference}: --metric {similarity.metric} needs none; leave it out")
+        return no_gold(nbest)
+    if reference is None:
+        raise UserError(f"--metric {similarity.metric}: needs the gold target; give --reference FILE")
+    return open_gold(reference, origin.subset, similarity.post_process)
 
 
 def _origin(nbest: Path) -> Origin:

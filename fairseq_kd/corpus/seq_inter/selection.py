@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from fairseq_kd.corpus.seq_inter.closest import Selected, closest
+from fairseq_kd.corpus.seq_inter.closest import Selected, closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.errors import UserError
@@ -60,7 +60,10 @@ def read_block(block: Block) -> list[Selected]:
 def choose(block: Block, nbest: NBest, gold: Sequence[str], similarity: Similarity) -> int:
     """Choose for each row of a block, given its gold targets, and write the block; returns the number of rows."""
     pairs = zip(nbest.lists(block.number, len(gold)), gold, strict=True)
-    write_block(block, (closest(candidates, target, similarity) for candidates, target in pairs))
+    if similarity.needs_gold:
+        write_block(block, (closest(candidates, target, similarity) for candidates, target in pairs))
+    else:
+        write_block(block, (most_agreed(candidates, similarity) for candidates, _ in pairs))
     return len(gold)
 
 

@@ -11,7 +11,9 @@ from fairseq_kd.errors import UserError
 if TYPE_CHECKING:
     from sacrebleu.metrics import BLEU, CHRF
 
-METRICS = ("sentence-bleu", "chrf")
+MBR_METRICS = ("mbr-bleu", "mbr-chrf")
+"""Compare a candidate with the others of its list (minimum Bayes risk), not with a gold target."""
+METRICS = ("sentence-bleu", "chrf", *MBR_METRICS)
 TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 SMOOTH_METHODS = ("exp", "floor", "add-k", "none")
 
@@ -25,7 +27,8 @@ class Similarity:
     """
 
     metric: str = METRICS[0]
-    """"sentence-bleu" is ``sacrebleu.sentence_bleu``, "chrf" is ``sacrebleu.sentence_chrf``."""
+    """"sentence-bleu" is ``sacrebleu.sentence_bleu``, "chrf" is ``sacrebleu.sentence_chrf``; the mbr metrics
+    take the same of two candidates."""
     post_process: str = "sentencepiece"
     """How a candidate's subwords are joined, fairseq's names."""
     tokenize: str = ""
@@ -35,10 +38,15 @@ class Similarity:
 
     def __post_init__(self) -> None:
         for name, default in (("tokenize", TOKENIZERS[0]), ("smooth_method", SMOOTH_METHODS[0])):
-            if self.metric != "chrf":
+            if not self.metric.endswith("chrf"):
                 object.__setattr__(self, name, getattr(self, name) or default)
             elif getattr(self, name):
-                raise UserError(f"--{name.replace('_', '-')} goes with --metric sentence-bleu")
+                raise UserError(f"--{name.replace('_', '-')} goes with --metric sentence-bleu or mbr-bleu")
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether candidates are compared with a gold target."""
+        return self.metric not in MBR_METRICS
 
     @property
     def scorer(self) -> BLEU | CHRF:
@@ -56,6 +64,6 @@ class Similarity:
 def _scorer(similarity: Similarity) -> BLEU | CHRF:
     from sacrebleu.metrics import BLEU, CHRF
 
-    if similarity.metric == "chrf":
+    if similarity.metric.endswith("chrf"):
         return CHRF()
     return BLEU(tokenize=similarity.tokenize, smooth_method=similarity.smooth_method, effective_order=True)
