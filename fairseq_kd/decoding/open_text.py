@@ -10,10 +10,25 @@ from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.storage.files import split_paths
 
 
+def check_models_exist(model: str) -> list[str]:
+    """The checkpoints in ``CKPT:CKPT``.
+
+    Raises:
+        UserError: there are none, or a file is missing.
+    """
+    models = split_paths(model)
+    if not models:
+        raise UserError(f"--model {model!r}: give the path of a checkpoint")
+    for path in models:
+        require_file(path, role="model")
+    return models
+
+
 def open_translator(
     model: str,
     *,
     data: str | Path | None = None,
+    languages: tuple[str | None, str | None] = (None, None),
     source_spm: Path | None = None,
     target_spm: Path | None = None,
     engine: str = "auto",
@@ -26,6 +41,7 @@ def open_translator(
     Args:
         model: a fairseq checkpoint; several, separated by colons, are an ensemble.
         data: folder with the model's dictionaries.
+        languages: source and target; None: as the model has it.
         source_spm: sentencepiece model of the source side.
         target_spm: sentencepiece model of the target side.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
@@ -37,14 +53,10 @@ def open_translator(
         UserError: there is no such model, or it, its dictionaries or its tokenizer cannot be used, or the engine does
             not take the model or the search.
     """
-    models = split_paths(model)
-    if not models:
-        raise UserError(f"--model {model!r}: give the path of a checkpoint")
-    for path in models:
-        require_file(path, role="model")
     return FairseqText(
-        models,
+        check_models_exist(model),
         data=data,
+        languages=languages,
         source_spm=source_spm,
         target_spm=target_spm,
         engine=engine,
