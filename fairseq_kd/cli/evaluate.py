@@ -2,6 +2,7 @@
 
 import argparse
 
+from fairseq_kd.cli.shared_options import add_search_arguments, search_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
+    add_search_arguments(parser)
     add("--output", required=True, metavar="FILE.json", help="file for the result")
     add("--name", help="name of the table's row (default: the name of the checkpoint's folder)")
     add(
@@ -82,7 +84,10 @@ def run(options: argparse.Namespace) -> None:
         subset=options.subset,
         beams=options.beam,
         lengths=DecodingOptions(
-            max_len_a=options.max_len_a, max_len_b=options.max_len_b, max_tokens=options.max_tokens
+            max_len_a=options.max_len_a,
+            max_len_b=options.max_len_b,
+            max_tokens=options.max_tokens,
+            **search_of(options),
         ),
         engine=options.engine,
         precision=options.precision,

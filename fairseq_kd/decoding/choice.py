@@ -12,8 +12,8 @@ from fairseq_kd.data.vocabulary import check_vocabulary
 from fairseq_kd.decoding.conversion import CannotConvert, kept_conversion
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_precision
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
-from fairseq_kd.decoding.interface import Engine
-from fairseq_kd.decoding.options import ENGINES
+from fairseq_kd.decoding.interface import Engine, prefix_symbols
+from fairseq_kd.decoding.options import ENGINES, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 
@@ -35,6 +35,7 @@ def choose_engine(
     model_paths: Sequence[str],
     task: TranslationTask,
     loader: type[FairseqEngine] = FairseqEngine,
+    search: DecodingOptions = DecodingOptions(),  # noqa: B008
 ) -> ChosenEngine:
     """The engine called ``name`` over one model or, with several paths, their ensemble.
 
@@ -47,25 +48,30 @@ def choose_engine(
         model_paths: the checkpoints.
         task: whose dictionaries the models must have.
         loader: what loads the models where fairseq decodes them.
+        search: what the engine must be able to do.
 
     Raises:
-        UserError: there is no such engine, it does not take the models or the precision, or a checkpoint cannot be used
-            or has other dictionaries than ``task``.
+        UserError: there is no such engine, it does not take the models, the precision or the search, or a checkpoint
+            cannot be used or has other dictionaries than ``task``.
     """
     if name not in ENGINES:
         raise UserError(f"--engine {name}: there is no such engine; choose from {', '.join(ENGINES)}")
     states = check_models(model_paths, task)
+    prefix_symbols(search.prefix, task.target_dictionary)
     if name == "fairseq":
+        search.require("fairseq")
         if precision != "float32":
             raise UserError(f"--precision {precision}: --engine fairseq decodes in float32; give --engine ctranslate2")
     else:
         try:
-            return _ctranslate2(precision, model_paths, task, states)
+            return _ctranslate2(precision, model_paths, task, states, search)
         except CannotConvert as reason:
             if name == "ctranslate2":
                 raise UserError(f"--engine ctranslate2: {reason}") from None
             if precision != "float32":
                 raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
+            if search.lacking("fairseq"):
+                raise UserError(f"{search.lacking('fairseq')}, and ctranslate2 cannot decode: {reason}") from None
             logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
     return ChosenEngine("fairseq", "float32", partial(loader, model_paths, task, states))
 
@@ -95,8 +101,14 @@ def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = 
 
 
 def _ctranslate2(
-    precision: str, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]]
+    precision: str,
+    model_paths: Sequence[str],
+    task: TranslationTask,
+    states: Sequence[dict[str, Any]],
+    search: DecodingOptions,
 ) -> ChosenEngine:
+    if search.lacking("ctranslate2"):
+        raise CannotConvert(search.lacking("ctranslate2"))
     if len(model_paths) > 1:
         raise CannotConvert(f"{len(model_paths)} checkpoints are an ensemble, it decodes single models")
     check_precision(precision)

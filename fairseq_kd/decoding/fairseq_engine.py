@@ -8,10 +8,20 @@ from typing import Any
 import torch
 from fairseq import utils
 from fairseq.data import data_utils
+from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory, too_few
+from fairseq_kd.decoding.interface import (
+    NOT_TRANSLATED,
+    Hypothesis,
+    Progress,
+    batches,
+    out_of_memory,
+    prefix_symbols,
+    too_few,
+)
 from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.decoding.repetition import RepeatBlocker
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_parameters
 
@@ -54,10 +64,12 @@ class FairseqEngine:
         """As :meth:`Engine.translate`.
 
         Raises:
-            UserError: a batch does not fit the GPU, or the search gives fewer than ``nbest`` hypotheses.
+            UserError: a batch does not fit the GPU, the search gives fewer than ``nbest`` hypotheses, the dictionary
+                lacks a token of the prefix, or the options ask for patience.
         """
-        search = argparse.Namespace(beam=options.beam, max_len_a=options.max_len_a, max_len_b=options.max_len_b)
-        generator = self.task.build_generator(self.models, search)
+        options.require("fairseq")
+        prefix = prefix_symbols(options.prefix, self.task.target_dictionary)
+        generator = self._generator(options, len(prefix))
         found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:
@@ -65,11 +77,12 @@ class FairseqEngine:
         for batch in batches(usable, options.max_tokens):
             sample = self._sample([sources[i] for i in batch])
             try:
-                nbest_lists = self.task.inference_step(generator, self.models, sample)
+                given = torch.tensor([prefix] * len(batch), device=self._device()) if prefix else None
+                nbest_lists = self.task.inference_step(generator, self.models, sample, prefix_tokens=given)
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
             for i, hypotheses in zip(batch, nbest_lists, strict=True):
-                found[i] = self._read(hypotheses, options.nbest)
+                found[i] = self._read(hypotheses, options)
             if progress:
                 progress(len(batch))
         return found
@@ -86,11 +99,27 @@ class FairseqEngine:
         sample = {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
         return utils.move_to_cuda(sample) if self.cuda else sample
 
-    def _read(self, hypotheses: Sequence[dict[str, torch.Tensor]], nbest: int) -> list[Hypothesis]:
-        if len(hypotheses) < nbest:
-            raise too_few(len(hypotheses), nbest)
+    def _device(self) -> str:
+        return "cuda" if self.cuda else "cpu"
+
+    def _generator(self, options: DecodingOptions, prefix_length: int) -> SequenceGenerator:
+        search = argparse.Namespace(
+            beam=options.beam, max_len_a=options.max_len_a, max_len_b=options.max_len_b, lenpen=options.lenpen
+        )
+        generator = self.task.build_generator(self.models, search)
+        if options.no_repeat_ngram_size:
+            generator.repeat_ngram_blocker = RepeatBlocker(options.no_repeat_ngram_size, prefix_length)
+        return generator
+
+    def _read(self, hypotheses: Sequence[dict[str, torch.Tensor]], options: DecodingOptions) -> list[Hypothesis]:
+        if len(hypotheses) < options.nbest:
+            raise too_few(len(hypotheses), options.nbest)
         dictionary = self.task.target_dictionary
         return [
-            Hypothesis(dictionary.string(hypothesis["tokens"].cpu()), float(hypothesis["score"]) / math.log(2))
-            for hypothesis in hypotheses[:nbest]
+            Hypothesis(
+                dictionary.string(hypothesis["tokens"].cpu()),
+                float(hypothesis["score"]) / math.log(2),
+                options.lenpen,
+            )
+            for hypothesis in hypotheses[: options.nbest]
         ]

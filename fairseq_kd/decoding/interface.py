@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from fairseq.data import Dictionary
 
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
@@ -18,12 +19,14 @@ class Hypothesis:
 
     Attributes:
         tokens: subwords separated by spaces, without ``</s>``.
-        score: log-probability to the base 2 divided by the number of tokens (``</s>`` counted), as fairseq-generate
-            prints it.
+        score: log-probability to the base 2 divided by the number of tokens (``</s>`` counted) to the power
+            ``lenpen``, as fairseq-generate prints it.
+        lenpen: the power.
     """
 
     tokens: str
     score: float
+    lenpen: float = 1.0
 
     @property
     def size(self) -> int:
@@ -33,7 +36,7 @@ class Hypothesis:
     @property
     def probability(self) -> float:
         """The model's probability of the whole translation, ``</s>`` counted."""
-        return 2 ** (self.score * self.size)
+        return 2 ** (self.score * self.size**self.lenpen)
 
 
 NOT_TRANSLATED = Hypothesis("", 0.0)
@@ -80,6 +83,27 @@ def batches(lengths: dict[int, int], max_tokens: int) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
+
+
+def prefix_symbols(prefix: str, dictionary: Dictionary) -> list[int]:
+    """The symbols of ``--prefix``.
+
+    Args:
+        prefix: tokens separated by spaces, "" for none.
+        dictionary: of the target side.
+
+    Raises:
+        UserError: a token is not in the dictionary, or it is one of fairseq's special symbols.
+    """
+    symbols = []
+    for token in prefix.split():
+        symbol = dictionary.index(token)
+        if symbol < dictionary.nspecial:
+            raise UserError(
+                f"--prefix: the dictionary has no token {token!r}; give subword tokens as in the data-bin's dict.*.txt"
+            )
+        symbols.append(symbol)
+    return symbols
 
 
 def too_few(found: int, nbest: int) -> UserError:

@@ -1,7 +1,8 @@
 """Options of searching and sampling. This module imports neither torch nor fairseq, so that `--help` is quick."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from fairseq_kd.errors import UserError
 
@@ -35,6 +36,14 @@ class DecodingOptions:
     max_len_b: int = 200
     max_tokens: int = 4000
     """Source tokens in a batch, padding counted; a longer sentence makes a batch of its own."""
+    lenpen: float = 1.0
+    """A hypothesis's score is its log-probability divided by its number of tokens (``</s>`` counted) to this power."""
+    no_repeat_ngram_size: int = 0
+    """No hypothesis has the same n tokens twice; 0: repetitions are allowed."""
+    patience: float = 1.0
+    """The search ends with patience × beam hypotheses (Kasai et al. 2022, arXiv 2204.05424); a beam of 1 with one."""
+    prefix: str = ""
+    """Subword tokens, separated by spaces, that every hypothesis begins with."""
 
     def __post_init__(self) -> None:
         for name in ("beam", "nbest", "max_len_b", "max_tokens"):
@@ -46,6 +55,67 @@ class DecodingOptions:
             raise UserError(
                 f"--nbest {self.nbest}: a beam of {self.beam} cannot give as many; give --beam {self.nbest}"
             )
+        self._check_search()
+
+    def _check_search(self) -> None:
+        if not (self.lenpen >= 0 and math.isfinite(self.lenpen)):
+            raise UserError(f"--lenpen {self.lenpen}: give 0 or more; 1 divides by the length")
+        if self.no_repeat_ngram_size < 0:
+            raise UserError(f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: give 1 or more, or 0 for no limit")
+        if not (self.patience > 0 and math.isfinite(self.patience)):
+            raise UserError(f"--patience {self.patience}: give a number above 0")
+        if self.nbest > self.ended:
+            raise UserError(
+                f"--patience {self.patience}: ends with {self.ended} hypotheses, --nbest asks for {self.nbest}"
+            )
+        if len(self.prefix.split()) > self.max_len_b:
+            tokens = len(self.prefix.split())
+            raise UserError(
+                f"--prefix has {tokens} tokens, --max-len-b {self.max_len_b} allows fewer; raise --max-len-b"
+            )
+
+    @property
+    def ended(self) -> int:
+        """The number of hypotheses with which the search ends: patience × beam, rounded, at least 1."""
+        return 1 if self.beam == 1 else max(1, math.floor(self.patience * self.beam + 0.5))
+
+    def asked(self) -> dict[str, Any]:
+        """The search options that are not at their defaults, by name. Results before 0.2 know none of them."""
+        later = ("lenpen", "no_repeat_ngram_size", "patience", "prefix")
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: getattr(self, name) for name in later if getattr(self, name) != defaults[name]}
+
+    def record(self) -> dict[str, Any]:
+        """All options as results record them: what :meth:`asked` leaves out is absent, so that old results agree."""
+        always = ("beam", "nbest", "max_len_a", "max_len_b", "max_tokens")
+        return {name: value for name, value in asdict(self).items() if name in always} | self.asked()
+
+    def lacking(self, engine: str) -> str | None:
+        """The option that ``engine`` cannot do as the other engine does, and why, in words; None: it can do all."""
+        if engine == "fairseq" and self.patience != 1:
+            return f"--patience {self.patience}: fairseq's search has no patience"
+        if engine == "ctranslate2" and self.no_repeat_ngram_size:
+            return (
+                f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: ctranslate2 spreads the probability of what is "
+                "forbidden over the other tokens, so that it finds other translations than fairseq"
+            )
+        if engine == "ctranslate2" and self.prefix.split():
+            return (
+                f"--prefix {self.prefix!r}: after a prefix, ctranslate2 keeps and ends other hypotheses, so "
+                "that it finds other translations than fairseq"
+            )
+        return None
+
+    def require(self, engine: str) -> None:
+        """Check that ``engine`` can do this search.
+
+        Raises:
+            UserError: it lacks an option.
+        """
+        reason = self.lacking(engine)
+        if reason:
+            other = "ctranslate2" if engine == "fairseq" else "fairseq"
+            raise UserError(f"{reason}; give --engine {other}")
 
     def longest(self, source_length: int, target_positions: int) -> int:
         """The most tokens that a hypothesis can have, its ``</s>`` not counted: fairseq's rule.

@@ -68,7 +68,7 @@ def _calls(
     asked: Sequence[tuple[str, Sequence[str], DecodingOptions]], shared: dict[str, Any], task: TranslationTask
 ) -> Iterator[TimedCall]:
     """A call for each engine, precision, way of decoding and (name, checkpoints, search) that go together."""
-    takes = {name: engines_of(paths, task) for name, paths, _ in asked}
+    takes = {name: engines_of(paths, task, search) for name, paths, search in asked}
     for engine, precision in takes[MODEL]:
         for batched in (False, True):
             section = f"{engine}, {precision}, {'batched' if batched else 'one by one'}"
@@ -78,14 +78,18 @@ def _calls(
                     yield TimedCall(section, name, measure_cost, {"models": list(paths), **shared, **what})
 
 
-def engines_of(paths: Sequence[str], task: TranslationTask) -> list[tuple[str, str]]:
-    """The engines that take the models on this machine, each with each of its precisions.
+def engines_of(
+    paths: Sequence[str],
+    task: TranslationTask,
+    search: DecodingOptions = DecodingOptions(),  # noqa: B008
+) -> list[tuple[str, str]]:
+    """The engines that take the models and the search on this machine, each with each of its precisions.
 
     Raises:
         UserError: as :func:`choose_engine`.
     """
-    engines = [("fairseq", "float32")]
-    if choose_engine("auto", "float32", paths, task).engine == "ctranslate2":
+    engines = [] if search.lacking("fairseq") else [("fairseq", "float32")]
+    if not search.lacking("ctranslate2") and choose_engine("auto", "float32", paths, task).engine == "ctranslate2":
         supported = import_ctranslate2().get_supported_compute_types(device())
         engines += [("ctranslate2", precision) for precision in PRECISIONS if precision in supported]
     return engines

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,9 @@ def evaluate(
     task = open_databin(data, subset)
     sentences = read_sentences(task, subset, reference, post_process, tokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
-    chosen = choose_engine(engine, precision, paths, task)
+    chosen = choose_engine(engine, precision, paths, task, search=lengths)
+    if compare_fairseq:
+        lengths.require("fairseq")
     decoder = chosen.build()
     compared = FairseqEngine(paths, task) if compare_fairseq and chosen.engine != "fairseq" else None
     scored = {str(search.beam): score_search(search, sentences, decoder, compared) for search in searches}
@@ -119,7 +121,7 @@ def evaluate(
         "reference": None if reference is None else str(reference),
         "engine": chosen.engine,
         "precision": chosen.precision,
-        "decoding": {key: value for key, value in asdict(lengths).items() if key not in ("beam", "nbest")},
+        "decoding": {key: value for key, value in lengths.record().items() if key not in ("beam", "nbest")},
         **({"cost": measure_costs(plan)} if plan else {}),
         "skipped": sum(sentences.skipped(decoder)),
         "note": NOTE,

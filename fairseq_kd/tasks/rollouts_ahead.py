@@ -12,7 +12,7 @@ from fairseq.data.iterators import EpochBatchIterator
 from torch import Tensor
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2
-from fairseq_kd.decoding.ctranslate2_engine import PAD
+from fairseq_kd.decoding.ctranslate2_search import PAD
 from fairseq_kd.decoding.live_translator import live_translator
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
