@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 
 from fairseq_kd.cli.shared_options import (
+    add_direction_arguments,
     add_sampling_arguments,
     add_search_arguments,
     add_shard_arguments,
+    direction_of,
     search_of,
     shard_of,
 )
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = DecodingOptions()
     add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries")
+    add_direction_arguments(parser)
     add("--subset", default="train", help="the split to translate (%(default)s)")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json")  # fmt: skip
@@ -57,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
         precision=options.precision,
         sampling=sampling,
         seed=options.seed,
+        direction=direction_of(options),
         shard=shard,
     )
 
