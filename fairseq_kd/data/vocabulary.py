@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 def recorded_task(config: DictConfig) -> dict[str, Any]:
     """The options of the task that a checkpoint recorded, by name; ``_name`` is the task's."""
     task = config.task
-    return OmegaConf.to_container(task, resolve=False) if OmegaConf.is_config(task) else dict(vars(task))
+    found: Any = OmegaConf.to_container(task, resolve=False) if OmegaConf.is_config(task) else vars(task)
+    return dict(found)
 
 
 def recorded_languages(config: DictConfig, task: TranslationTask) -> tuple[str, str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq import tasks
+from omegaconf import OmegaConf
 
 from tests.support import mbart_task
 from tests.support.commands import run_command
-from tests.support.models import batch, build
+from tests.support.models import build, configured
 from tests.support.training import train_model
 
 USER_DIR = Path(mbart_task.__file__).parent
@@ -24,8 +26,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "both": (*MULTI, "--encoder-langtok", "src", "--decoder-langtok", "--lang-tok-style", "mbart"),
     "replacing": (*MULTI, "--encoder-langtok", "tgt", "--decoder-langtok", "--lang-tok-replacing-bos-eos"),
     "mbart": (*MBART, "-s", "en", "-t", "de"),
+    "bos": (*MBART, "-s", "en", "-t", "de", "--prepend-bos"),
 }
-"""Options of the teachers' trainings, by a name for the tests."""
+"""Options of the teachers, by a name for the tests."""
 
 
 def write_data(folder: Path) -> None:
@@ -59,6 +62,19 @@ def train_teacher(data: Path, folder: Path, kind: str, updates: int = 250) -> Pa
     return path
 
 
+def untrained(data: Path, folder: Path, kind: str, *options: str) -> Path:
+    """A checkpoint of a teacher that no training made surer of anything: its symbols' own mass is large."""
+    config = configured(data / "both", *KINDS[kind], *options)
+    task = tasks.setup_task(config.task)
+    torch.manual_seed(5)
+    state = {"cfg": OmegaConf.to_container(config), "args": None, "model": task.build_model(config.model).state_dict()}
+    history = {"criterion_name": "", "num_updates": 0, "lr_scheduler_state": {}}
+    torch.save({**state, "optimizer_history": [history], "extra_state": {"epoch": 1}}, folder / "checkpoint.pt")
+    for language in ("en", "de", "fr"):
+        shutil.copy(data / "both" / f"dict.{language}.txt", folder)
+    return folder / "checkpoint.pt"
+
+
 def generated(data: Path, teacher: Path, kind: str, target: str = "de") -> list[str]:
     """fairseq-generate's translations of the test set with the teacher's own task, row by row."""
     words = [data / "both", "--path", teacher, "--user-dir", USER_DIR, "--cpu", *KINDS[kind], "-s", "en", "-t", target]
@@ -67,25 +83,6 @@ def generated(data: Path, teacher: Path, kind: str, target: str = "de") -> list[
     return [text for _, text in sorted((int(name[2:]), f"{float(score):.3f} {text}") for name, score, text in lines)]
 
 
-def own_batch(data: Path, kind: str, row: int, target: str = "de") -> dict[str, Any]:
-    """One row of the validation set as the batch of the teacher's own task."""
-    return batch(own_task(data, kind, target), "valid", [row])
-
-
 def own_task(data: Path, kind: str, target: str = "de") -> Any:
     """The teacher's own task for one direction, as fairseq-generate sets it up."""
     return build(data / "both", *KINDS[kind], "-s", "en", "-t", target)[0]
-
-
-def own_log_probs(data: Path, kind: str, teacher: Any, row: int, gold: list[int], kept: int) -> torch.Tensor:
-    """The teacher's distributions at the row's gold tokens, float64, by its own task's batch: (tokens, kept).
-
-    The positions are found by the target's tokens, so that nothing here knows where a task puts its symbols.
-    """
-    sample = own_batch(data, kind, row)
-    with torch.no_grad():
-        logits = teacher(**sample["net_input"])[0][0].double()
-    target = sample["target"][0].tolist()
-    first = next(start for start in range(len(target)) if target[start : start + len(gold)] == gold)
-    probabilities = logits.softmax(-1)[first : first + len(gold)]
-    return (probabilities[:, :kept] / probabilities[:, :kept].sum(-1, keepdim=True)).log()
