@@ -125,11 +125,11 @@ def check_teachers(
                 f"{role} {path}: its task {own.name!r} adds language tokens, which this command does not know; "
                 "decode, cache and training do (docs/how-to/multilingual-teachers.md)"
             )
+        tokens.append(own.tokens(task.source_dictionary, task.target_dictionary))
         not_found = check_vocabulary(path, state, task, role, None, own.files, own.augment)
         if not_found:
             logger.warning("%s %s: %s; its dictionaries could not be compared with the data's", role, path, not_found)
         states.append({key: state.get(key) for key in ("args", "cfg", "model")})
-        tokens.append(own.tokens(task.source_dictionary, task.target_dictionary))
         if tokens[-1].record != tokens[0].record:
             raise UserError(f"{role} {path}: needs other tokens than {model_paths[0]}; decode them one by one")
     return states, tokens[0]

@@ -133,6 +133,7 @@ def load_teacher(
     for path in paths:
         state = read_checkpoint(path, role)
         own = TeacherTask(path, state["cfg"], student, direction, role)
+        tokens.append(_tokens(own, student))
         if assume_same_dictionary:
             logger.warning("--assume-same-dictionary: the dictionaries of %s are not compared with the data's", path)
             check_languages(path, state["cfg"], student, role)
@@ -143,7 +144,6 @@ def load_teacher(
                     f"{role} {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
                     "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
                 )
-        tokens.append(_tokens(own, student))
         # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
         task = translation_task("", *own.languages, tokens[-1].dictionaries)
         models += build_models([path], task, role, [state])

@@ -6,7 +6,6 @@ from typing import Any
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_multi_simple_epoch import TranslationMultiSimpleEpochTask
-from omegaconf import OmegaConf
 
 from fairseq_kd.networks.teacher_tasks import TeacherTask
 from fairseq_kd.tasks.teacher_options import TeacherOptions
@@ -33,5 +32,5 @@ class TranslationMultiSimpleEpochKDTask(WithTeacher, TranslationMultiSimpleEpoch
     def __init__(self, args: argparse.Namespace, langs: Any, dicts: Any, training: bool):
         super().__init__(args, langs, dicts, training)
         self.cfg = argparse.Namespace(**{**ABSENT, **vars(args)})
-        config = OmegaConf.create({"task": args}, flags={"allow_objects": True})
-        self.conventions = TeacherTask("", config, self, (None, None), "student").conventions()
+        recorded = argparse.Namespace(task=args)
+        self.conventions = TeacherTask("", recorded, self, (None, None), "student").conventions()
