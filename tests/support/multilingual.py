@@ -80,7 +80,7 @@ def generated(data: Path, teacher: Path, kind: str, target: str = "de") -> list[
     words = [data / "both", "--path", teacher, "--user-dir", USER_DIR, "--cpu", *KINDS[kind], "-s", "en", "-t", target]
     done = run_command("fairseq-generate", *words, "--gen-subset", "test", "--max-len-b", "12", *ONE_BATCH)
     lines = [line.split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
-    return [text for _, text in sorted((int(name[2:]), f"{float(score):.3f} {text}") for name, score, text in lines)]
+    return [text for _, text in sorted((int(name[2:]), text) for name, _, text in lines)]
 
 
 def own_task(data: Path, kind: str, target: str = "de") -> Any:
