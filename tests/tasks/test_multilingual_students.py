@@ -42,7 +42,7 @@ def test_the_loss_is_the_formula_on_the_teachers_own_batches(data: Path, tmp_pat
 
 def test_a_teacher_with_other_tokens_is_refused(data: Path, tmp_path: Path) -> None:
     task, student, criterion = build(data / "both", *options("both", untrained(data, tmp_path, "replacing")))
-    with pytest.raises(UserError, match="has langtoks .* train it like the teacher"):
+    with pytest.raises(UserError, match=r"has langtoks .* train it like the teacher"):
         criterion(student.train(), batch(task, "valid", [0]))
 
 
