@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.cli.shared_options import (
+    add_direction_arguments,
     add_engine_arguments,
     add_sampling_arguments,
     add_search_arguments,
     add_shard_arguments,
     add_text_arguments,
+    direction_of,
     search_of,
     shard_of,
     text_of,
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
     add("--data", metavar="DIR",
         help="fairseq-preprocess's output with the model's dictionaries; for --input, their folder")  # fmt: skip
+    add_direction_arguments(parser)
     add("--subset", help=f"the split to translate ({DEFAULT_SUBSET})")
     add("--input", type=Path, metavar="FILE", help="raw text to translate instead, also .gz, .xz or .zst")
     add_text_arguments(parser, "--input: ")
@@ -56,6 +59,10 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.subset is not None:
         raise UserError("--subset is a split of a data-bin; leave it out with --input")
+    if any(direction_of(options)):
+        raise UserError(
+            "--teacher-source-lang and --teacher-target-lang go with --data; with --input give --source-lang"
+        )
     text = text_of(options)
     from fairseq_kd.corpus.decode_text import decode_text
 
@@ -70,6 +77,7 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
 
+    how["direction"] = direction_of(options)
     decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
 
 

@@ -90,6 +90,18 @@ def text_of(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def add_direction_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the languages of a multilingual model; :func:`direction_of` reads them."""
+    for side in ("source", "target"):
+        parser.add_argument(f"--teacher-{side}-lang", metavar="LANG",
+            help=f"{side} language of a multilingual model, by its own name (default: the data-bin's)")  # fmt: skip
+
+
+def direction_of(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Source and target language as :func:`add_direction_arguments` declared them."""
+    return options.teacher_source_lang, options.teacher_target_lang
+
+
 def add_shard_arguments(parser: argparse.ArgumentParser, block_rows: int) -> None:
     """Declare how several runs share the work; :func:`shard_of` reads the options."""
     add = parser.add_argument

@@ -47,6 +47,7 @@ class HybridKDCriterion(TokenKDCriterion):
     """
 
     needs_teacher = "hybrid_kd"
+    takes_tagged = False
     takes_distilled = True
 
     def __init__(self, cfg: HybridKDConfig, task: TranslationKDTask):

@@ -48,6 +48,7 @@ class TokenKDCriterion(FusedCriterion):
     """
 
     needs_teacher = "token_kd"
+    takes_tagged = True
     takes_distilled = False
     """Whether the criterion learns from --distilled-data."""
 

@@ -44,6 +44,10 @@ def training() -> set[str]:
     fairseq_kd.register()
     found = flags(fairseq_options.get_training_parser())
     registered = [*CRITERION_DATACLASS_REGISTRY.values(), TASK_REGISTRY["translation"], TASK_REGISTRY["translation_kd"]]
+    registered += [
+        TASK_REGISTRY["translation_multi_simple_epoch_kd"],
+        TASK_REGISTRY["translation_from_pretrained_bart"],
+    ]
     registered += [ARCH_MODEL_REGISTRY["transformer"], ARCH_MODEL_REGISTRY["lstm"]]
     for registry in ("optimizer", "lr_scheduler"):
         registered += REGISTRIES[registry]["registry"].values()
