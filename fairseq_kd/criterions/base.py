@@ -43,11 +43,18 @@ class FusedCriterion(FairseqCriterion):
 
     needs_teacher: ClassVar[str] = ""
     """The criterion's name on the command line, where it needs a task with a teacher; else empty."""
+    takes_other_vocabulary: ClassVar[bool] = False
+    """Whether the criterion learns from a teacher whose subwords are not the student's."""
 
     def __init__(self, task: FairseqTask, label_smoothing: float, chunk_memory: float, sentence_avg: bool):
         super().__init__(task)
         if self.needs_teacher and not isinstance(task, TranslationKDTask):
             raise UserError(f"--criterion {self.needs_teacher} needs a task with a teacher: give --task translation_kd")
+        if self.needs_teacher and task.cfg.teacher_spm and not self.takes_other_vocabulary:
+            raise UserError(
+                f"--criterion {self.needs_teacher} needs a teacher of the student's vocabulary: "
+                "leave out --teacher-spm, or train with --criterion token_kd"
+            )
         if not 0 <= label_smoothing < 1:
             raise UserError(f"--label-smoothing {label_smoothing}: give a share of at least 0 and below 1")
         if not 0 <= chunk_memory < math.inf:

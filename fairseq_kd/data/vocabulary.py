@@ -59,23 +59,40 @@ def check_vocabulary(
         UserError: the dictionaries differ, or the checkpoint translates in the opposite direction. The message names
             the first symbol that differs.
     """
-    config = state["cfg"]
-    check_languages(path, config, task, role)
+    check_languages(path, state["cfg"], task, role)
+    files = dictionary_files(path, state["cfg"], task, data)
+    if isinstance(files, str):
+        return files
+    own = (("source", task.source_dictionary), ("target", task.target_dictionary))
+    for file, (side, dictionary) in zip(files, own, strict=True):
+        difference = first_difference(read_dictionary(file), dictionary)
+        if difference:
+            raise UserError(
+                f"{role} {path}: its {side} vocabulary ({file}) is not the data's: {difference}; "
+                f"binarise the data with the {role}'s dictionaries (fairseq-preprocess --srcdict --tgtdict)"
+            )
+    return None
+
+
+def dictionary_files(path: str, config: DictConfig, task: TranslationTask, data: str | None) -> list[Path] | str:
+    """The files of a checkpoint's dictionaries, source and target; see :func:`check_vocabulary`.
+
+    Args:
+        path: the checkpoint.
+        config: that it recorded.
+        task: whose languages count where the checkpoint recorded none.
+        data: folder with the checkpoint's dictionaries.
+
+    Returns:
+        The two files. Where they were not found: a clause that names the folders.
+    """
     names = [f"dict.{language}.txt" for language in recorded_languages(config, task)]
     recorded = str(config.task.get("data") or "").split(":")[0]
     folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
     folder = next((f for f in folders if all(Path(f, name).is_file() for name in names)), None)
     if folder is None:
         return f"{' and '.join(names)} not found in {' or '.join(folders)}"
-    own = (("source", task.source_dictionary), ("target", task.target_dictionary))
-    for name, (side, dictionary) in zip(names, own, strict=True):
-        difference = first_difference(read_dictionary(Path(folder, name)), dictionary)
-        if difference:
-            raise UserError(
-                f"{role} {path}: its {side} vocabulary ({Path(folder, name)}) is not the data's: {difference}; "
-                f"binarise the data with the {role}'s dictionaries (fairseq-preprocess --srcdict --tgtdict)"
-            )
-    return None
+    return [Path(folder, name) for name in names]
 
 
 def first_difference(theirs: Dictionary, own: Dictionary) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -21,8 +22,10 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
+from fairseq_kd.data.teacher_text_dataset import add_teacher_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
 from fairseq_kd.tasks.validation_batches import ValidationBatches
@@ -47,6 +50,17 @@ class TranslationKDConfig(TranslationConfig):
     )
     assume_same_dictionary: bool = field(
         default=False, metadata={"help": "do not compare the teacher's dictionaries with the student's"}
+    )
+    teacher_spm: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "sentencepiece model of a teacher with other subwords than the student's; SOURCE:TARGET for two "
+            "models (for --teacher-vocabulary of token_kd)"
+        },
+    )
+    student_post_process: ChoiceEnum(("sentencepiece", "none")) = field(  # type: ignore[valid-type]
+        default="sentencepiece",
+        metadata={"help": "the student's subwords, joined to text for --teacher-spm: sentencepiece's, or none: words"},
     )
     teacher_fp16: bool = field(
         default=False, metadata={"help": "load the teacher in float16; needs a GPU (default: the student's dtype)"}
@@ -79,6 +93,7 @@ class TranslationKDTask(TranslationTask):
 
     cfg: TranslationKDConfig
     _teacher: Teacher | None = None
+    _teacher_task: TranslationTask | None = None
     _missed = False
     _pruned: PrunedWeights | None = None
     update = 0
@@ -119,7 +134,7 @@ class TranslationKDTask(TranslationTask):
             return None
         if self._teacher is None:
             paths = split_paths(self.cfg.teacher_path or "")
-            if not student.training and not all(Path(path).exists() for path in paths):
+            if not student.training and paths and not teacher_is_there(self):
                 if not self._missed:
                     logger.warning(
                         "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
@@ -134,9 +149,16 @@ class TranslationKDTask(TranslationTask):
             dtype = torch.float16 if cfg.teacher_fp16 else torch.bfloat16 if cfg.teacher_bf16 else None
             # Building a model draws its initial weights: the student's dropout must not depend on when that was.
             with torch.random.fork_rng(devices=[]):
-                self._teacher = load_teacher(paths, self, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
+                task = self.teacher_task()
+                self._teacher = load_teacher(paths, task, cfg.teacher_data, cfg.assume_same_dictionary, dtype)
         self._teacher.follow(student)
         return self._teacher
+
+    def teacher_task(self) -> TranslationTask:
+        """The task with the teacher's dictionaries: this one, or with --teacher-spm that of :func:`task_of_teacher`."""
+        if self._teacher_task is None:
+            self._teacher_task = task_of_teacher(self) if self.cfg.teacher_spm else self
+        return self._teacher_task
 
     def cache_settings(self) -> dict[str, Any] | None:
         """The manifest of --teacher-cache: "top_k", "temperature" and more.
@@ -162,6 +184,9 @@ class TranslationKDTask(TranslationTask):
             if self.soft_targets_of_distilled and isinstance(loaded, DistilledDataset):
                 loaded, data = loaded.distilled, [self.cfg.distilled_data]
             self.datasets[split] = add_soft_targets(self, split, loaded, data)
+
+        if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
+            self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
 
     def validation_batch(self) -> dict[str, Any]:
         """A batch of the first validation set: one for each update, again from the first when all have come.
