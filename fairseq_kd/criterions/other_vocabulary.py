@@ -59,12 +59,12 @@ def aligned_losses(
     # Summed in float64, as the fused loss sums its tokens.
     span_loss = spans.sum(dtype=torch.float64).to(loss.dtype)
     log = {
-        "kd_loss": 0.0 if compared is None else compared.soft_loss,
-        "agreed": 0.0 if compared is None else compared.agreed,
+        "kd_loss": nll.new_zeros(()) if compared is None else compared.soft_loss,
+        "agreed": nll.new_zeros(()) if compared is None else compared.agreed,
         "kd_ntokens": batch.places["pairs"].size(1),
         "one_to_one": batch.places["pairs"].size(1),
         "span_loss": span_loss.detach(),
-        "spans": len(spans),
+        "spans": batch.places["spans"],
         "unaligned": batch.places["unaligned"],
     }
     return loss + objective.soft_weight * span_loss, nll, log
@@ -78,7 +78,7 @@ def sorted_losses(batch: Batch, objective: Objective, chunk_memory: float) -> tu
     objective = replace(objective, divergence=sorted_distance)
     loss, nll, compared = _compared(batch, "positions", objective, chunk_memory)
     log = {
-        "uld_loss": 0.0 if compared is None else compared.soft_loss,
+        "uld_loss": nll.new_zeros(()) if compared is None else compared.soft_loss,
         "uld_ntokens": batch.places["positions"].size(1),
         "one_to_one": batch.places["pairs"].size(1),
         "unaligned": batch.places["unaligned"],
@@ -117,9 +117,9 @@ def select_answer(answer: NextTokens, tokens: Tensor) -> NextTokens:
 def _spans(batch: Batch, temperature: float, chunk_memory: float) -> Tensor:
     """The cross-entropy of each span, shape (spans,)."""
     (own, own_spans), (theirs, their_spans) = batch.places["student_spans"], batch.places["teacher_spans"]
-    if not len(own):
+    count = batch.places["spans"]
+    if not count:
         return batch.student.features.new_zeros(0)
-    count = int(own_spans[-1]) + 1
     log_p = teacher_log_probs(
         [select_answer(one, theirs) for one in batch.teacher], batch.teacher_target[theirs], temperature, chunk_memory
     )

@@ -54,30 +54,31 @@ class TeacherText:
         *,
         words: bool,
     ):
-        self.models, self.teacher, self.student, self.words = tuple(models), teacher, student, words
+        self.models, self.teacher, self.student = tuple(models), teacher, student
+        self.surfaces = [surfaces(one.symbols, one.unk_word, words=words) for one in student]
 
     def row(self, source: Tensor, target: Tensor) -> TeacherRow:
         """One sentence pair, given in the student's symbols; padding and ``</s>`` may be among them."""
-        _, _, source_ids = self._cut(0, source)
-        own, pieces, target_ids = self._cut(1, target)
+        _, _, source_ids = self._cut(0, self._real(0, source))
         student_ids = self._real(1, target)
+        own, pieces, target_ids = self._cut(1, student_ids)
         length = len(student_ids) + 1
-        alignment = self._known(align(own, pieces), student_ids, target_ids.tolist())
+        alignment = self._known(align(own, pieces), student_ids, target_ids)
         if alignment.whole or alignment.pairs or alignment.spans:
             alignment.pairs.append((length - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
-        return TeacherRow(source_ids, target_ids, length, alignment)
+        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), length, alignment)
 
     def _real(self, side: int, symbols: Tensor) -> list[int]:
-        dictionary = self.student[side]
-        return [symbol for symbol in symbols.tolist() if symbol not in (dictionary.pad(), dictionary.eos())]
+        left_out = (self.student[side].pad(), self.student[side].eos())
+        return [symbol for symbol in symbols.tolist() if symbol not in left_out]
 
-    def _cut(self, side: int, symbols: Tensor) -> tuple[list[str], list[str], Tensor]:
+    def _cut(self, side: int, symbols: Sequence[int]) -> tuple[list[str], list[str], list[int]]:
         """Surfaces of student and teacher, and the teacher's symbols with ``</s>``."""
-        dictionary, theirs = self.student[side], self.teacher[side]
-        written = [dictionary[symbol] for symbol in self._real(side, symbols)]
-        own = surfaces(written, dictionary.unk_word, words=self.words)
+        surface, theirs = self.surfaces[side], self.teacher[side]
+        own = [surface[symbol] for symbol in symbols]
         pieces = self.models[side].encode(detokenised(own), out_type=str)
-        return own, pieces, torch.tensor([*(theirs.index(piece) for piece in pieces), theirs.eos()])
+        known, unknown = theirs.indices, theirs.unk()
+        return own, pieces, [*(known.get(piece, unknown) for piece in pieces), theirs.eos()]
 
     def _known(self, found: Alignment, student: Sequence[int], teacher: Sequence[int]) -> Alignment:
         """Without spans in which only one side has an unknown symbol: its probability is that of any unknown text."""
@@ -109,7 +110,7 @@ class TeacherText:
             - ``pairs``, (2, pairs): places of equal tokens, the student's and the teacher's;
             - ``positions``, (2, positions): places of the first tokens of each row, as many as the shorter side has;
             - ``student_spans`` and ``teacher_spans``, (2, tokens): the place of each token in a span and the span's
-              number, from 0;
+              number, from 0; ``spans`` is how many there are;
             - ``unaligned``: number of rows whose characters differ.
         """
         order = sorted(range(len(rows)), key=lambda row: -len(rows[row].source))
@@ -145,7 +146,7 @@ def _places(rows: Sequence[TeacherRow], order: Sequence[int]) -> dict[str, Any]:
             number += 1
     lists = {"pairs": pairs, "positions": positions, "student_spans": own_spans, "teacher_spans": their_spans}
     tensors = {name: torch.tensor(entries, dtype=torch.long).view(-1, 2).t() for name, entries in lists.items()}
-    return {**tensors, "unaligned": sum(not row.alignment.whole for row in rows)}
+    return {**tensors, "spans": number, "unaligned": sum(not row.alignment.whole for row in rows)}
 
 
 def read_sentencepiece(paths: str) -> list[sentencepiece.SentencePieceProcessor]:

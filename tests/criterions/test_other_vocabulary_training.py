@@ -29,9 +29,6 @@ def test_a_student_comes_closer_to_its_teacher(two_vocabularies: Path, tmp_path:
     assert all(0 < share < 1 for share in losses(log, "one_to_one"))
     assert set(losses(log, "unaligned")) == {0.0}
     assert "100.0% of the rows have the student's characters" in log
-    assert ("| valid on 'valid' subset |" in log) and (
-        f"valid on 'valid' subset | {'kd_loss' if kind == 'aligned' else ''}"
-    )
 
 
 @pytest.mark.parametrize("kind", ["aligned", "uld"])
@@ -62,7 +59,7 @@ def test_a_student_needs_no_teacher_any_more(two_vocabularies: Path, tmp_path: P
     student = train_model(data, tmp_path / "student", *kd(folder, "aligned", "--max-update", "2"))
     shutil.rmtree(folder / "teacher")
     words = (data, "--path", student, "--user-dir", PLUGIN, "--cpu")
-    done = run_command("fairseq-validate", *words, "--task", "translation_kd", "--valid-subset", "valid")
+    done = run_command("fairseq-validate", *words, "--task", "translation_kd", "--max-tokens", "400")
     assert "validating the gold part of the loss alone" in done.stdout + done.stderr
     assert run_command("fairseq-generate", *words, "--gen-subset", "test", "--beam", "1").stdout.count("H-") == 20
 
@@ -70,7 +67,15 @@ def test_a_student_needs_no_teacher_any_more(two_vocabularies: Path, tmp_path: P
 def test_a_long_source_is_the_teachers_error(two_vocabularies: Path, tmp_path: Path) -> None:
     """Positions that the teacher lacks."""
     teacher = two_vocabularies / "teacher"
-    short = train_model(teacher / "data-bin", tmp_path / "short", "--max-update", "1", "--max-source-positions", "9")
+    short = train_model(
+        teacher / "data-bin",
+        tmp_path / "short",
+        "--max-update",
+        "1",
+        "--max-source-positions",
+        "9",
+        "--skip-invalid-size-inputs-valid-test",
+    )
     options = (
         *kd(two_vocabularies, "aligned"),
         "--teacher-path",
