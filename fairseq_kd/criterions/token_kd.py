@@ -17,6 +17,7 @@ from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses
 from fairseq_kd.losses.truncation import Truncated, check_kept
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
+from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 
@@ -108,11 +109,12 @@ class TokenKDCriterion(FusedCriterion):
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
         """The loss summed over the batch's real tokens (a scalar, in nats), the sample size, and what to log."""
-        text = sample.get("teacher_text")
-        if text is not None and self.task.teacher(model) is not None:
-            return self._other_vocabulary(model, sample, text)
-        # Without the teacher's text the student is validated where there is no teacher.
-        answer = None if self.teacher_vocabulary != "same" else self._answer(model, sample)
+        if self.teacher_vocabulary != "same":
+            teacher, answer = self.task.teacher(model), None
+            if teacher is not None:
+                return self._other_vocabulary(model, sample, teacher)
+        else:
+            answer = self._answer(model, sample)
         if answer is None:
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
@@ -120,12 +122,13 @@ class TokenKDCriterion(FusedCriterion):
         return losses.loss, sample_size, log | self.teacher_log(losses)
 
     def _other_vocabulary(
-        self, model: BaseFairseqModel, sample: dict[str, Any], text: dict[str, Any]
+        self, model: BaseFairseqModel, sample: dict[str, Any], teacher: Teacher
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """As :meth:`forward`, with a teacher that reads ``text``, the batch's text in its own symbols."""
+        """As :meth:`forward`, with a teacher that reads the batch's text in its own symbols."""
+        text = sample["teacher_text"]
         own, theirs = self.task.target_dictionary, self.task.teacher_task().target_dictionary
         real, teacher_real = real_tokens(sample["target"], own.pad()), real_tokens(text["target"], theirs.pad())
-        answer = self.task.teacher(model).next_tokens(text, teacher_real)
+        answer = teacher.next_tokens(text, teacher_real)
         student = next_tokens(model, sample, real)
         batch = Batch(student, sample["target"][real], answer, text["target"][teacher_real], text)
         if self.teacher_vocabulary == "uld":

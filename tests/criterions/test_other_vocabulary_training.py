@@ -61,7 +61,12 @@ def test_a_student_needs_no_teacher_any_more(two_vocabularies: Path, tmp_path: P
     words = (data, "--path", student, "--user-dir", PLUGIN, "--cpu")
     done = run_command("fairseq-validate", *words, "--task", "translation_kd", "--max-tokens", "400")
     assert "validating the gold part of the loss alone" in done.stdout + done.stderr
-    assert run_command("fairseq-generate", *words, "--gen-subset", "test", "--beam", "1").stdout.count("H-") == 20
+    assert (
+        run_command(
+            "fairseq-generate", *words, "--gen-subset", "test", "--required-batch-size-multiple", "1"
+        ).stdout.count("H-")
+        == 20
+    )
 
 
 def test_a_long_source_is_the_teachers_error(two_vocabularies: Path, tmp_path: Path) -> None:
