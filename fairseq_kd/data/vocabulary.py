@@ -75,17 +75,10 @@ def check_vocabulary(
         UserError: the dictionaries differ, or the checkpoint translates in the opposite direction. The message names
             the first symbol that differs.
     """
-    config = state["cfg"]
-    check_languages(path, config, task, role)
-    names = files or [f"dict.{language}.txt" for language in recorded_languages(config, task)]
-    recorded = str(recorded_task(config).get("data") or "").split(":")[0]
-    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
-    choices = [[Path(folder, Path(name).name) for name in names] for folder in folders]
-    if any(Path(name).is_absolute() for name in names):
-        choices.append([Path(folders[-1], name) for name in names])  # an absolute path stays what it is
-    found = next((paths for paths in choices if all(one.is_file() for one in paths)), None)
-    if found is None:
-        return f"{' and '.join(Path(name).name for name in names)} not found in {' or '.join(folders)}"
+    check_languages(path, state["cfg"], task, role)
+    found = dictionary_files(path, state["cfg"], task, data, files or ())
+    if isinstance(found, str):
+        return found
     own = (("source", task.source_dictionary), ("target", task.target_dictionary))
     for file, (side, dictionary) in zip(found, own, strict=True):
         difference = first_difference(augment(read_dictionary(file)), augment(dictionary))
@@ -95,6 +88,33 @@ def check_vocabulary(
                 f"binarise the data with the {role}'s dictionaries (fairseq-preprocess --srcdict --tgtdict)"
             )
     return None
+
+
+def dictionary_files(
+    path: str, config: DictConfig, task: TranslationTask, data: str | None, files: Sequence[str] = ()
+) -> list[Path] | str:
+    """The files of a checkpoint's dictionaries, source and target; see :func:`check_vocabulary`.
+
+    Args:
+        path: the checkpoint.
+        config: that it recorded.
+        task: whose languages count where the checkpoint recorded none.
+        data: folder with the checkpoint's dictionaries.
+        files: their names, where they are not those of the languages.
+
+    Returns:
+        The two files. Where they were not found: a clause that names the folders.
+    """
+    names = files or [f"dict.{language}.txt" for language in recorded_languages(config, task)]
+    recorded = str(recorded_task(config).get("data") or "").split(":")[0]
+    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
+    choices = [[Path(folder, Path(name).name) for name in names] for folder in folders]
+    if any(Path(name).is_absolute() for name in names):
+        choices.append([Path(folders[-1], name) for name in names])  # an absolute path stays what it is
+    found = next((paths for paths in choices if all(one.is_file() for one in paths)), None)
+    if found is None:
+        return f"{' and '.join(Path(name).name for name in names)} not found in {' or '.join(folders)}"
+    return found
 
 
 def first_difference(theirs: Dictionary, own: Dictionary) -> str | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 
 @dataclass
@@ -55,4 +55,15 @@ class TranslationTeacherOptions(TeacherOptions):
     distilled_data: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={"help": "data-bin with the same sources, row by row, and the teacher's output as targets"},
+    )
+    teacher_spm: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "sentencepiece model of a teacher with other subwords than the student's; SOURCE:TARGET for two "
+            "models (for --teacher-vocabulary of token_kd)"
+        },
+    )
+    student_post_process: ChoiceEnum(("sentencepiece", "none")) = field(  # type: ignore[valid-type]
+        default="sentencepiece",
+        metadata={"help": "the student's subwords, joined to text for --teacher-spm: sentencepiece's, or none: words"},
     )

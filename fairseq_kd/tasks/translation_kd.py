@@ -15,7 +15,10 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
+from fairseq_kd.data.teacher_text_dataset import add_teacher_text
+from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
+from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
 from fairseq_kd.tasks.with_teacher import WithTeacher
@@ -36,6 +39,7 @@ class TranslationKDTask(WithTeacher, TranslationTask):
     """
 
     cfg: TranslationKDConfig
+    _teacher_task: TranslationTask | None = None
     train_iterator: EpochBatchIterator
     """The training set's iterator; it knows the batches to come in this epoch."""
     soft_targets_of_distilled = False
@@ -44,7 +48,21 @@ class TranslationKDTask(WithTeacher, TranslationTask):
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """As :meth:`WithTeacher.teacher`; None with --teacher-cache."""
-        return None if self.cfg.teacher_cache else super().teacher(student)
+        if self.cfg.teacher_cache:
+            return None
+        teacher = super().teacher(student)
+        if teacher is not None and self.cfg.teacher_spm and not teacher.plain:
+            raise UserError(
+                "--teacher-spm: a teacher with language tokens needs the student's vocabulary; leave out the option, "
+                "or train on its translations (scripts/generate_distilled_corpus.sh --student-spm)"
+            )
+        return teacher
+
+    def teacher_task(self) -> TranslationTask:
+        """The task with the teacher's dictionaries: this one, or with --teacher-spm that of :func:`task_of_teacher`."""
+        if self._teacher_task is None:
+            self._teacher_task = task_of_teacher(self) if self.cfg.teacher_spm else self
+        return self._teacher_task
 
     def cache_settings(self) -> dict[str, Any] | None:
         """The manifest of --teacher-cache: "top_k", "temperature" and more.
@@ -70,6 +88,8 @@ class TranslationKDTask(WithTeacher, TranslationTask):
             if self.soft_targets_of_distilled and isinstance(loaded, DistilledDataset):
                 loaded, data = loaded.distilled, [self.cfg.distilled_data]
             self.datasets[split] = add_soft_targets(self, split, loaded, data)
+        if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
+            self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
 
     def validation_batch(self) -> dict[str, Any]:
         """A batch of the first validation set: one for each update, again from the first when all have come.

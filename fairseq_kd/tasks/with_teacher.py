@@ -86,9 +86,13 @@ class WithTeacher(_Task):
             data, unchecked = cfg.teacher_data, cfg.assume_same_dictionary
             # Building a model draws its initial weights: the student's dropout must not depend on when that was.
             with torch.random.fork_rng(devices=[]):
-                self._teacher = load_teacher(paths, self, data, unchecked, dtype, direction=named)
+                self._teacher = load_teacher(paths, self.teacher_task(), data, unchecked, dtype, direction=named)
         self._teacher.follow(student)
         return self._teacher
+
+    def teacher_task(self) -> Any:
+        """The task with the teacher's dictionaries: this one."""
+        return self
 
     def cache_settings(self) -> dict[str, Any] | None:
         """The manifest of the soft targets that the task reads in the teacher's place; None where it reads none."""
