@@ -41,11 +41,13 @@ class BeamSearch:
         translator: the ``ctranslate2.Translator``.
         words: each sentence's source tokens, without ``</s>``, by its index.
         options: how to search.
+        suppressed: tokens that no translation has.
     """
 
     translator: Any
     words: dict[int, list[str]]
     options: DecodingOptions
+    suppressed: tuple[str, ...] = (PAD,)
 
     def run(self, limited: list[LimitedBatch], progress: Progress | None = None) -> dict[int, Beam]:
         """The final beam of each sentence by fairseq's rules, of which CTranslate2 breaks two.
@@ -103,7 +105,7 @@ class BeamSearch:
                 max_input_length=0,
                 min_decoding_length=int(greedy_again or length == 1),
                 max_decoding_length=length,
-                suppress_sequences=[[PAD]],
+                suppress_sequences=[[token] for token in self.suppressed] or None,
                 return_scores=True,
             )
             for batch, length in limited
