@@ -27,11 +27,11 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lenpen", type=float, default=defaults.lenpen, metavar="P",
         help="length penalty: score = log-probability / tokens^P, </s> counted (%(default)s)")  # fmt: skip
     add("--no-repeat-ngram-size", type=int, default=defaults.no_repeat_ngram_size, metavar="N",
-        help="no translation has N tokens twice; 0: it may (%(default)s)")  # fmt: skip
+        help="no translation has N tokens twice; 0: it may; fairseq alone (%(default)s)")  # fmt: skip
     add("--patience", type=float, default=defaults.patience, metavar="P",
         help="the search ends with P x beam hypotheses; ctranslate2 alone (%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
-        help="subword tokens that every translation begins with, in one word of the shell (none)")  # fmt: skip
+        help="subword tokens that every translation begins with, quoted; fairseq alone (none)")  # fmt: skip
 
 
 def search_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from fairseq_kd.decoding.interface import (
     Progress,
     batches,
     out_of_memory,
-    prefix_symbols,
     too_few,
 )
 from fairseq_kd.decoding.options import DecodingOptions
@@ -82,14 +81,12 @@ class CTranslate2Engine:
 
     Each CPU thread decodes its own batches, so the result does not depend on the number of threads.
 
-    Three things differ from fairseq:
+    Two things differ from fairseq:
 
     - The probability of ``<pad>`` is spread over the other symbols. fairseq never chooses ``<pad>`` either, but leaves
       its probability unused. The scores of an untrained model show the difference.
     - Where more hypotheses end in one step than the beam has room for, the best of them stay; in fairseq the first do.
       This can change the lower ranks of an n-best list.
-    - Directly after a prefix, a hypothesis ends only where ``</s>`` is the likeliest token; in fairseq it can end where
-      ``</s>`` is one of the beam's tokens.
 
     Attributes:
         parameters: number of parameters in the checkpoint.
@@ -121,11 +118,10 @@ class CTranslate2Engine:
         """As :meth:`Engine.translate`, with the length limits of the batches that fairseq makes.
 
         Raises:
-            UserError: a batch does not fit the GPU, the search gives fewer than ``nbest`` hypotheses, the dictionary
-                lacks a token of the prefix, or n-grams are not to be repeated.
+            UserError: a batch does not fit the GPU, the search gives fewer than ``nbest`` hypotheses, or the options
+                ask for a prefix or for no repeated n-grams.
         """
         options.require("ctranslate2")
-        prefix_symbols(options.prefix, self.task.target_dictionary)
         found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:

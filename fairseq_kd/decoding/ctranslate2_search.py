@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from fairseq_kd.decoding.interface import Progress
@@ -19,23 +18,16 @@ LimitedBatch = tuple[list[int], int]
 PAD = "<blank>"
 """The converter's name for fairseq's ``<pad>``."""
 
-SCORED = 32
-"""Sentences whose hypotheses are scored together."""
-
 LEAST_PENALTY = 1e-9
 """Stands for a ``lenpen`` of 0."""
-
-IMPOSSIBLE = -1e9
-"""CTranslate2 gives the second copy of a prefix a log-probability of -1e10."""
 
 
 @dataclass(frozen=True)
 class BeamSearch:
     """A search with CTranslate2 whose hypotheses, scores and limits are fairseq's.
 
-    CTranslate2's ``length_penalty`` is fairseq's ``lenpen``: both divide by the number of tokens, ``</s>`` and prefix
-    counted, to that power. At 0 CTranslate2 would end early, so it gets the least number that it does not take for 0.
-    The probability of a prefix counts in fairseq's score alone, so it is added here.
+    CTranslate2's ``length_penalty`` is fairseq's ``lenpen``: both divide by the number of tokens, ``</s>`` counted, to
+    that power. At 0 CTranslate2 would end early, so it gets the least number that it does not take for 0.
 
     Attributes:
         translator: the ``ctranslate2.Translator``.
@@ -89,7 +81,7 @@ class BeamSearch:
         ``keep`` > 1 it gives one that is not empty. Nor is a hypothesis empty where the limit is one token; there
         :meth:`_end` computes the score anew.
         """
-        beam, prefix = self.options.beam, self.options.prefix.split()
+        beam = self.options.beam
         greedy_again = beam == 1 < keep
         keep = 1 if greedy_again else keep
         # All batches go into the translator's queue first, so that no thread waits for this one.
@@ -101,7 +93,6 @@ class BeamSearch:
                 num_hypotheses=keep,
                 patience=keep / beam,  # it ends with patience · beam hypotheses
                 length_penalty=self.options.lenpen or LEAST_PENALTY,
-                target_prefix=[prefix] * len(batch) if prefix else None,
                 max_input_length=0,
                 min_decoding_length=int(greedy_again or length == 1),
                 max_decoding_length=length,
@@ -114,7 +105,7 @@ class BeamSearch:
         beams = {}
         for batch, results in zip((batch for batch, _ in limited if batch), submitted, strict=True):
             for i, result in zip(batch, (one.result() for one in results), strict=True):
-                beams[i] = self._with_prefix(i, zip(map(tuple, result.hypotheses), result.scores, strict=True))
+                beams[i] = dict(zip(map(tuple, result.hypotheses), result.scores, strict=True))
             if progress:
                 progress(len(batch))
         return beams
@@ -127,25 +118,6 @@ class BeamSearch:
         ended = self._score(source, [tokens for tokens in beam if len(tokens) == longest])
         best = sorted(ended, key=ended.__getitem__, reverse=True)[: max(keep - len(finished), 0)]
         return finished | {tokens: ended[tokens] for tokens in best}
-
-    def _with_prefix(self, i: int, scored: Iterable[tuple[tuple[str, ...], float]]) -> Beam:
-        """The hypotheses of the sentence ``i`` with the prefix's own log-probability in their scores."""
-        if not self.options.prefix.split():
-            return dict(scored)
-        return {
-            tokens: score + self._penalised(self._prefix_log_probability[i], len(tokens) + 1)
-            for tokens, score in scored
-            if score > self._penalised(IMPOSSIBLE, len(tokens) + 1)
-        }
-
-    @cached_property
-    def _prefix_log_probability(self) -> dict[int, float]:
-        """The log-probability of the prefix after each source."""
-        prefix = self.options.prefix.split()
-        scored = self.translator.score_batch(
-            list(self.words.values()), [prefix] * len(self.words), max_batch_size=SCORED, max_input_length=0
-        )
-        return {i: math.fsum(result.log_probs[: len(prefix)]) for i, result in zip(self.words, scored, strict=True)}
 
     def _score(self, source: list[str], hypotheses: Iterable[tuple[str, ...]]) -> Beam:
         """The hypotheses with their scores, ``</s>`` counted, by one forward pass."""

@@ -99,6 +99,11 @@ class DecodingOptions:
                 f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: ctranslate2 spreads the probability of what is "
                 "forbidden over the other tokens, so that it finds other translations than fairseq"
             )
+        if engine == "ctranslate2" and self.prefix.split():
+            return (
+                f"--prefix {self.prefix!r}: after a prefix, ctranslate2 keeps and ends other hypotheses, so "
+                "that it finds other translations than fairseq"
+            )
         return None
 
     def require(self, engine: str) -> None:

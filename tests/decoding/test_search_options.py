@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fairseq_kd import cli
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
+from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
@@ -25,28 +27,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Engines = tuple[FairseqEngine, CTranslate2Engine]
 
 LIMITS: dict[str, Any] = {"max_len_a": 1.2, "max_len_b": 10}
-PREFIX = "t5"
 SEARCHES = [
     DecodingOptions(beam=4, nbest=2, lenpen=0.6, **LIMITS),
     DecodingOptions(beam=5, nbest=2, lenpen=1.4, **LIMITS),
     DecodingOptions(beam=5, nbest=2, lenpen=0, **LIMITS),
     DecodingOptions(beam=5, lenpen=0.6, max_len_b=4),
-    DecodingOptions(beam=4, prefix=PREFIX, **LIMITS),
-    DecodingOptions(beam=1, prefix=PREFIX, **LIMITS),
-    DecodingOptions(beam=4, lenpen=0.6, prefix=PREFIX, max_len_b=4),
-    DecodingOptions(beam=4, prefix=PREFIX, max_len_b=1),
 ]
 
 
 @pytest.mark.parametrize("options", SEARCHES)
 def test_both_engines_line_by_line(options: DecodingOptions, engines: Engines, sources: list[torch.Tensor]) -> None:
-    if len(options.prefix.split()) < options.max_len_b:
-        test_engines.test_hypotheses_and_scores_are_fairseqs(options, engines, sources)
+    test_engines.test_hypotheses_and_scores_are_fairseqs(options, engines, sources)
     expected, found = (engine.translate(sources, options) for engine in engines)
     assert [nbest[0].tokens for nbest in found] == [nbest[0].tokens for nbest in expected]
     assert [nbest[0].score for nbest in found] == pytest.approx([nbest[0].score for nbest in expected], abs=1e-3)
-    if options.prefix:
-        assert all(nbest[0].tokens.startswith(PREFIX) for row, nbest in enumerate(found) if row not in (3, 5))
 
 
 def test_a_probability_does_not_depend_on_the_length_penalty(engines: Engines, sources: list[torch.Tensor]) -> None:
@@ -95,8 +89,19 @@ def test_no_ngram_is_repeated(
     symbols = [task.target_dictionary.index(token) for token in prefix.split()]
     expected = [_greedy(sure_teacher, task, row, size, symbols) for row in rows]
     assert [nbest[0].tokens for nbest in engines[0].translate(rows, options)] == expected
-    free = engines[0].translate(rows, DecodingOptions(beam=1, max_len_b=20, prefix=prefix))
-    assert prefix or [nbest[0].tokens for nbest in free] != expected
+    free = [nbest[0].tokens for nbest in engines[0].translate(rows, replace(options, no_repeat_ngram_size=0))]
+    assert free == [_greedy(sure_teacher, task, row, 99, symbols) for row in rows]
+    assert prefix or free != expected
+
+
+def test_each_hypothesis_of_a_beam_begins_with_the_prefix(engines: Engines, sources: list[torch.Tensor]) -> None:
+    options = DecodingOptions(beam=4, nbest=4, prefix="t5 s7", **LIMITS)
+    found = engines[0].translate(sources, options)
+    assert found[3] == found[5] == [NOT_TRANSLATED] * 4
+    tokens = [hypothesis.tokens for row, nbest in enumerate(found) for hypothesis in nbest if row not in (3, 5)]
+    assert all(words.startswith("t5 s7") for words in tokens) and len(set(tokens)) > 20
+    shortest = engines[0].translate(sources[:2], replace(options, max_len_a=0, max_len_b=2, nbest=1))
+    assert [nbest[0].tokens for nbest in shortest] == ["t5 s7"] * 2
 
 
 def test_no_hypothesis_of_a_beam_repeats_a_pair(engines: Engines, sources: list[torch.Tensor]) -> None:
@@ -138,17 +143,20 @@ def test_each_engine_refuses_what_it_cannot_do(
     sure_teacher: Path, task: TranslationTask, engines: Engines, sources: list[torch.Tensor]
 ) -> None:
     patient, blocked = DecodingOptions(patience=2), DecodingOptions(no_repeat_ngram_size=2)
+    begun = DecodingOptions(prefix="t5")
     both = DecodingOptions(patience=2, no_repeat_ngram_size=2)
     models = [str(sure_teacher)]
 
     def chosen(name: str, search: DecodingOptions) -> str:
         return choose_engine(name, "float32", models, task, search=search).engine
 
-    assert (chosen("auto", patient), chosen("auto", blocked)) == ("ctranslate2", "fairseq")
+    assert [chosen("auto", search) for search in (patient, blocked, begun)] == ["ctranslate2", "fairseq", "fairseq"]
     with pytest.raises(UserError, match="--patience 2: fairseq's search has no patience; give --engine ctranslate2"):
         chosen("fairseq", patient)
     with pytest.raises(UserError, match="--engine ctranslate2: --no-repeat-ngram-size 2: ctranslate2 spreads"):
         chosen("ctranslate2", blocked)
+    with pytest.raises(UserError, match="--engine ctranslate2: --prefix 't5': after a prefix, ctranslate2 keeps"):
+        chosen("ctranslate2", begun)
     with pytest.raises(UserError, match=r"--patience 2: .*, and ctranslate2 cannot decode: --no-repeat-ngram-size 2"):
         chosen("auto", both)
     with pytest.raises(UserError, match=r"--patience 2: .*, and ctranslate2 cannot decode: 2 checkpoints"):
