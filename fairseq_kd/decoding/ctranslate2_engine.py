@@ -53,8 +53,9 @@ def check_precision(precision: str) -> None:
 
 
 def load_parallel(folder: Path, precision: str, remedy: str = "delete the folder") -> tuple[Any, int | None]:
-    """A translator on all GPUs, or on as many CPU threads as torch uses, and the sentences that a thread decodes
-    together; None: as many as ``max_tokens`` allows.
+    """A translator on all GPUs, or on as many CPU threads as torch uses, and the size of its batches.
+
+    The size is that of a CPU thread's batches. On GPUs it is None: ``max_tokens`` alone limits them.
 
     Args:
         folder: a CTranslate2 model's.

@@ -158,7 +158,7 @@ def make_m2m(folder: Path, family: str, steps: int = 150) -> None:
         kind, config_class = transformers.M2M100ForConditionalGeneration, transformers.M2M100Config
     else:
         train_spm(folder, "sentencepiece.bpe.model", text, 200)
-        tokenizer = transformers.MBart50Tokenizer(str(folder / "sentencepiece.bpe.model"))
+        tokenizer = transformers.MBart50Tokenizer(str(folder / "sentencepiece.bpe.model"), bos_token="<s>")
         size, languages = len(tokenizer), ("en_XX", "de_DE", "fr_XX")
         kind, config_class = transformers.MBartForConditionalGeneration, transformers.MBartConfig
         more = {"normalize_before": True, "normalize_embedding": True, "add_final_layer_norm": True}

@@ -85,7 +85,8 @@ def kept_hugging_face(folder: Path) -> Path:
     if not any(path.match(pattern) for path in files for pattern in WEIGHTS):
         raise UserError(f"{folder}: there are no weights (model.safetensors or pytorch_model.bin)")
     hashes = {path.name: file_hash(path) for path in files}
-    return kept([hashes, ctranslate2.__version__, transformers.__version__], str(folder), lambda new: _write(folder, new))
+    name = [hashes, ctranslate2.__version__, transformers.__version__]
+    return kept(name, str(folder), lambda new: _write(folder, new))
 
 
 def _refuse_code(folder: Path) -> None:
@@ -171,7 +172,10 @@ def _says(model: Any, tokenizer: Any) -> tuple[list[str], list[str], torch.Tenso
 def _compare(converter: Any, folder: Path) -> None:
     if _json(folder / "config.json").get("decoder_start_token") is None:
         return  # mBART-25: the first token of the target is the start
-    translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
+    try:
+        translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
+    except RuntimeError as error:
+        raise CannotConvert(f"ctranslate2 cannot load what its converter wrote ({error})") from None
     (found,) = translator.score_batch([converter.source], [converter.target])
     # Not (… < …), which NaN on both sides would fail: that is a model's fault, not the conversion's.
     if (torch.tensor(found.log_probs) - converter.expected).abs().max() > TOLERANCE:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import sentencepiece
 
 from fairseq_kd.decoding.conversion import CannotConvert
 from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel
-from fairseq_kd.decoding.ctranslate2_search import IMPOSSIBLE, Beam, BeamSearch, LimitedBatch
+from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, LimitedBatch
 from fairseq_kd.decoding.interface import Progress, batches, out_of_memory, too_few
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.convert import is_hugging_face, kept_hugging_face, ready_profile
@@ -67,24 +66,6 @@ def open_outside(
         return OutsideTranslator(converted, how, precision)
     except CannotConvert as reason:
         raise UserError(f"{folder}: {reason}") from None
-
-
-class TaggedSearch(BeamSearch):
-    """The beam search after tags that are given: their probability is not counted, though their length is.
-
-    So scores transformers' ``generate`` with ``forced_bos_token_id``.
-    """
-
-    def _with_prefix(self, i: int, scored: Iterable[tuple[tuple[str, ...], float]]) -> Beam:
-        return {tokens: score for tokens, score in scored if score > self._penalised(IMPOSSIBLE, len(tokens) + 1)}
-
-    def _score(self, source: list[str], hypotheses: Iterable[tuple[str, ...]]) -> Beam:
-        targets, given = [list(tokens) for tokens in hypotheses], len(self.options.prefix.split())
-        scored = self.translator.score_batch([source] * len(targets), targets, max_input_length=0)
-        return {
-            tuple(tokens): self._penalised(math.fsum(result.log_probs[given:]), len(result.log_probs))
-            for tokens, result in zip(targets, scored, strict=True)
-        }
 
 
 class OutsideTranslator:
@@ -149,8 +130,7 @@ class OutsideTranslator:
         found = [[TextHypothesis("", "", 0.0)] * options.nbest for _ in lines]
         if progress:
             progress(len(lines) - len(words))
-        tagged = replace(options, prefix=" ".join(self.profile.target_prefix))
-        search = TaggedSearch(self._translator, words, tagged, self._suppressed)
+        search = BeamSearch(self._translator, words, options, self._suppressed, self.profile.target_prefix)
         try:
             beams = search.run(self._limited(words, options), progress)
         except RuntimeError as error:

@@ -50,9 +50,11 @@ class Theirs:
         with torch.no_grad():
             found = self.model.generate(
                 **self.tokenizer([self.tag + line], return_tensors="pt"), num_beams=options.beam,
-                num_return_sequences=options.nbest, max_new_tokens=options.max_len_b, early_stopping=options.beam > 1,
+                num_return_sequences=options.nbest, forced_eos_token_id=None, max_new_tokens=options.max_len_b + 2, early_stopping=options.beam > 1,
                 length_penalty=options.lenpen, return_dict_in_generate=True, output_scores=True, **self.forced,
             )  # fmt: skip
+        if not (found.sequences == self.tokenizer.eos_token_id)[:, 1:].any(1).all():
+            return []  # cut at the limit, where both rules differ
         texts = self.tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
         scores = found.sequences_scores.tolist() if options.beam > 1 else [math.nan] * len(texts)
         return list(zip(texts, scores, strict=True))
@@ -68,13 +70,15 @@ def test_translations_and_scores_are_transformers(
     folder = hugging_face(family)
     ours, theirs = open_hugging_face(folder, family, column), Theirs(folder, family, column)
     found = ours.translate(LINES, options)
-    expected = [theirs.translate(line, options) for line in LINES]
+    pairs = zip(found, (theirs.translate(line, options) for line in LINES), strict=True)
+    found, expected = zip(*((own, other) for own, other in pairs if other), strict=True)
+    assert len(found) >= 0.9 * len(LINES)
     assert [nbest[0].text for nbest in found] == [nbest[0][0] for nbest in expected]
     if options.beam > 1:
         for own, other in zip(found, expected, strict=True):
             assert own[0].score * math.log(2) == pytest.approx(other[0][1], abs=2e-3)
     same = [[h.text for h in own] == [text for text, _ in other] for own, other in zip(found, expected, strict=True)]
-    assert sum(same) >= 0.9 * len(LINES)  # lower ranks: see CTranslate2Engine
+    assert sum(same) >= 0.9 * len(found)  # lower ranks: see CTranslate2Engine
     assert len({nbest[0].text for nbest in found}) > 20
     tags = [token for tokens in ours.profile.tags().values() for token in tokens]
     assert not any(tag in h.text or tag in h.tokens for nbest in found for h in nbest for tag in tags)
@@ -133,6 +137,6 @@ def test_translations_are_those_of_multilingual_fairseq(column: int, multilingua
     found = ours.translate(LINES, options)
     expected = [fairseqs(multilingual, line, f"__{target}__", options)[0] for line in LINES]
     assert [nbest[0].text for nbest in found] == [text for text, _ in expected]
-    assert all(nbest[0].score > score - 1e-3 for nbest, (_, score) in zip(found, expected, strict=True))
+    assert all(nbest[0].score * math.log(2) > score - 1e-3 for nbest, (_, score) in zip(found, expected, strict=True))
     assert "__" not in " ".join(nbest[0].tokens for nbest in found)
     assert len({nbest[0].text for nbest in found}) > 20
