@@ -11,7 +11,7 @@ from tests.support.commands import Run, fork_commands, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.shared import made_once
 from tests.support.shelves import Guard, mark
-from tests.support.training import teacher_beside_dictionaries, train_model
+from tests.support.training import teacher_beside_dictionaries, teacher_of_pieces, train_model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,6 +90,13 @@ def sure_teacher(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """One that has learnt enough for padding to have next to no probability."""
     folder = made_once(tmp_path_factory, "sure", lambda new: teacher_beside_dictionaries(tiny_corpus, new, 800))
     return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def text_teacher(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of sentencepiece subwords: checkpoint_last.pt, its dictionaries, spm.model and data-bin."""
+    folder = made_once(tmp_path_factory, "text-teacher", lambda new: teacher_of_pieces(tiny_text, new))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import sentencepiece
 from tqdm import tqdm
 
 from fairseq_kd.corpus.parallel_text import SPLITS, read_pair, write_lines
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
@@ -41,20 +42,6 @@ def train_spm(lines: Iterable[str], vocab_size: int) -> bytes:
         reason = str(error).rpartition("] ")[2].partition(" Increase ")[0]
         raise UserError(f"--vocab-size {vocab_size}: sentencepiece says: {reason}") from None
     return model.getvalue()
-
-
-def load_spm(path: Path) -> sentencepiece.SentencePieceProcessor:
-    """A sentencepiece model read from a file.
-
-    Raises:
-        UserError: the file is missing or not a sentencepiece model.
-    """
-    if not path.is_file():
-        raise UserError(f"--spm-model {path}: no such file")
-    try:
-        return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError):
-        raise UserError(f"--spm-model {path}: not a sentencepiece model") from None
 
 
 def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.commands import PLUGIN, run_command
+from tests.support.corpora import binarise
 from tests.support.models import ARCHITECTURES
 
 
@@ -49,6 +50,19 @@ def teacher_beside_dictionaries(data: Path, folder: Path, updates: int) -> Path:
     for name in ("dict.src.txt", "dict.tgt.txt"):
         shutil.copy(data / name, folder)
     return path
+
+
+def teacher_of_pieces(text: Path, folder: Path) -> Path:
+    """``folder`` with a Transformer of sentencepiece subwords, its dictionaries, ``spm.model`` and ``data-bin``."""
+    words = [word for split in ("train", "valid", "test") for word in (f"--{split}", text / split)]
+    run_command(
+        "fairseq-kd", "prepare", "--source-lang", "src", "--target-lang", "tgt", *words, "--vocab-size", "24",
+        "--output", folder,
+    )  # fmt: skip
+    dictionary = folder / "dict.txt"
+    binarise(folder / "subword", folder / "data-bin", "--srcdict", str(dictionary), "--tgtdict", str(dictionary))
+    teacher_beside_dictionaries(folder / "data-bin", folder, 400)
+    return folder
 
 
 def losses(log: str, key: str) -> list[float]:
