@@ -1,5 +1,6 @@
-"""Small real models of other makers: trained in seconds on word-for-word translations, with sentencepiece models of their
-own. They are what transformers saves, so that converters and tokenizers meet real files."""
+"""Small real models of other makers, with sentencepiece models of their own, trained in seconds on word-for-word
+translations. They are what transformers saves, so that converters and tokenizers meet real files.
+"""
 
 import argparse
 import json
@@ -117,7 +118,8 @@ def make_marian(folder: Path, tags: Sequence[str] = (">>deu<<", ">>fra<<"), step
     pad = len(symbols) - 1
     config = MarianConfig(
         vocab_size=len(symbols), pad_token_id=pad, eos_token_id=0, bos_token_id=0, decoder_start_token_id=pad,
-        forced_eos_token_id=0, bad_words_ids=[[pad]], scale_embedding=True, static_position_embeddings=True, activation_function="swish",
+        forced_eos_token_id=0, bad_words_ids=[[pad]], scale_embedding=True, static_position_embeddings=True,
+        activation_function="swish",
         **SIZES,
     )  # fmt: skip
     torch.manual_seed(1)
@@ -203,7 +205,9 @@ def make_fairseq(folder: Path, steps: int = 150) -> None:
     dictionary.save(str(folder / "dict.txt"))
     (folder / "langs.txt").write_text("en\nde\nfr\n")
     parser = options.get_training_parser("translation_multi_simple_epoch")
-    size = "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 48 --decoder-embed-dim 48 --encoder-ffn-embed-dim 96"
+    size = (
+        "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 48 --decoder-embed-dim 48 --encoder-ffn-embed-dim 96"
+    )
     size += " --decoder-ffn-embed-dim 96 --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0"
     words = [str(folder), "--task", "translation_multi_simple_epoch", "--arch", "transformer", *size.split()]
     words += ["--share-all-embeddings", "--max-source-positions", "64", "--max-target-positions", "64"]

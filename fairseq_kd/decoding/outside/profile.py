@@ -1,4 +1,4 @@
-"""How a model of another maker takes text: sentencepiece models, tags, casing. Neither torch nor fairseq is imported."""
+"""How a model of another maker takes text: sentencepiece models, tags, casing. This module imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ class Profile:
 
     Attributes:
         origin: where the profile comes from, for errors.
+        languages: of the source and of the target, as the profile writes them.
         source_spm: the sentencepiece model that cuts sources.
         target_spm: the sentencepiece model that joins translations.
         source_prefix: tokens before a source's pieces.
@@ -35,6 +36,7 @@ class Profile:
     """
 
     origin: str
+    languages: tuple[str, str]
     source_spm: Path
     target_spm: Path
     source_prefix: tuple[str, ...] = ()
@@ -47,40 +49,55 @@ class Profile:
         return {key: getattr(self, key) for key in TAGS}
 
 
-def read_profile(
-    name: str, folder: Path, source_lang: str | None = None, target_lang: str | None = None, spm: str | None = None
-) -> Profile:
+@dataclass(frozen=True)
+class Given:
+    """What a person gives beside a profile; None: the profile's value holds.
+
+    Attributes:
+        source_lang: the source language as the model's tags write it.
+        target_lang: the target language.
+        source_spm: the sentencepiece model that cuts sources.
+        target_spm: the sentencepiece model that joins translations.
+    """
+
+    source_lang: str | None = None
+    target_lang: str | None = None
+    source_spm: Path | None = None
+    target_spm: Path | None = None
+
+
+def read_profile(name: str, folder: Path, given: Given = Given()) -> Profile:  # noqa: B008
     """Read a profile. Its sentencepiece models lie beside the file or in the model's folder.
 
     Args:
         name: one of :data:`READY`, or the path of a YAML file.
         folder: the model's.
-        source_lang: the source language as the model's tags write it; it goes before the file's own.
-        target_lang: the target language.
-        spm: a sentencepiece model that takes the place of both of the profile's.
+        given: what goes before the file's own values.
 
     Raises:
         UserError: the file is missing or no profile, a key is missing or unknown, or a sentencepiece model is missing.
     """
     values = _values(name)
     origin = f"profile {name}"
-    languages = {"source_lang": source_lang or values.get("source_lang", "")}
-    languages["target_lang"] = target_lang or values.get("target_lang", "")
+    languages = {key: getattr(given, key) or values.get(key) or "" for key in LANGUAGES}
     for key, example in values.get("needs", {}).items():
         if not languages[key]:
             option = f"--{key.replace('_', '-')}"
             raise UserError(f"{origin}: {key} is missing; give {option} as the model writes it: {option} {example}")
-    source = spm or values.get("source_spm")
-    if not source:
+    if not (given.source_spm or values.get("source_spm")):
         raise UserError(f"{origin}: source_spm is missing: the sentencepiece model that cuts the sources")
-    target = spm or values.get("target_spm") or source
-    places = [Path(), folder] if name in READY or spm else [Path(name).parent, folder]
+    places = [folder] if name in READY else [Path(name).parent, folder]
+    source = given.source_spm or _existing(values["source_spm"], places, f"{origin}: source_spm")
+    target = given.target_spm or source
+    if not given.target_spm and values.get("target_spm"):
+        target = _existing(values["target_spm"], places, f"{origin}: target_spm")
     return Profile(
         origin,
-        _existing(source, places, f"{origin}: source_spm"),
-        _existing(target, places, f"{origin}: target_spm"),
+        (languages["source_lang"] or "source", languages["target_lang"] or "target"),
+        source,
+        target,
         **{key: _tokens(values.get(key) or "", languages) for key in TAGS},
-        casing=values.get("casing", "keep"),
+        casing=values.get("casing") or "keep",
     )
 
 
@@ -145,5 +162,5 @@ def _existing(name: str, places: list[Path], origin: str) -> Path:
     for place in places:
         if (place / name).is_file():
             return place / name
-    looked = " and ".join(str(place) for place in places if place != Path())
-    raise UserError(f"{origin}: there is no sentencepiece model {name} in {looked}")
+    looked = " and ".join(dict.fromkeys(map(str, places)))
+    raise UserError(f"{origin}: there is no sentencepiece model {name} in {looked}; give --spm-model")

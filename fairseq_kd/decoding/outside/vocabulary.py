@@ -7,12 +7,6 @@ from pathlib import Path
 from fairseq_kd.decoding.outside.profile import Profile
 from fairseq_kd.errors import UserError
 
-FEW = 20
-"""So many unknown tokens say nothing yet about the tokenizer."""
-
-SHARE = 0.2
-"""The largest share of unknown tokens of a tokenizer that is the model's."""
-
 
 def read_vocabularies(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
     """The tokens of a CTranslate2 model's sources and targets.
@@ -55,28 +49,3 @@ def check_tags(profile: Profile, source: frozenset[str], target: frozenset[str])
                 near = difflib.get_close_matches(token, [one for one in known if one[:1] == token[:1]], cutoff=0.7)
                 hint = f"; near are {', '.join(near)}" if near else "; is the profile the model's?"
                 raise UserError(f"{profile.origin}: {key}: the model's vocabulary has no {token!r}{hint}")
-
-
-class UnknownTokens:
-    """Counts the tokens that the model does not know, over all the text that it is given."""
-
-    def __init__(self, profile: Profile, known: frozenset[str]):
-        self.profile = profile
-        self.known = known
-        self.tokens = 0
-        self.unknown = 0
-
-    def count(self, pieces: list[str]) -> None:
-        """Add the pieces of a line.
-
-        Raises:
-            UserError: too many of all pieces so far are unknown: the tokenizer is another model's.
-        """
-        strange = [piece for piece in pieces if piece not in self.known]
-        self.tokens += len(pieces)
-        self.unknown += len(strange)
-        if strange and self.unknown >= FEW and self.unknown > SHARE * self.tokens:
-            raise UserError(
-                f"{self.profile.source_spm}: not the model's tokenizer: the model does not know {self.unknown} of the "
-                f"text's {self.tokens} pieces ({self.unknown / self.tokens:.0%}), {strange[0]!r} among them"
-            )
