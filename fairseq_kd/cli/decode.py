@@ -1,64 +1,78 @@
-"""`fairseq-kd decode`: write a model's translations of a data-bin's split, in blocks that several runs can share."""
+"""`fairseq-kd decode`: write a model's translations of a split or a text file, in blocks that runs can share."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fairseq_kd.cli.shared_options import (
+    add_engine_arguments,
     add_sampling_arguments,
     add_search_arguments,
     add_shard_arguments,
+    add_text_arguments,
     search_of,
     shard_of,
+    text_of,
 )
-from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions, Sampling
+from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
+
+DEFAULT_SUBSET = "train"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    default = DecodingOptions()
-    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
-    add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries")
-    add("--subset", default="train", help="the split to translate (%(default)s)")
+    add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
+        help="the checkpoint; several are decoded as an ensemble. For --input also a CTranslate2 or Hugging Face "
+        "folder")  # fmt: skip
+    add("--data", metavar="DIR",
+        help="fairseq-preprocess's output with the model's dictionaries; for --input, their folder")  # fmt: skip
+    add("--subset", help=f"the split to translate ({DEFAULT_SUBSET})")
+    add("--input", type=Path, metavar="FILE", help="raw text to translate instead, also .gz, .xz or .zst")
+    add_text_arguments(parser, "--input: ")
     add("--output", required=True, metavar="DIR", type=Path,
-        help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json")  # fmt: skip
-    add("--engine", default="auto", choices=ENGINES,
-        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
-    add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
-    add("--beam", type=int, default=default.beam, help="beam size (%(default)s)")
+        help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json; for --input text.SRC, text.TGT")  # fmt: skip
+    add_engine_arguments(parser)
     add_search_arguments(parser)
     add("--sampling", action="store_true", help="draw translations at random from the model; --beam is ignored")
     add_sampling_arguments(parser)
-    add("--nbest", type=int, default=default.nbest, help="translations kept for each row (%(default)s)")
-    add("--max-len-a", type=float, default=default.max_len_a, metavar="A",
-        help="a translation has at most A x source length + B tokens (A: %(default)s)")  # fmt: skip
-    add("--max-len-b", type=int, default=default.max_len_b, metavar="B", help="B of --max-len-a (%(default)s)")
-    add("--max-tokens", type=int, default=default.max_tokens, help="source tokens in a batch (%(default)s)")
+    add("--nbest", type=int, default=1, help="translations kept for each row (%(default)s)")
     add_shard_arguments(parser, block_rows=1000)
 
 
 def run(options: argparse.Namespace) -> None:
     """Decode this shard's blocks that do not exist yet; with one shard, merge them."""
-    shard = shard_of(options)
     beam = max(options.beam, options.nbest) if options.sampling else options.beam
     limits = (options.max_len_a, options.max_len_b, options.max_tokens)
     search = DecodingOptions(beam, options.nbest, *limits, **search_of(options))
-    sampling = _sampling(options)
+    how = {
+        "engine": options.engine,
+        "precision": options.precision,
+        "sampling": _sampling(options),
+        "seed": options.seed,
+        "shard": shard_of(options),
+    }
+    if options.input is None:
+        _decode_data(options, search, how)
+        return
+    if options.subset is not None:
+        raise UserError("--subset is a split of a data-bin; leave it out with --input")
+    text = text_of(options)
+    from fairseq_kd.corpus.decode_text import decode_text
+
+    decode_text(options.model, options.input, options.output, search, data=options.data, **text, **how)
+
+
+def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
+    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang", "profile"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
+    if options.data is None:
+        raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
 
-    decode(
-        options.model,
-        options.data,
-        options.output,
-        search,
-        subset=options.subset,
-        engine=options.engine,
-        precision=options.precision,
-        sampling=sampling,
-        seed=options.seed,
-        shard=shard,
-    )
+    decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
 
 
 def _sampling(options: argparse.Namespace) -> Sampling | None:

@@ -1,9 +1,12 @@
 """Options that several verbs take."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
+from fairseq_kd.decoding.outside.profile import READY
+from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
 
 
@@ -41,6 +44,55 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
         "no_repeat_ngram_size": options.no_repeat_ngram_size,
         "patience": options.patience,
         "prefix": " ".join(options.prefix.split()),
+    }
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what decodes a model, and how wide and how long it searches."""
+    add, defaults = parser.add_argument, DecodingOptions()
+    add("--engine", default="auto", choices=ENGINES,
+        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
+    add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
+    add("--beam", type=int, default=defaults.beam, help="beam size (%(default)s)")
+    add("--max-len-a", type=float, default=defaults.max_len_a, metavar="A",
+        help="a translation has at most A x source length + B tokens (A: %(default)s)")  # fmt: skip
+    add("--max-len-b", type=int, default=defaults.max_len_b, metavar="B", help="B of --max-len-a (%(default)s)")
+    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+
+
+def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """Declare how text becomes a model's tokens; :func:`text_of` reads the options.
+
+    Args:
+        parser: gets the options.
+        of: stands before each help.
+    """
+    add = parser.add_argument
+    add("--spm-model", type=Path, metavar="FILE", help=f"{of}sentencepiece model of both sides (none: text is tokens)")
+    add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
+    add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
+    add("--source-lang", metavar="S",
+        help=f"{of}source language, where the checkpoint recorded none; for a folder as its tags have it")  # fmt: skip
+    add("--target-lang", metavar="T", help=f"{of}target language, likewise")
+    add("--profile", metavar="NAME|FILE",
+        help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "
+        "for Hugging Face, by its tokenizer)")  # fmt: skip
+
+
+def text_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`fairseq_kd.decoding.open_text.open_translator`.
+
+    Raises:
+        UserError: a side has two sentencepiece models.
+    """
+    for name, given in {"--source-spm": options.source_spm, "--target-spm": options.target_spm}.items():
+        if options.spm_model and given:
+            raise UserError(f"{name}: --spm-model is for both sides; leave out one of the two")
+    return {
+        "languages": (options.source_lang, options.target_lang),
+        "profile": options.profile,
+        "source_spm": options.source_spm or options.spm_model,
+        "target_spm": options.target_spm or options.spm_model,
     }
 
 

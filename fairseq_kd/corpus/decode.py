@@ -1,24 +1,27 @@
 """Write a model's translations of a data-bin's split, in blocks that several runs can share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
-from tqdm import tqdm
 
-from fairseq_kd.corpus.decoded_blocks import decode_folder, output_paths, write_block
+from fairseq_kd.corpus.decoded_blocks import Decoded, decode_folder, output_paths, write_missing
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.data.own_dictionaries import own_task
+from fairseq_kd.data.source_only import is_source_only, load_source, source_prefix
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
+from fairseq_kd.decoding.interface import Progress
+from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import require_file
-from fairseq_kd.storage.block_folder import WHOLE, BlockFolder, Shard, count_rows
-from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
+from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +63,9 @@ def decode(
         UserError: a value is out of range, the model or the data-bin cannot be used, or ``output`` holds a decode with
             other settings or cannot be written.
     """
-    models = split_paths(model)
-    _check(model, models, engine, sampling, seed)
-    if sampling and options.asked():
-        name = next(iter(options.asked())).replace("_", "-")
-        raise UserError(f"--{name} goes with a beam search; leave out --sampling")
-    task = open_databin(data, subset)
+    check_sampling(sampling, options, engine, seed)
+    models = check_models_exist(model)
+    task = _open(data, subset, models[0])
     if sampling:
         chosen = choose_engine("fairseq", precision, models, task, Sampler)
     else:
@@ -73,24 +73,62 @@ def decode(
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
     made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": options.record(), "sampling": drawing}
     settings = {**_inputs(models, data, subset, task), **made_by, "block_rows": shard.block_rows}
+    return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed))
+
+
+def fill(
+    output: Path,
+    settings: dict[str, Any],
+    shard: Shard,
+    decode_blocks: Callable[[list[Block], Progress], Iterator[Decoded]],
+) -> dict[str, Any] | None:
+    """Write this run's missing blocks and, with one shard, merge them; finished work is left as it is.
+
+    Args:
+        output: as for :func:`decode`.
+        settings: all that the blocks depend on.
+        shard: this run's share.
+        decode_blocks: as for :func:`fairseq_kd.corpus.decoded_blocks.write_missing`.
+
+    Returns:
+        As :func:`decode`.
+
+    Raises:
+        UserError: ``output`` holds a decode with other settings or cannot be written.
+    """
     folder = decode_folder(output, settings)
     folder.claim()
     signature = folder.finished(output_paths(output, settings).values())
     if signature:
         logger.info("%s: already decoded with these settings; nothing to do", output)
         return signature
-    _write_blocks(folder, shard, task, chosen, options, sampling, seed)
+    write_missing(folder, shard, decode_blocks)
     return merge(output) if shard.shards == 1 else None
 
 
-def _check(model: str, models: Sequence[str], engine: str, sampling: Sampling | None, seed: int) -> None:
+def check_sampling(sampling: Sampling | None, options: DecodingOptions, engine: str, seed: int) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UserError: ``seed`` is out of range, or an option of the search or of another engine goes with sampling.
+    """
     check_seed(seed)
-    if sampling and engine == "ctranslate2":
+    if not sampling:
+        return
+    if engine == "ctranslate2":
         raise UserError("--sampling draws with fairseq, so that a row's samples can be repeated; leave out --engine")
-    if not models:
-        raise UserError(f"--model {model!r}: give the path of a checkpoint")
-    for path in models:
-        require_file(path, role="model")
+    if options.asked():
+        name = next(iter(options.asked())).replace("_", "-")
+        raise UserError(f"--{name} goes with a beam search; leave out --sampling")
+
+
+def _open(data: str | Path, subset: str, model: str) -> TranslationTask:
+    """The data-bin's task with its split; for a source-only data-bin, with the model's own dictionaries."""
+    if not is_source_only(data):
+        return open_databin(data, subset)
+    task = own_task(model, check_checkpoint(model, "model"))
+    load_source(data, subset, task)
+    return task
 
 
 def _inputs(models: Sequence[str], data: str | Path, subset: str, task: TranslationTask) -> dict[str, Any]:
@@ -98,7 +136,7 @@ def _inputs(models: Sequence[str], data: str | Path, subset: str, task: Translat
     source, target = task.cfg.source_lang, task.cfg.target_lang
     return {
         "models": [file_hash(path) for path in models],
-        "data": source_hashes(data, subset, source, target),
+        "data": _hashes(data, subset, task),
         "subset": subset,
         "source": source,
         "target": target,
@@ -106,28 +144,32 @@ def _inputs(models: Sequence[str], data: str | Path, subset: str, task: Translat
     }
 
 
-def _write_blocks(
-    folder: BlockFolder,
-    shard: Shard,
+def _hashes(data: str | Path, subset: str, task: TranslationTask) -> dict[str, str]:
+    pair = task.cfg.source_lang, task.cfg.target_lang
+    if str(task.cfg.data) == str(data):
+        return source_hashes(data, subset, *pair)
+    paths = [Path(task.cfg.data, f"dict.{language}.txt") for language in pair]
+    paths += [Path(f"{source_prefix(data, subset)}{ending}") for ending in (".bin", ".idx")]
+    return {path.name: file_hash(path) for path in paths}
+
+
+def _decoder(
     task: TranslationTask,
+    subset: str,
     chosen: ChosenEngine,
     options: DecodingOptions,
     sampling: Sampling | None,
     seed: int,
-) -> None:
-    mine = folder.share(shard)
-    missing = [block for block in mine if not block.done]
-    if not missing:
-        return
-    total, left = count_rows(mine), count_rows(missing)
-    logger.info("%s: shard %d of %d: %d of %d rows to decode", folder.output, shard.number, shard.shards, left, total)
-    engine = chosen.build()
-    dataset = task.dataset(folder.settings["subset"])
-    with tqdm(total=total, initial=total - left, unit="row", desc="decode", disable=None) as bar:
-        for block in missing:
+) -> Callable[[list[Block], Progress], Iterator[Decoded]]:
+    def decode_blocks(blocks: list[Block], progress: Progress) -> Iterator[Decoded]:
+        engine = chosen.build()
+        dataset = task.dataset(subset)
+        for block in blocks:
             sources = [dataset.src[row] for row in block.rows]
             if sampling and isinstance(engine, Sampler):
-                translations = engine.draw(sources, block.rows.start, options, sampling, seed, bar.update)
+                translations = engine.draw(sources, block.rows.start, options, sampling, seed, progress)
             else:
-                translations = engine.translate(sources, options, bar.update)
-            write_block(block, [task.source_dictionary.string(source) for source in sources], translations)
+                translations = engine.translate(sources, options, progress)
+            yield block, [task.source_dictionary.string(source) for source in sources], translations
+
+    return decode_blocks

@@ -3,14 +3,22 @@
 ``parts/signature.json`` keeps the settings. One call of the engine decodes one block.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.decoding.interface import Hypothesis
+from tqdm import tqdm
+
+from fairseq_kd.decoding.interface import Hypothesis, Progress
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.block_folder import Block, BlockFolder
+from fairseq_kd.storage.block_folder import Block, BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+Decoded = tuple[Block, Sequence[str], Sequence[Sequence[Hypothesis]]]
+"""A block, its sources and the translations of each."""
 
 
 def decode_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
@@ -24,6 +32,28 @@ def output_paths(output: Path, settings: dict[str, Any]) -> dict[str, Path]:
     if settings["options"]["nbest"] > 1:
         names["nbest"] = "nbest.tsv"
     return {role: output / f"{settings['subset']}.{name}" for role, name in names.items()}
+
+
+def write_missing(
+    folder: BlockFolder, shard: Shard, decode_blocks: Callable[[list[Block], Progress], Iterator[Decoded]]
+) -> None:
+    """Decode and write the blocks of one run that do not exist yet.
+
+    Args:
+        folder: the blocks of the decode.
+        shard: this run's share.
+        decode_blocks: called once, with the missing blocks and a function that counts finished rows. It yields each
+            block with its sources and translations. It is not called where no block is missing.
+    """
+    mine = folder.share(shard)
+    missing = [block for block in mine if not block.done]
+    if not missing:
+        return
+    total, left = count_rows(mine), count_rows(missing)
+    logger.info("%s: shard %d of %d: %d of %d rows to decode", folder.output, shard.number, shard.shards, left, total)
+    with tqdm(total=total, initial=total - left, unit="row", desc="decode", disable=None) as bar:
+        for block, sources, translations in decode_blocks(missing, bar.update):
+            write_block(block, sources, translations)
 
 
 def write_block(block: Block, sources: Sequence[str], nbest_lists: Sequence[Sequence[Hypothesis]]) -> None:

@@ -63,7 +63,7 @@ def _copy(block: Block, nbest: int, outputs: dict[str, IO[str]], skipped: dict[s
         outputs["source"].write(source + "\n")
         outputs["target"].write(best[1] + "\n")
         if best == untouched:
-            skipped["too_long_source" if source else "empty_source"].append(row)
+            skipped["too_long_source" if source.strip() else "empty_source"].append(row)
     if "nbest" in outputs:
         outputs["nbest"].writelines("\t".join(line) + "\n" for line in fields)
 

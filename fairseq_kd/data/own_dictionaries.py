@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from fairseq.data.data_utils import infer_language_pair
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import languages, read_dictionary, translation_task
+from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.errors import UserError
 
 
-def own_task(path: str, state: dict[str, Any], data: str | Path | None = None) -> TranslationTask:
+def own_task(
+    path: str,
+    state: dict[str, Any],
+    data: str | Path | None = None,
+    languages: tuple[str | None, str | None] = (None, None),
+) -> TranslationTask:
     """fairseq's translation task with the dictionaries that a checkpoint was trained with, without a dataset.
 
     A fairseq checkpoint holds no dictionary. This function looks for ``dict.SOURCE.txt`` and ``dict.TARGET.txt`` in
@@ -19,20 +25,18 @@ def own_task(path: str, state: dict[str, Any], data: str | Path | None = None) -
         path: the checkpoint.
         state: its content, as :func:`fairseq_kd.networks.checkpoints.check_checkpoint` gives it.
         data: folder with the dictionaries.
+        languages: source and target; None: as the checkpoint or the data-bin has it.
 
     Raises:
-        UserError: a dictionary is not found or cannot be read, or neither the checkpoint nor ``data`` has languages.
+        UserError: a dictionary is not found or cannot be read, or nothing names the languages.
     """
+    if data and not Path(data).is_dir():
+        raise UserError(f"--data {data}: no such folder")
     recorded = _recorded_task(state)
-    pair = recorded.get("source_lang"), recorded.get("target_lang")
-    if not all(pair):
-        if not data:
-            raise UserError(f"model {path}: it recorded no languages; give its data-bin with --data DIR")
-        pair = languages(data)
-    source, target = pair
+    databin = str(recorded.get("data") or "").split(":")[0]
+    source, target = _languages(path, recorded, data or databin, languages)
     names = [f"dict.{source}.txt", f"dict.{target}.txt"]
-    beside = [Path(path).resolve().parent, str(recorded.get("data") or "").split(":")[0]]
-    folders = [Path(folder) for folder in ([data] if data else beside) if folder]
+    folders = [Path(folder) for folder in ([data] if data else [Path(path).resolve().parent, databin]) if folder]
     folder = next((folder for folder in folders if all((folder / name).is_file() for name in names)), None)
     if folder is None:
         raise UserError(
@@ -40,7 +44,22 @@ def own_task(path: str, state: dict[str, Any], data: str | Path | None = None) -
             "give the folder of its dictionaries with --data DIR"
         )
     first, second = (read_dictionary(folder / name) for name in names)
-    return translation_task(folder, str(source), str(target), (first, second))
+    return translation_task(folder, source, target, (first, second))
+
+
+def _languages(
+    path: str, recorded: dict[str, Any], databin: str | Path, given: tuple[str | None, str | None]
+) -> tuple[str, str]:
+    """The languages that were given, else those of the checkpoint, which may know none, else those of the data-bin."""
+    known = recorded.get("source_lang"), recorded.get("target_lang")
+    found = infer_language_pair(str(databin)) if databin and Path(databin).is_dir() else (None, None)
+    source, target = (next(filter(None, names), None) for names in zip(given, known, found, strict=True))
+    if not source or not target:
+        raise UserError(
+            f"model {path}: it recorded no languages; give them with --source-lang and --target-lang, "
+            "or its data-bin with --data DIR"
+        )
+    return source, target
 
 
 def _recorded_task(state: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class FairseqText:
         models: Sequence[str],
         *,
         data: str | Path | None = None,
+        languages: tuple[str | None, str | None] = (None, None),
         source_spm: Path | None = None,
         target_spm: Path | None = None,
         engine: str = "auto",
@@ -48,6 +49,7 @@ class FairseqText:
         Args:
             models: the checkpoints; several are an ensemble.
             data: folder with the dictionaries; None looks beside the first checkpoint, then in its recorded data-bin.
+            languages: source and target; None: as the checkpoint or the data-bin has it.
             source_spm: sentencepiece model that cuts the lines; None: they are tokens separated by spaces already.
             target_spm: sentencepiece model that joins the translation; None: its text is its tokens.
             engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
@@ -60,7 +62,7 @@ class FairseqText:
         """
         spm = [("source-spm", source_spm), ("target-spm", target_spm)]
         self._source_spm, self._target_spm = (load_spm(path, f"--{name}") if path else None for name, path in spm)
-        self.task = own_task(models[0], check_checkpoint(models[0], "model"), data)
+        self.task = own_task(models[0], check_checkpoint(models[0], "model"), data, languages)
         source, target = self.languages = (self.task.cfg.source_lang, self.task.cfg.target_lang)
         if sampling:
             self._chosen = choose_engine("fairseq", precision, models, self.task, Sampler)

@@ -12,10 +12,25 @@ from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.storage.files import split_paths
 
 
+def check_models_exist(model: str) -> list[str]:
+    """The checkpoints in ``CKPT:CKPT``.
+
+    Raises:
+        UserError: there are none, or a file is missing.
+    """
+    models = split_paths(model)
+    if not models:
+        raise UserError(f"--model {model!r}: give the path of a checkpoint")
+    for path in models:
+        require_file(path, role="model")
+    return models
+
+
 def open_translator(
     model: str,
     *,
     data: str | Path | None = None,
+    languages: tuple[str | None, str | None] = (None, None),
     source_spm: Path | None = None,
     target_spm: Path | None = None,
     engine: str = "auto",
@@ -23,7 +38,6 @@ def open_translator(
     search: DecodingOptions = DecodingOptions(),  # noqa: B008
     sampling: bool = False,
     profile: str | None = None,
-    languages: tuple[str | None, str | None] = (None, None),
 ) -> TextTranslator:
     """The translator of a model. A new kind of model is one more branch here.
 
@@ -31,6 +45,8 @@ def open_translator(
         model: a fairseq checkpoint; several, separated by colons, are an ensemble. Or the folder of a CTranslate2 or
             Hugging Face model.
         data: folder with the model's dictionaries.
+        languages: source and target, as the tags of a folder's model write them; None: as the model or the profile has
+            it.
         source_spm: sentencepiece model of the source side.
         target_spm: sentencepiece model of the target side.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
@@ -38,7 +54,6 @@ def open_translator(
         search: what the translator must be able to do.
         sampling: whether the translator is to draw translations and not to search.
         profile: how a folder's model takes text: a ready profile's name or a YAML file.
-        languages: source and target as the tags of a folder's model write them.
 
     Raises:
         UserError: there is no such model, or it, its dictionaries or its tokenizer cannot be used, or the engine does
@@ -47,16 +62,12 @@ def open_translator(
     if Path(model).is_dir():
         _check_folder(data, engine, search, sampling)
         return open_outside(model, profile, Given(*languages, source_spm, target_spm), precision)
-    if profile or any(languages):
-        raise UserError("--profile, --source-lang and --target-lang go with a CTranslate2 or Hugging Face folder")
-    models = split_paths(model)
-    if not models:
-        raise UserError(f"--model {model!r}: give the path of a checkpoint")
-    for path in models:
-        require_file(path, role="model")
+    if profile:
+        raise UserError(f"--profile {profile}: goes with a CTranslate2 or Hugging Face folder")
     return FairseqText(
-        models,
+        check_models_exist(model),
         data=data,
+        languages=languages,
         source_spm=source_spm,
         target_spm=target_spm,
         engine=engine,

@@ -90,24 +90,44 @@ def test_the_dictionaries_are_found(text_teacher: Path, tiny_corpus: Path, tmp_p
     shutil.copy(text_teacher / "checkpoint_last.pt", path)
 
     def folder_of(model: Path, data: Path | None = None) -> Path:
-        translator = open_translator(str(model), data=data)
+        translator = open_translator(str(model), data=data, languages=("src", "tgt"))
         assert isinstance(translator, FairseqText)
         return Path(translator.task.cfg.data)
 
     assert folder_of(text_teacher / "checkpoint_last.pt") == text_teacher.resolve()
     assert folder_of(path, text_teacher / "data-bin") == text_teacher / "data-bin"
-    with pytest.raises(UserError, match=r"dict\.src\.txt and dict\.tgt\.txt not found in .*none.*--data DIR"):
+    with pytest.raises(UserError, match=r"dict\.src\.txt and dict\.tgt\.txt not found in .*--data DIR"):
+        folder_of(path, tmp_path)
+    with pytest.raises(UserError, match=r"--data .*none: no such folder"):
         folder_of(path, tmp_path / "none")
     with pytest.raises(UserError, match="its source vocabulary"):
-        open_translator(str(path), data=tiny_corpus).takes("s1")
+        folder_of(path, tiny_corpus)
 
-    def forget(state: dict[str, Any]) -> None:
-        state["cfg"]["task"].source_lang = state["cfg"]["task"].target_lang = None
 
-    nameless = edited(path, tmp_path / "nameless", forget)
-    assert folder_of(nameless, text_teacher / "data-bin") == text_teacher / "data-bin"
-    with pytest.raises(UserError, match="it recorded no languages; give its data-bin with --data DIR"):
-        folder_of(nameless)
+def test_languages_that_the_checkpoint_did_not_record(text_teacher: Path, tmp_path: Path) -> None:
+    recorded = opened(text_teacher)
+
+    def move(state: dict[str, Any]) -> None:
+        state["cfg"]["task"]["data"] = str(tmp_path / "gone")
+
+    path = str(edited(text_teacher / "checkpoint_last.pt", tmp_path, move))
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        shutil.copy(text_teacher / name, tmp_path)
+    with pytest.raises(UserError, match="it recorded no languages; give them with --source-lang and --target-lang"):
+        open_translator(path)
+    for found in (
+        open_translator(path, languages=("src", "tgt")),
+        open_translator(path, data=text_teacher / "data-bin"),
+    ):
+        assert found.languages == recorded.languages == ("src", "tgt")
+        assert found.settings["dictionaries"] == recorded.settings["dictionaries"]
+
+    def record(state: dict[str, Any]) -> None:
+        move(state)
+        state["cfg"]["task"] |= {"source_lang": "src", "target_lang": "tgt"}
+
+    (tmp_path / "b").mkdir()
+    assert open_translator(str(edited(Path(path), tmp_path / "b", record)), data=tmp_path).languages == ("src", "tgt")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fairseq_kd.errors import UserError
 
 BESIDE = "fairseq_kd.yaml"
@@ -115,6 +113,8 @@ def _values(name: str) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    import yaml  # not above, so that `--help` is quick
+
     origin = f"profile {path}"
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

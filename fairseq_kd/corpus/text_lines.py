@@ -1,0 +1,108 @@
+"""Lines of text as a stream: from a pipe, from a file, from a compressed file.
+
+A line is what ends with a newline. Carriage returns and Unicode's other separators stay inside the line.
+"""
+
+import contextlib
+import gzip
+import itertools
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+from fairseq_kd.errors import UserError
+
+COMPRESSED = (".gz", ".xz", ".zst")
+"""Endings of the names of compressed files."""
+
+
+def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str]]:
+    """Lines of text, ``size`` at a time, without their line breaks.
+
+    Args:
+        lines: with their line breaks; the last one may lack it. A binary file gives them.
+        size: the number of lines in a block; the last block may have fewer.
+        name: what errors call the text.
+
+    Raises:
+        UserError: a line is not UTF-8; the message gives its number, from 1.
+    """
+    first, rows = 1, iter(lines)
+    while block := list(itertools.islice(rows, size)):
+        try:
+            # One call for the block: a line at a time takes twice as long.
+            texts = b"".join(block).decode("utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError:
+            raise _not_utf8(block, first, name) from None
+        yield texts
+        first += len(block)
+
+
+def _not_utf8(block: list[bytes], first: int, name: str) -> UserError:
+    for number, line in enumerate(block, first):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return UserError(f"{name}: line {number}: not UTF-8 (byte {error.start + 1}); convert the text")
+    raise AssertionError("each line is UTF-8, so their sum is")
+
+
+def file_blocks(path: Path, size: int) -> Iterator[list[str]]:
+    """The lines of a file, as :func:`blocks_of` gives them. The file is compressed if its name ends so.
+
+    Raises:
+        UserError: the file is missing, unreadable, damaged, cut short, or not UTF-8.
+    """
+    done = 0
+    try:
+        with _open(path) as handle:
+            for block in blocks_of(handle, size, str(path)):
+                yield block
+                done += len(block)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, _Damaged) as error:
+        reason = f"{path}: damaged or cut short after about {done} lines ({error})"
+        raise UserError(f"{reason}; get the file again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def count_lines(path: Path) -> int:
+    """The number of lines of a file; all of it is read, so that a damaged file is refused.
+
+    Raises:
+        UserError: as :func:`file_blocks`.
+    """
+    return sum(len(block) for block in file_blocks(path, 1000))
+
+
+class _Damaged(Exception):
+    """What another library says of a damaged file."""
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix == ".zst":
+        with _open_zst(path) as handle:
+            yield handle
+        return
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    with opener(path, "rb") as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def _open_zst(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        zstandard = import_module("zstandard")
+    except ImportError:
+        raise UserError(f"{path}: a .zst file needs the package zstandard; pip install zstandard") from None
+    try:
+        with zstandard.open(path, "rb") as handle:
+            yield handle
+    except zstandard.ZstdError as error:
+        raise _Damaged(error) from None

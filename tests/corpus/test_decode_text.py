@@ -1,0 +1,189 @@
+"""`fairseq-kd decode --input`: raw text in blocks, and data-bins without a target side."""
+
+import gzip
+import json
+import lzma
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
+from fairseq_kd.errors import UserError
+from tests.support.commands import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LIMITS = ["--beam", "2", "--max-len-a", "1.2", "--max-len-b", "10"]
+ODD = ["", " \t", "s1\u2028s2 \x1cs3\r", "s1 " * 600, "s4\x85 s5"]
+
+
+def decode(folder: Path, output: Path, *options: str | Path) -> dict[str, Any]:
+    """Run the verb; what the signature says."""
+    words = ["decode", "--model", folder / "checkpoint_last.pt", "--output", output, *LIMITS, *options]
+    cli.main([str(word) for word in words])
+    path = output / "signature.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@pytest.fixture(scope="module")
+def spm(text_teacher: Path) -> tuple[str | Path, ...]:
+    return "--spm-model", text_teacher / "spm.model"
+
+
+@pytest.fixture(scope="module")
+def text(tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 lines, the odd ones first; the last line has no newline."""
+    path = tmp_path_factory.mktemp("raw") / "mono.txt"
+    lines = [*ODD, *(tiny_text / "valid.src").read_text().splitlines()]
+    path.write_bytes("\n".join(lines).encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    text_teacher: Path, text: Path, spm: tuple[str | Path, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A decode of the text in one go, two translations a line."""
+    output = tmp_path_factory.mktemp("unbroken") / "out"
+    decode(text_teacher, output, "--input", text, *spm, "--nbest", "2", "--block-rows", "8")
+    return output
+
+
+def test_the_text_as_it_was_and_its_translations(
+    unbroken: Path, text: Path, text_teacher: Path, tmp_path: Path
+) -> None:
+    assert (unbroken / "text.src").read_bytes() == text.read_bytes() + b"\n"
+    lines = (unbroken / "text.tgt").read_bytes().decode().split("\n")
+    assert len(lines) == 46 and [i for i, line in enumerate(lines) if not line] == [0, 1, 3, 45]
+    decode(text_teacher, tmp_path / "data", "--data", text_teacher / "data-bin", "--subset", "valid", "--nbest", "2")
+    tokens = (tmp_path / "data" / "valid.tgt").read_text().splitlines()
+    assert lines[5:45] == [line.replace(" ", "").replace("▁", " ").strip() for line in tokens]
+    nbest = [line.split("\t") for line in (unbroken / "text.nbest.tsv").read_text().split("\n")[:-1]]
+    assert [line[:2] for line in nbest] == [[str(row), str(rank)] for row in range(45) for rank in (1, 2)]
+    assert [line[3] for line in nbest[::2]] == lines[:45]
+    made = json.loads((unbroken / "signature.json").read_text())
+    assert made["rows"] == 45 and made["lines"] == {"text.src": 45, "text.tgt": 45}
+    assert made["skipped"] == {"empty_source": [0, 1], "too_long_source": [3]}
+    assert len(made["input"]) == 64 and len(made["tokenizers"]["source-spm"]) == 64
+
+
+@pytest.mark.parametrize("ending", ["gz", "xz"])
+def test_shards_of_compressed_text_and_a_lost_block(
+    ending: str, unbroken: Path, text: Path, text_teacher: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    packed = tmp_path / f"mono.txt.{ending}"
+    packed.write_bytes({"gz": gzip, "xz": lzma}[ending].compress(text.read_bytes()))
+    options = ["--input", packed, *spm, "--nbest", "2", "--block-rows", "8"]
+    output = tmp_path / "out"
+    for shard in ("1", "0"):
+        assert decode(text_teacher, output, *options, "--shards", "2", "--shard", shard) == {}
+    parts = output / "parts"
+    assert len(list(parts.glob("text-*.tsv"))) == 6
+    (parts / "text-00002.tsv").unlink()
+    (parts / "text-00004.src").unlink()
+    (parts / "text-00004.tsv.9.tmp").write_text("32\t1")
+    before = (parts / "text-00001.tsv").stat().st_mtime_ns
+    decode(text_teacher, output, *options)
+    assert (parts / "text-00001.tsv").stat().st_mtime_ns == before
+    for name in ("text.src", "text.tgt", "text.nbest.tsv"):
+        assert (output / name).read_bytes() == (unbroken / name).read_bytes()
+    assert (
+        decode(text_teacher, output, *options)["input"]
+        != json.loads((unbroken / "signature.json").read_text())["input"]
+    )
+
+
+def test_samples_depend_on_the_row_alone(
+    text_teacher: Path, text: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    options = ["--input", text, *spm, "--sampling", "--seed", "3", "--nbest", "2"]
+    decode(text_teacher, tmp_path / "a", *options)
+    decode(text_teacher, tmp_path / "b", *options, "--block-rows", "7")
+    drawn = [(tmp_path / name / "text.nbest.tsv").read_text() for name in "ab"]
+    texts = [[line.split("\t")[3] for line in one.split("\n")[:-1]] for one in drawn]
+    assert texts[0] == texts[1] and len(texts[0]) == 90 and len(set(texts[0])) > 40
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (["--input", "TEXT", "--subset", "train"], "--subset is a split of a data-bin"),
+        ([], "give what to translate: --data DATABIN, or raw text with --input FILE"),
+        (["--data", "TEXT", "--spm-model", "x"], "--spm-model goes with --input"),
+        (["--input", "none.txt"], "none.txt: no such file"),
+        (["--input", "EMPTY"], "empty.txt: the file is empty"),
+        (["--input", "TEXT"], "symbols in the first 45 lines are unknown to the model"),
+        (["--input", "BROKEN"], "cut.gz: damaged or cut short after about 0 lines"),
+        (["--input", "NOT.gz"], "not.gz: damaged or cut short"),
+        (["--input", "LATIN"], "latin.txt: line 2: not UTF-8"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: list[str], told: str, text_teacher: Path, text: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "cut.gz").write_bytes(gzip.compress((tiny_text / "train.src").read_bytes())[:-200])
+    (tmp_path / "not.gz").write_text("plain text")
+    (tmp_path / "latin.txt").write_bytes("s1\nä\n".encode("latin-1"))
+    (tmp_path / "other.txt").write_text("words that no model knows\n" * 45)
+    names = {"TEXT": "other.txt", "EMPTY": "empty.txt", "BROKEN": "cut.gz", "NOT.gz": "not.gz", "LATIN": "latin.txt"}
+    words = [tmp_path / names[word] if word in names else word for word in options]
+    with pytest.raises(UserError, match=told):
+        decode(text_teacher, tmp_path / "out", *words)
+    assert not list(tmp_path.glob("out/text.*"))
+
+
+def test_a_zst_file_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "a.zst").touch()
+    with pytest.raises(UserError, match="needs the package zstandard; pip install zstandard"):
+        count_lines(tmp_path / "a.zst")
+
+
+def test_a_zst_file(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    path = tmp_path / "a.zst"
+    path.write_bytes(zstandard.compress(b"one\ntwo\n" * 5000))
+    assert count_lines(path) == 10000
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="damaged or cut short"):
+        count_lines(path)
+
+
+def test_lines_end_with_newlines_alone(tmp_path: Path) -> None:
+    raw = "a\u2028b\r\n\n\x85\x1c\nlast".encode()
+    assert list(blocks_of(raw.splitlines(keepends=True)[:0], 2, "x")) == []
+    path = tmp_path / "a.txt"
+    path.write_bytes(raw)
+    assert list(file_blocks(path, 2)) == [["a\u2028b\r", ""], ["\x85\x1c", "last"]]
+    path.write_bytes(raw + b"\n")
+    assert list(file_blocks(path, 2)) == [["a\u2028b\r", ""], ["\x85\x1c", "last"]]
+    assert count_lines(path) == 4
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "fairseq"])
+@pytest.mark.parametrize("pair", [("-s", "src", "-t", "tgt"), ("-s", "src")])
+def test_a_source_only_data_bin(
+    engine: str, pair: tuple[str, ...], text_teacher: Path, run: Run, tmp_path: Path
+) -> None:
+    dictionary = text_teacher / "dict.txt"
+    prefix = text_teacher / "subword" / "valid"
+    data = tmp_path / "data-bin"
+    words = ["fairseq-preprocess", "--only-source", *pair, "--testpref", prefix, "--srcdict", dictionary]
+    run(*words, "--destdir", data)
+    assert not (data / "dict.tgt.txt").exists()
+    found = decode(text_teacher, tmp_path / "a", "--data", data, "--subset", "test", "--engine", engine)
+    both = ("--data", text_teacher / "data-bin", "--subset", "valid", "--engine", engine)
+    decode(text_teacher, tmp_path / "b", *both)
+    for side in ("src", "tgt"):
+        assert (tmp_path / "a" / f"test.{side}").read_bytes() == (tmp_path / "b" / f"valid.{side}").read_bytes()
+    assert "dict.tgt.txt" in found["data"] and found["target"] == "tgt"
+    with pytest.raises(UserError, match="no subset 'valid' for src-"):
+        decode(text_teacher, tmp_path / "c", "--data", data, "--subset", "valid")
+    lines = (data / "dict.src.txt").read_text().splitlines(keepends=True)
+    (data / "dict.src.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(UserError, match="dict.src.txt is not the model's dictionary: .* number 4"):
+        decode(text_teacher, tmp_path / "d", "--data", data, "--subset", "test")
