@@ -37,10 +37,9 @@ def is_hugging_face(folder: Path) -> bool:
 
 def ready_profile(folder: Path) -> str | None:
     """The ready profile that goes with a Hugging Face folder, by its tokenizer's class; None: there is none."""
-    found = _json(folder / "tokenizer_config.json").get("tokenizer_class")
-    config = _json(folder / "config.json")
-    named = PROFILES.get(found) or PROFILES.get(config.get("tokenizer_class"))
-    return named or {"marian": "opus-mt", "m2m_100": "m2m100"}.get(config.get("model_type"))
+    config, tokenizer = _json(folder / "config.json"), _json(folder / "tokenizer_config.json")
+    named = PROFILES.get(str(tokenizer.get("tokenizer_class"))) or PROFILES.get(str(config.get("tokenizer_class")))
+    return named or {"marian": "opus-mt", "m2m_100": "m2m100"}.get(str(config.get("model_type")))
 
 
 def import_transformers() -> ModuleType:
@@ -171,7 +170,7 @@ def _says(model: Any, tokenizer: Any) -> tuple[list[str], list[str], torch.Tenso
 
 def _compare(converter: Any, folder: Path) -> None:
     if _json(folder / "config.json").get("decoder_start_token") is None:
-        return  # mBART-25: the first token of the target is the start
+        raise CannotConvert("it starts translations with their tag, as mBART-25; such models are not taken")
     try:
         translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
     except RuntimeError as error:

@@ -202,9 +202,12 @@ def check_search(options: DecodingOptions) -> None:
 def _suffix(profile: Profile, folder: Path) -> tuple[str, ...]:
     """The source's suffix without the ``</s>`` that CTranslate2 adds by itself to what fairseq and Marian trained."""
     try:
-        adds = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("add_source_eos", False)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'}: cannot be read ({error}); convert the model again") from None
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        adds, start = config.get("add_source_eos", False), config["decoder_start_token"]
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"{folder / 'config.json'}: cannot be read ({error!r}); convert the model again") from None
+    if start is None:
+        raise UserError(f"{folder / 'config.json'}: no decoder_start_token, as in mBART-25; such models are not taken")
     if not adds:
         return profile.source_suffix
     if profile.source_suffix[-1:] != (END,):

@@ -1,13 +1,17 @@
 """Models of other makers for the tests of this room, each made once a run."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.outside.convert import import_transformers
 from fairseq_kd.errors import UserError
-from tests.support.outside import make_fairseq, make_m2m, make_marian
+from tests.support.outside import make_m2m, make_marian
+from tests.support.outside_fairseq import make_fairseq
 from tests.support.shared import made_once
 
 FAMILIES = {
@@ -42,3 +46,17 @@ def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with multilingual.pt, its dictionary, and in ctranslate2/ its conversion with spm.model."""
     return made_once(tmp_path_factory, "fairseq-multilingual", make_fairseq)
+
+
+@pytest.fixture
+def nllb(hugging_face: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A Hugging Face folder that a test may damage."""
+    return shutil.copytree(hugging_face("nllb"), tmp_path / "nllb")
+
+
+def told(folder: Path, **options: Any) -> str:
+    """The error of opening a folder, which is one line."""
+    with pytest.raises(UserError) as error:
+        open_translator(str(folder), **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)

@@ -1,26 +1,22 @@
 """Folders of models: which are taken, what is refused in one line, and what is kept."""
 
 import json
-import logging
-import pickle
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.outside.convert import import_transformers
 from fairseq_kd.decoding.outside.model import OutsideText, open_outside
 from fairseq_kd.decoding.outside.positions import UNLIMITED, positions
 from fairseq_kd.decoding.outside.profile import Given
 from fairseq_kd.decoding.text import NO_TEXT, check_tokenizer
 from fairseq_kd.errors import UserError
+from tests.decoding.outside.conftest import told
 from tests.support.commands import ROOT
 from tests.support.outside import sentences, train_spm
 
@@ -37,22 +33,8 @@ def converted(multilingual: Path, tmp_path: Path) -> Path:
     return shutil.copytree(multilingual / "ctranslate2", tmp_path / "model")
 
 
-@pytest.fixture
-def nllb(hugging_face: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A Hugging Face folder that a test may damage."""
-    return shutil.copytree(hugging_face("nllb"), tmp_path / "nllb")
-
-
 def opened(folder: Path, given: Given = GERMAN) -> OutsideText:
     return open_outside(str(folder), "fairseq-multilingual", given)
-
-
-def told(folder: Path, **options: Any) -> str:
-    """The error of opening a folder, which is one line."""
-    with pytest.raises(UserError) as error:
-        open_translator(str(folder), **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 MULTI = {"profile": "fairseq-multilingual", "languages": ("en", "de")}
@@ -167,6 +149,31 @@ def test_folders_that_are_no_model(converted: Path, tmp_path: Path) -> None:
     assert "has neither shared_vocabulary.json nor source_ and target_vocabulary.json" in told(converted, **MULTI)
 
 
+def test_a_model_that_starts_with_its_tag(converted: Path) -> None:
+    config = json.loads((converted / "config.json").read_text())
+    (converted / "config.json").write_text(json.dumps(config | {"decoder_start_token": None}))
+    assert "no decoder_start_token, as in mBART-25; such models are not taken" in told(converted, **MULTI)
+
+
+def test_a_vocabulary_for_each_side(converted: Path) -> None:
+    expected = opened(converted).translate(LINES, OPTIONS)
+    tokens = json.loads((converted / "shared_vocabulary.json").read_text(encoding="utf-8"))
+    (converted / "shared_vocabulary.json").unlink()
+    (converted / "source_vocabulary.json").write_text(json.dumps(tokens))
+    (converted / "target_vocabulary.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    assert opened(converted).translate(LINES, OPTIONS) == expected
+
+
+def test_lower_case(converted: Path) -> None:
+    text = "{profile: fairseq-multilingual, source_lang: en, target_lang: de, casing: lower}"
+    (converted / "fairseq_kd.yaml").write_text(text)
+    lower, upper = [LINES[0].lower()], [LINES[0].upper()]
+    translator = open_translator(str(converted))
+    assert translator.translate(upper, OPTIONS) == translator.translate(lower, OPTIONS)
+    assert translator.translate(lower, OPTIONS) == opened(converted).translate(lower, OPTIONS)
+    assert translator.translate(upper, OPTIONS) != opened(converted).translate(upper, OPTIONS)
+
+
 def test_a_suffix_without_the_end_that_ctranslate2_adds(converted: Path) -> None:
     (converted / "fairseq_kd.yaml").write_text(
         "{profile: fairseq-multilingual, source_lang: en, target_lang: de, source_suffix: ''}"
@@ -184,93 +191,3 @@ def test_transformers_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'fairseq-kd[hf]'" in message
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "fairseq-kd" and "hf" in project["optional-dependencies"]
-
-
-def test_a_conversion_is_kept_until_the_model_changes(
-    nllb: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAIRSEQ_KD_CACHE", str(tmp_path / "cache"))
-    caplog.set_level(logging.INFO)
-    given = Given("eng_Latn", "deu_Latn")
-    first = open_outside(str(nllb), given=given).settings
-    assert open_outside(str(nllb), given=given).settings == first
-    assert caplog.text.count("converting it for ctranslate2") == 1
-    transformers: Any = import_transformers()
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(nllb)
-    model.get_input_embeddings().weight.data[10] += 0.1
-    model.save_pretrained(nllb)
-    assert open_outside(str(nllb), given=given).settings["models"] != first["models"]
-    assert caplog.text.count("converting it for ctranslate2") == 2
-
-
-def test_weights_in_a_pickle_are_read_safely(nllb: Path) -> None:
-    from safetensors.torch import load_file
-
-    expected = open_outside(str(nllb), given=Given("eng_Latn", "deu_Latn")).translate(LINES, OPTIONS)
-    state = load_file(nllb / "model.safetensors")
-    (nllb / "model.safetensors").unlink()
-    torch.save(state, nllb / "pytorch_model.bin")
-    assert open_outside(str(nllb), given=Given("eng_Latn", "deu_Latn")).translate(LINES, OPTIONS) == expected
-
-
-class Payload:
-    """Unpickled, it would make a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_that_runs_code_is_refused(nllb: Path, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    pickle.loads(pickle.dumps(Payload(ran)))
-    assert ran.exists()
-    ran.unlink()
-    (nllb / "model.safetensors").unlink()
-    torch.save({"a": Payload(ran)}, nllb / "pytorch_model.bin")
-    message = told(nllb, languages=("eng_Latn", "deu_Latn"))
-    assert "pytorch_model.bin: refused and not run: its pickle asks for" in message
-    (nllb / "pytorch_model.bin").write_bytes(b"nothing")
-    assert "refused and not run: it is damaged or no file of weights" in told(nllb, languages=("eng_Latn", "deu_Latn"))
-    (nllb / "pytorch_model.bin").unlink()
-    assert "there are no weights (model.safetensors or pytorch_model.bin)" in told(
-        nllb, languages=("eng_Latn", "deu_Latn")
-    )
-    assert not ran.exists()
-
-
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_code_that_a_folder_brings_along_is_refused(name: str, nllb: Path, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    (nllb / "own.py").write_text(f"import pathlib; pathlib.Path({str(ran)!r}).touch()\nclass Own: pass\n")
-    content = json.loads((nllb / name).read_text())
-    content["auto_map"] = {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}
-    (nllb / name).write_text(json.dumps(content))
-    message = told(nllb, languages=("eng_Latn", "deu_Latn"))
-    assert f"{name}: names Python code of its own (auto_map), which is never run" in message
-    assert not ran.exists()
-
-
-def test_a_conversion_with_other_probabilities_is_refused(hugging_face: Callable[[str], Path], tmp_path: Path) -> None:
-    """Marian starts from zeros. Training in transformers can change the embedding from which its models start."""
-    folder = shutil.copytree(hugging_face("opus-mt"), tmp_path / "marian")
-    transformers: Any = import_transformers()
-    model = transformers.MarianMTModel.from_pretrained(folder)
-    model.get_input_embeddings().weight.data[-1] = 1
-    model.save_pretrained(folder)
-    message = told(folder, languages=(None, "deu"))
-    assert f"model {folder}: the converted model gives other probabilities" in message
-
-
-def test_a_folder_that_the_converter_does_not_take(nllb: Path) -> None:
-    content = json.loads((nllb / "config.json").read_text())
-    (nllb / "config.json").write_text(json.dumps(content | {"model_type": "led"}))
-    message = told(nllb, profile="nllb", languages=("eng_Latn", "deu_Latn"))
-    assert "No conversion is registered for the model configuration LEDConfig" in message
-
-
-def test_damaged_weights(nllb: Path) -> None:
-    (nllb / "model.safetensors").write_bytes(b"nothing")
-    assert str(nllb) in told(nllb, languages=("eng_Latn", "deu_Latn"))

@@ -66,8 +66,8 @@ def test_opus_mt_with_one_target_language_has_no_tag(model: Path) -> None:
 @pytest.mark.parametrize(
     "text, source, target",
     [
-        # mBART-25, and NLLB as older code wrote it
-        ("{profile: mbart50, source_prefix: '', source_suffix: '</s> {source_lang}'}", "… </s> en_XX", "ro_RO"),
+        # NLLB as older code wrote it
+        ("{profile: nllb, source_prefix: '', source_suffix: '</s> {source_lang}'}", "… </s> en_XX", "ro_RO"),
         # --encoder-langtok tgt
         ("{profile: fairseq-multilingual, source_prefix: '__{target_lang}__'}", "__ro_RO__ … </s>", "__ro_RO__"),
         # MADLAD-400
