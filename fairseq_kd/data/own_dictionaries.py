@@ -36,7 +36,8 @@ def own_task(
     databin = str(recorded.get("data") or "").split(":")[0]
     source, target = _languages(path, recorded, data or databin, languages)
     names = [f"dict.{source}.txt", f"dict.{target}.txt"]
-    folders = [Path(folder) for folder in ([data] if data else [Path(path).resolve().parent, databin]) if folder]
+    beside: list[str | Path] = [data] if data else [Path(path).resolve().parent, databin]
+    folders = [Path(folder) for folder in beside if folder]
     folder = next((folder for folder in folders if all((folder / name).is_file() for name in names)), None)
     if folder is None:
         raise UserError(

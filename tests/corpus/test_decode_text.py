@@ -13,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
 from fairseq_kd.errors import UserError
 from tests.support.commands import Run
+from tests.support.text_flood import flood
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -185,5 +186,14 @@ def test_a_source_only_data_bin(
         decode(text_teacher, tmp_path / "c", "--data", data, "--subset", "valid")
     lines = (data / "dict.src.txt").read_text().splitlines(keepends=True)
     (data / "dict.src.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
-    with pytest.raises(UserError, match="dict.src.txt is not the model's dictionary: .* number 4"):
+    with pytest.raises(UserError, match=r"dict\.src\.txt is not the model's dictionary: .* number 4"):
         decode(text_teacher, tmp_path / "d", "--data", data, "--subset", "test")
+
+
+@pytest.mark.parametrize("verb", ["translate", "decode"])
+def test_memory_is_flat_in_the_number_of_lines(verb: str, tmp_path: Path) -> None:
+    """The text of 60,000 lines is 5 MB, twice the growth that is allowed."""
+    flood(verb, 2000, tmp_path)
+    few = flood(verb, 3000, tmp_path)[1]
+    many = flood(verb, 60000, tmp_path)[1]
+    assert many - few < 2.5
