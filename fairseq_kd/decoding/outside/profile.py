@@ -64,7 +64,7 @@ class Given:
     target_spm: Path | None = None
 
 
-def read_profile(name: str, folder: Path, given: Given = Given()) -> Profile:  # noqa: B008
+def read_profile(name: str, folder: Path, given: Given = Given()) -> Profile:
     """Read a profile. Its sentencepiece models lie beside the file or in the model's folder.
 
     Args:
