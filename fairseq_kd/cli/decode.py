@@ -25,7 +25,9 @@ DEFAULT_SUBSET = "train"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
+    add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
+        help="the checkpoint; several are decoded as an ensemble. For --input also a CTranslate2 or Hugging Face "
+        "folder")  # fmt: skip
     add("--data", metavar="DIR",
         help="fairseq-preprocess's output with the model's dictionaries; for --input, their folder")  # fmt: skip
     add_direction_arguments(parser)
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
-    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang"):
+    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang", "profile"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:

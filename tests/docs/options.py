@@ -20,6 +20,9 @@ FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 ELSEWHERE = {
     # Snakemake and its SLURM plugin
     *("--dry-run", "--executor", "--jobs", "--default-resources", "--slurm-status-command", "--slurm-no-account"),
+    # ct2-fairseq-converter, and fairseq's multilingual task
+    *("--model_path", "--data_dir", "--fixed_dictionary", "--source_lang", "--target_lang", "--output_dir"),
+    *("--encoder-langtok", "--decoder-langtok"),
     # pip, mkdocs
     *("--no-build-isolation", "--strict"),
     "--help",
