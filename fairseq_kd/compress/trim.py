@@ -157,7 +157,7 @@ def _recorded_languages(path: str | Path, task: Any, databins: Sequence[Path]) -
     for place in databins:
         source, target = data_utils.infer_language_pair(str(place)) if place.is_dir() else (None, None)
         if source and target:
-            return str(source), str(target)
+            return source, target
     raise UserError(f"model {path}: it records no language pair: give --source-lang and --target-lang")
 
 
