@@ -11,6 +11,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.data.segmentation import Alignment, align, detokenised, surfaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import split_paths
@@ -158,12 +159,5 @@ def read_sentencepiece(paths: str) -> list[sentencepiece.SentencePieceProcessor]
     files = split_paths(paths)
     if len(files) not in (1, 2):
         raise UserError(f"--teacher-spm {paths}: give one model for both sides, or SOURCE:TARGET")
-    models = []
-    for file in files:
-        if not Path(file).is_file():
-            raise UserError(f"--teacher-spm {file}: no such file")
-        try:
-            models.append(sentencepiece.SentencePieceProcessor(model_file=file))
-        except RuntimeError:
-            raise UserError(f"--teacher-spm {file}: not a sentencepiece model") from None
+    models = [load_spm(Path(file), "--teacher-spm") for file in files]
     return [models[0], models[-1]]

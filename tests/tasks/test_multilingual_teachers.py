@@ -38,9 +38,9 @@ def test_decode_gives_what_fairseq_generate_gives(
     decode(str(teacher(kind)), data / "de", tmp_path, SHORT, subset="test")
     found = (tmp_path / "test.de").read_text().splitlines()
     assert found == generated(data, teacher(kind), kind)
-    # The teacher has learnt something, so that the tokens matter.
-    gold = (data / "test.en-de.de").read_text().splitlines()
-    assert sum(a == b for a, b in zip(found, gold, strict=True)) >= 5
+    # It has learnt which language a token asks for: German words begin with d.
+    words = " ".join(found).split()
+    assert words and sum(word.startswith("d") for word in words) >= 0.9 * len(words)
 
 
 def test_another_language_can_be_asked_for(data: Path, teacher: Callable[[str], Path], tmp_path: Path) -> None:
