@@ -57,7 +57,7 @@ class FusedCriterion(FairseqCriterion):
                 f"--criterion {self.needs_teacher} does not know the language tokens of a multilingual student's "
                 "batches: give --criterion token_kd"
             )
-        if self.needs_teacher and getattr(task.cfg, "teacher_spm", None) and not self.takes_other_vocabulary:
+        if self.needs_teacher and task.cfg.teacher_spm and not self.takes_other_vocabulary:
             raise UserError(
                 f"--criterion {self.needs_teacher} needs a teacher of the student's vocabulary: "
                 "leave out --teacher-spm, or train with --criterion token_kd"

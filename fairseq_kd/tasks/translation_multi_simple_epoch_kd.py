@@ -11,7 +11,7 @@ from fairseq_kd.networks.teacher_tasks import TeacherTask
 from fairseq_kd.tasks.teacher_options import TeacherOptions
 from fairseq_kd.tasks.with_teacher import WithTeacher
 
-ABSENT = {"teacher_cache": None, "distilled_data": None}
+ABSENT = {"teacher_cache": None, "distilled_data": None, "teacher_spm": None}
 """What criterions ask a task's options for and this task does not offer: its rows are drawn anew in each epoch."""
 
 
