@@ -7,7 +7,9 @@
 # --shards N runs N decodes side by side on this machine. All other options go to `fairseq-kd decode` (--beam, --nbest,
 # --max-len-a, --max-len-b, --max-tokens, ...). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR.
 # The split train of data-bin/ is the distilled text; its other splits and its dictionaries are those of DATABIN. The
-# folder data-bin/ appears only when it is whole.
+# folder data-bin/ appears only when it is whole. Rows that the teacher did not translate (an empty source, or one longer
+# than its positions) are empty lines in the text. data-bin/ has no such row; its left_out.json lists them, and
+# --distilled-data leaves them out of training.
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold
@@ -139,23 +141,31 @@ make_student_data() {
 }
 
 binarise() {
-  local new=$output/data-bin.tmp language file found
+  local new=$output/data-bin.tmp prefix=$output/train language file found
   rm -rf "$new"
   mkdir "$new"
-  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$output/train" --destdir "$new" \
+  left_out=$(python -m fairseq_kd.corpus.distilled_databin keep "$output" "$source" "$target" "$new")
+  [[ ! -e $new/kept.$target ]] || prefix=$new/kept
+  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$prefix" --destdir "$new" \
     --srcdict "$data/dict.$source.txt" --tgtdict "$data/dict.$target.txt" --workers "$(nproc)" \
     >"$output/preprocess.log" 2>&1 ||
     die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
   for language in "$source" "$target"; do
     found=$(count_rows "$new" "$language")
-    [[ $found == "$rows" ]] || die "$new has ${found:-no} rows of $language, the gold data has $rows; run again"
+    [[ $found == "$((rows - left_out))" ]] ||
+      die "$new has ${found:-no} rows of $language, the text has $((rows - left_out)); run again"
   done
+  rm -f "$new"/kept.*
+  # Text loses a symbol like </s> within a source. A source that was cut anew is not the gold data's.
+  [[ ${recut[*]} == *decoded ]] || python -m fairseq_kd.corpus.distilled_databin sources "$new" "$data"
   for file in "$data"/*."$source-$target".*; do
     [[ ${file##*/} == train* ]] || cp "$file" "$new"
   done
   cp "$output/signature.json" "$new"
   rm -rf "$output/data-bin"
   mv "$new" "$output/data-bin"
+  ((left_out == 0)) ||
+    say "$output/data-bin: $left_out of $rows rows left out, which the teacher did not translate (left_out.json lists them)"
 }
 
 if ((shards == 1)); then

@@ -34,6 +34,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         help="the search ends with P x beam hypotheses; ctranslate2 alone (%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
         help="subword tokens that every translation begins with, quoted; fairseq alone (none)")  # fmt: skip
+    add("--no-unk", action="store_true", help="no translation has <unk>; fairseq alone")
 
 
 def search_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
         "no_repeat_ngram_size": options.no_repeat_ngram_size,
         "patience": options.patience,
         "prefix": " ".join(options.prefix.split()),
+        "no_unk": options.no_unk,
     }
 
 

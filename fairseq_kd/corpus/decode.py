@@ -14,7 +14,7 @@ from fairseq_kd.data.databin import open_databin, source_hashes
 from fairseq_kd.data.own_dictionaries import own_task
 from fairseq_kd.data.source_only import is_source_only, load_source, source_prefix
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
-from fairseq_kd.decoding.interface import Progress
+from fairseq_kd.decoding.interface import Progress, TooFew
 from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
@@ -73,7 +73,7 @@ def decode(
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
     made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": options.record(), "sampling": drawing}
     settings = {**_inputs(models, data, subset, task), **made_by, "block_rows": shard.block_rows}
-    return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed))
+    return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed, model))
 
 
 def fill(
@@ -160,16 +160,21 @@ def _decoder(
     options: DecodingOptions,
     sampling: Sampling | None,
     seed: int,
+    model: str,
 ) -> Callable[[list[Block], Progress], Iterator[Decoded]]:
     def decode_blocks(blocks: list[Block], progress: Progress) -> Iterator[Decoded]:
         engine = chosen.build()
         dataset = task.dataset(subset)
         for block in blocks:
             sources = [dataset.src[row] for row in block.rows]
-            if sampling and isinstance(engine, Sampler):
-                translations = engine.draw(sources, block.rows.start, options, sampling, seed, progress)
-            else:
-                translations = engine.translate(sources, options, progress)
+            try:
+                if sampling and isinstance(engine, Sampler):
+                    translations = engine.draw(sources, block.rows.start, options, sampling, seed, progress)
+                else:
+                    translations = engine.translate(sources, options, progress)
+            except TooFew as error:
+                row = block.rows.start + error.sentence
+                raise error.of(f"row {row} (from 0) of {subset} by {model}") from None
             yield block, [task.source_dictionary.string(source) for source in sources], translations
 
     return decode_blocks
