@@ -155,9 +155,9 @@ def _recorded_languages(path: str | Path, task: Any, databins: Sequence[Path]) -
     if source and target:
         return str(source), str(target)
     for place in databins:
-        pair = data_utils.infer_language_pair(str(place)) if place.is_dir() else (None, None)
-        if all(pair):
-            return pair
+        source, target = data_utils.infer_language_pair(str(place)) if place.is_dir() else (None, None)
+        if source and target:
+            return source, target
     raise UserError(f"model {path}: it records no language pair: give --source-lang and --target-lang")
 
 
