@@ -6,7 +6,7 @@ from fairseq_kd.cli.shared_options import add_search_arguments, search_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.options import DETOKENIZERS, CostOptions
 from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="sacreBLEU's tokenizer for BLEU; auto: zh for Chinese, ja-mecab for Japanese, char for other text without "
         "spaces, else 13a (%(default)s)",
+    )
+    add(
+        "--detokenize",
+        choices=DETOKENIZERS,
+        default=DETOKENIZERS[0],
+        help="how tokenised text becomes plain text; auto: moses where the data-bin's target is Moses-tokenised "
+        "(%(default)s)",
     )
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
     add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
@@ -94,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
         reference=options.reference,
         post_process=options.post_process,
         tokenize=options.tokenize,
+        detokenize=options.detokenize,
         compare_fairseq=options.compare_fairseq,
         cost=_cost(options),
         name=options.name,

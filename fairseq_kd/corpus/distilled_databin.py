@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder, best_fitting_int_dtype
 
-from fairseq_kd.corpus.text_rows import stream_rows
+from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
 from fairseq_kd.errors import UserError
@@ -35,7 +35,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
     """
     pair = [text / f"{SPLIT}.{language}" for language in (source, target)]
     rows, left_out = 0, []
-    for row in stream_rows(pair[1]):
+    for row in stream_lines(pair[1]):
         if not row.strip():
             left_out.append(rows)
         rows += 1
@@ -47,7 +47,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
             kept = [
                 stack.enter_context(open(data / f"kept.{side}", "w", encoding="utf-8")) for side in (source, target)
             ]
-            for texts in zip(*map(stream_rows, pair), strict=True):
+            for texts in zip(*map(stream_lines, pair), strict=True):
                 if texts[1].strip():
                     for handle, line in zip(kept, texts, strict=True):
                         handle.write(line + "\n")

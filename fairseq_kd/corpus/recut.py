@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fairseq.data.data_utils import post_process
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import languages, open_databin, open_dictionaries
+from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
 UNKNOWN = "<unk>"
-BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-"""Byte-fallback pieces of sentencepiece, which fairseq's post-processing leaves as they are."""
 
 
 def recut(
@@ -141,15 +139,7 @@ def plain(subwords: str, post: str) -> str:
         subwords: separated by spaces.
         post: how they are joined: "sentencepiece", "subword_nmt" or "none".
     """
-    text = post_process(subwords, post)
-    if post == "sentencepiece":
-        text = BYTES.sub(_characters, text)
-    return " ".join(text.split())
-
-
-def _characters(found: re.Match[str]) -> str:
-    """The characters that a run of byte-fallback pieces spells."""
-    return bytes.fromhex(found[0].replace("<0x", "").replace(">", "")).decode("utf-8", "replace")
+    return " ".join(join(subwords, post).split())
 
 
 def cut(model: SentencePieceProcessor, rows: Callable[[], Iterator[str]], coverage: Coverage) -> Iterator[str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from fairseq.data.data_utils import post_process
-
+from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 
@@ -60,7 +60,8 @@ def _text(path: Path) -> Gold:
         with open(path, "rb") as handle:
             for number, line in enumerate(handle, 1):
                 try:
-                    yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    yield without_mark(text, f"reference {path}") if number == 1 else text
                 except UnicodeDecodeError as error:
                     raise UserError(
                         f"reference {path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
@@ -87,7 +88,7 @@ def _databin(path: Path, subset: str, symbol: str) -> Gold:
                     "give the text with --reference FILE",
                     path, dictionary.unk_word, row,
                 )  # fmt: skip
-            yield post_process(dictionary.string(ids), symbol)
+            yield join(dictionary.string(ids), symbol)
 
     stem = f"{subset}.{task.cfg.source_lang}-{target}.{target}"
     names = (f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
+from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -98,6 +100,7 @@ def select(
     gold = _gold(nbest, reference, origin, similarity)
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
+    warn_of_joining(_first_tokens(nbest), similarity.post_process, nbest.name)
     folder = select_folder(output, _settings(lists, gold, similarity, origin))
     folder.claim()
     paths = [output / name for name in (origin.source, origin.target, REPORT) if name]
@@ -107,6 +110,12 @@ def select(
     write_blocks(folder.blocks, lists, gold.lines(), similarity, workers)
     folder.sweep(paths)
     return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
+
+
+def _first_tokens(nbest: Path, lines: int = 1000) -> list[str]:
+    """The tokens of the first candidates."""
+    with open(nbest, encoding="utf-8", newline="\n") as handle:
+        return [token for line in islice(handle, lines) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
 
 
 def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity) -> Gold:
