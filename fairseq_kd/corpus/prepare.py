@@ -68,8 +68,8 @@ def train_spm(lines: Iterable[str], vocab_size: int, longest_line: int = LONGEST
         raise UserError(f"--vocab-size {vocab_size}: sentencepiece says: {reason}") from None
     if measured.passed_over:
         logger.warning(
-            "%d of %d lines are longer than %d bytes: sentencepiece learned nothing from them, and characters that only "
-            "they have become <unk>; cut the lines, or give a larger --max-line-bytes",
+            "%d of %d lines are longer than %d bytes: sentencepiece learned nothing from them, and characters that "
+            "only they have become <unk>; cut the lines, or give a larger --max-line-bytes",
             measured.passed_over, measured.read, longest_line,
         )  # fmt: skip
     return model.getvalue()
