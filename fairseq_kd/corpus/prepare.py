@@ -119,7 +119,13 @@ def encode_pair(
             name,
             *unknown,
         )
-    counts = {"rows": len(sides[0]), "dropped": dropped, "tokens": tokens, "longest": longest, "unknown": unknown}
+    counts: dict[str, int | list[int]] = {
+        "rows": len(sides[0]),
+        "dropped": dropped,
+        "tokens": tokens,
+        "longest": longest,
+        "unknown": unknown,
+    }
     return sides, counts
 
 

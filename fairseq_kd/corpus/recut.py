@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import languages, open_databin, open_dictionaries
-from fairseq_kd.data.joining import join
+from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
 UNKNOWN = "<unk>"
+ROWS_LOOKED_AT = 200
+"""Rows whose marks tell whether ``--post-process`` fits the text."""
 
 
 def recut(
@@ -129,6 +132,8 @@ def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict
 
 def _joined(path: Path, rows: int, post: str) -> Callable[[], Iterator[str]]:
     """The rows of a file of subwords as text, from the first on at each call."""
+    first = (token for line in islice(stream_lines(path), ROWS_LOOKED_AT) for token in line.split(" "))
+    warn_of_joining(first, post, str(path))
     return lambda: (plain(row, post) for row in stream_lines(path))
 
 

@@ -21,12 +21,12 @@ UNK = 3
 
 @pytest.fixture(scope="module")
 def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The teacher with <unk> as likely as its likeliest words."""
+    """The teacher, which writes <unk> wherever it wrote its most frequent word."""
 
     def change(state: dict[str, Any]) -> None:
         for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
             weight = state["model"][name]
-            weight[UNK] = weight[4:].max(dim=0).values * 2
+            weight[UNK] = weight[4] * 1.5
 
     return edited(tiny_teacher, tmp_path_factory.mktemp("unsure"), change)
 
@@ -45,7 +45,7 @@ def test_unknown_symbols_are_counted(
         found = decode(unsure, tiny_corpus, tmp_path, "--engine", engine)["unknown"]
     lines = (tmp_path / "test.tgt").read_text().splitlines()
     tokens = [line.split().count("<unk>") for line in lines]
-    assert found == {"rows": sum(map(bool, tokens)), "tokens": sum(tokens)} and found["rows"] > 5
+    assert found == {"rows": sum(map(bool, tokens)), "tokens": sum(tokens)} and found["rows"] > 0
     assert f"of {found['rows']} rows hold {found['tokens']} <unk>" in caplog.text and "--no-unk" in caplog.text
 
 
