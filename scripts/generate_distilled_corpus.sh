@@ -108,10 +108,11 @@ decode_in_shards() {
   fairseq-kd merge "$decoded"
 }
 
-# Rows of one side of the split train of a data-bin: fairseq's .idx starts with 9 bytes of name, 8 of version and 1 of
-# type; then comes their number in 8 bytes.
+# Rows of one side of the split train of a data-bin, over train, train1, train2, ...
 count_rows() {
-  od -An -j18 -N8 -t u8 "$1/train.$source-$target.$2.idx" 2>/dev/null | tr -d ' ' || true
+  python -c 'import pathlib, sys
+from fairseq_kd.data.databin_files import count_rows
+print(count_rows(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$source" "$target" "$2"
 }
 
 # The gold text of all splits with subwords of the student's own, and their sentencepiece model.
@@ -124,7 +125,7 @@ make_student_data() {
       die "$folder was made with other options or text; remove $output or take another"
     return
   fi
-  fairseq-kd recut --data "$data" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
+  fairseq-kd recut --data "$data" --source-lang "$source" --target-lang "$target" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
     "${post[@]}" >&2
   rm -rf "$new"
   local prefixes=(--trainpref "$folder/subword/train")
@@ -139,7 +140,7 @@ make_student_data() {
 }
 
 binarise() {
-  local new=$output/data-bin.tmp language file found
+  local new=$output/data-bin.tmp language found
   rm -rf "$new"
   mkdir "$new"
   fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$output/train" --destdir "$new" \
@@ -148,11 +149,9 @@ binarise() {
     die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
   for language in "$source" "$target"; do
     found=$(count_rows "$new" "$language")
-    [[ $found == "$rows" ]] || die "$new has ${found:-no} rows of $language, the gold data has $rows; run again"
+    [[ $found == "$rows" ]] || die "$new has $found rows of $language, the gold data has $rows; run again"
   done
-  for file in "$data"/*."$source-$target".*; do
-    [[ ${file##*/} == train* ]] || cp "$file" "$new"
-  done
+  copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
   rm -rf "$output/data-bin"
   mv "$new" "$output/data-bin"

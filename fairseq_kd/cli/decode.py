@@ -10,6 +10,7 @@ from fairseq_kd.cli.shared_options import (
     add_search_arguments,
     add_shard_arguments,
     add_text_arguments,
+    languages_of,
     search_of,
     shard_of,
     text_of,
@@ -63,14 +64,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
-    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang"):
+    for name in ("spm_model", "source_spm", "target_spm"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
 
-    decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
+    subset = options.subset or DEFAULT_SUBSET
+    decode(options.model, options.data, options.output, search, subset=subset, languages=languages_of(options), **how)
 
 
 def _sampling(options: argparse.Namespace) -> Sampling | None:

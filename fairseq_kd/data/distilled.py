@@ -12,6 +12,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
@@ -55,24 +56,29 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
         UserError: --distilled-data lacks the training split, or its rows or dictionary are not the gold data's.
     """
     data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
-    source, target = task.cfg.source_lang, task.cfg.target_lang
+    pair = task.cfg.source_lang, task.cfg.target_lang
     if split != task.cfg.train_subset:
         return dataset
     paths = utils.split_paths(task.cfg.data)
     if len(paths) > 1:
         raise UserError(f"--distilled-data needs a single data-bin, not {len(paths)}: {task.cfg.data}")
-    other = open_databin(data, split)
+    other = open_databin(data, split, pair)
     difference = first_difference(other.target_dictionary, task.target_dictionary)
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
     distilled = other.dataset(split)
-    stem = f"{split}.{source}-{target}.{source}"
-    same = all(
-        file_hash(Path(data, f"{stem}.{end}")) == file_hash(Path(paths[0], f"{stem}.{end}")) for end in ("bin", "idx")
-    )
-    if not same:
-        _compare(data, dataset, distilled)
+    if len(dataset) != len(distilled) or not _same_files(Path(paths[0]), data, split, pair):
+        # fairseq reads some formats in the order of the batches alone
+        _compare(data, open_databin(paths[0], split, pair).dataset(split), distilled)
     return DistilledDataset(dataset, distilled)
+
+
+def _same_files(gold: Path, distilled: Path, split: str, pair: tuple[str, str]) -> bool:
+    """Whether the source sides of both data-bins are the same bytes."""
+    first, second = (
+        [file_hash(folder / name) for name in file_names(folder, split, *pair, pair[0])] for folder in (gold, distilled)
+    )
+    return first == second
 
 
 def _compare(data: Path, gold: LanguagePairDataset, distilled: LanguagePairDataset) -> None:
