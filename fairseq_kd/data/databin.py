@@ -17,6 +17,7 @@ from fairseq_kd.data.databin_files import (
     file_names,
     first_folder,
     only_folder,
+    pair_name,
     pairs_in,
     parts_of,
     splits_of,
@@ -108,9 +109,9 @@ def check_split(folder: Path, subset: str, pair: tuple[str, str]) -> None:
     source, target = pair
     if not parts_of(folder, subset, source, target):
         found = ", ".join(splits_of(folder, source, target)) or "none"
-        others = ["-".join(pair) for pair in pairs_in(folder) if {*pair} != {source, target}]
+        others = [pair_name(other) for other in pairs_in(folder) if {*other} != {source, target}]
         hint = f" (and the pairs {', '.join(others)})" if others else ""
-        raise UserError(f"data-bin {folder}: no subset {subset!r} for {source}-{target}; it has: {found}{hint}")
+        raise UserError(f"data-bin {folder}: no subset {subset!r} for {pair_name(pair)}; it has: {found}{hint}")
 
 
 def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -> Any:

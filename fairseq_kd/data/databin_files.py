@@ -62,7 +62,7 @@ def only_folder(data: str | Path, split: str) -> Path:
 def pairs_in(folder: Path) -> list[tuple[str, str]]:
     """All language pairs of a folder's ``SPLIT.SOURCE-TARGET.LANGUAGE.idx``, sorted.
 
-    A code may hold hyphens. ``en-zh-CN`` is cut where both sides have text and a dictionary. Where the folder lacks
+    A code may hold hyphens. ``en-zh-CN`` is cut where both sides have a dictionary and text. Where the folder lacks
     one of these, the cut that has most of them is taken.
     """
     languages = defaultdict(set)
@@ -79,15 +79,15 @@ def _cuts(folder: Path, pair: str, sides: set[str]) -> list[tuple[str, str]]:
     cuts = [("-".join(parts[:place]), "-".join(parts[place:])) for place in range(1, len(parts))]
     evidence = {
         cut: (
+            sum((folder / f"dict.{language}.txt").is_file() for language in cut),
             len(sides & set(cut)),
             cut[0] in sides,  # of source-only data
-            sum((folder / f"dict.{language}.txt").is_file() for language in cut),
         )
         for cut in cuts
-        if all(cut)
+        if all(cut) and sides & set(cut)
     }
-    best = max(evidence.values(), default=(0, False, 0))
-    return [cut for cut, found in evidence.items() if found == best and found[0]]
+    best = max(evidence.values(), default=None)
+    return [cut for cut, found in evidence.items() if found == best]
 
 
 def choose_pair(
@@ -128,7 +128,7 @@ def choose_pair(
         fitting = [pair for pair in fitting if pair == known] or fitting
     if len(fitting) == 1:
         return fitting[0]
-    names = " and ".join("-".join(pair) for pair in pairs)
+    names = " and ".join(map(pair_name, pairs))
     if fitting:
         raise UserError(
             f"data-bin {folder}: it holds the pairs {names}; choose one with --source-lang and --target-lang"
@@ -137,6 +137,11 @@ def choose_pair(
         f"{option} {name}" for option, name in zip(("--source-lang", "--target-lang"), given, strict=True) if name
     )
     raise UserError(f"{asked}: data-bin {folder} holds {names}; give two languages of one pair")
+
+
+def pair_name(pair: tuple[str, str]) -> str:
+    """How messages name a pair: en-de, but "en to zh-CN" where a code has a hyphen."""
+    return (" to " if any("-" in language for language in pair) else "-").join(pair)
 
 
 def _has_dictionaries(folder: Path, pair: Languages) -> bool:
@@ -155,7 +160,7 @@ def check_pair(folder: Path, pair: tuple[str, str], option: str, text: str) -> N
     first_folder(folder)
     pairs = pairs_in(folder)
     if pairs and pair not in pairs and pair[::-1] not in pairs:
-        raise UserError(f"{option}: it is {' and '.join(map('-'.join, pairs))}, {text} is {'-'.join(pair)}")
+        raise UserError(f"{option}: it is {' and '.join(map(pair_name, pairs))}, {text} is {pair_name(pair)}")
 
 
 def parts_of(folder: Path, split: str, source: str, target: str) -> list[str]:
