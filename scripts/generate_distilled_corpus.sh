@@ -5,9 +5,10 @@
 #   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N] [options]
 #
 # --shards N runs N decodes side by side on this machine. All other options go to `fairseq-kd decode` (--beam, --nbest,
-# --max-len-a, --max-len-b, --max-tokens, ...). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR.
-# The split train of data-bin/ is the distilled text; its other splits and its dictionaries are those of DATABIN. The
-# folder data-bin/ appears only when it is whole.
+# --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang where DATABIN holds several language
+# pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
+# distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with train. Its other splits and its
+# dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole.
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold

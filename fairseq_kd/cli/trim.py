@@ -28,13 +28,13 @@ def run(options: argparse.Namespace) -> None:
     """Trim, and print what is left."""
     from fairseq_kd.compress.trim import describe, trim
 
-    given = languages_of(options)
+    source, target = languages_of(options)
     report = trim(
         options.model,
         options.data,
         options.output,
         spm_model=options.spm_model,
         teacher_data=options.teacher_data,
-        languages=given if all(given) else None,
+        languages=(source, target) if source and target else None,
     )
     print(describe(report))

@@ -19,6 +19,8 @@ from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
 
+ADVICE = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
+
 
 class DistilledDataset(AlignedDataset):
     """A ``LanguagePairDataset`` that adds ``sample["distilled"]``: the teacher's output for each row.
@@ -67,7 +69,9 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
     distilled = other.dataset(split)
-    if len(dataset) != len(distilled) or not _same_files(Path(paths[0]), data, split, pair):
+    if len(dataset) != len(distilled):
+        raise UserError(f"--distilled-data {data}: {len(distilled)} rows, the gold data has {len(dataset)}; {ADVICE}")
+    if not _same_files(Path(paths[0]), data, split, pair):
         # fairseq reads some formats in the order of the batches alone
         _compare(data, open_databin(paths[0], split, pair).dataset(split), distilled)
     return DistilledDataset(dataset, distilled)
@@ -83,11 +87,8 @@ def _same_files(gold: Path, distilled: Path, split: str, pair: tuple[str, str]) 
 
 def _compare(data: Path, gold: LanguagePairDataset, distilled: LanguagePairDataset) -> None:
     """Raise a UserError unless both datasets have the same sources row by row."""
-    advice = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
-    if len(gold) != len(distilled):
-        raise UserError(f"--distilled-data {data}: {len(distilled)} rows, the gold data has {len(gold)}; {advice}")
     for row in range(len(gold)):
         if not torch.equal(gold.src[row], distilled.src[row]):
             raise UserError(
-                f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {advice}"
+                f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {ADVICE}"
             )
