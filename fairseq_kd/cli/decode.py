@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.cli.shared_options import (
+    add_direction_arguments,
     add_engine_arguments,
     add_sampling_arguments,
     add_search_arguments,
     add_shard_arguments,
     add_text_arguments,
+    direction_of,
     languages_of,
     search_of,
     shard_of,
@@ -24,9 +26,12 @@ DEFAULT_SUBSET = "train"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
+    add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
+        help="the checkpoint; several are decoded as an ensemble. For --input also a CTranslate2 or Hugging Face "
+        "folder")  # fmt: skip
     add("--data", metavar="DIR",
         help="fairseq-preprocess's output with the model's dictionaries; for --input, their folder")  # fmt: skip
+    add_direction_arguments(parser)
     add("--subset", help=f"the split to translate ({DEFAULT_SUBSET})")
     add("--input", type=Path, metavar="FILE", help="raw text to translate instead, also .gz, .xz or .zst")
     add_text_arguments(parser, "--input: ")
@@ -57,6 +62,10 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.subset is not None:
         raise UserError("--subset is a split of a data-bin; leave it out with --input")
+    if any(direction_of(options)):
+        raise UserError(
+            "--teacher-source-lang and --teacher-target-lang go with --data; with --input give --source-lang"
+        )
     text = text_of(options)
     from fairseq_kd.corpus.decode_text import decode_text
 
@@ -64,15 +73,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
-    for name in ("spm_model", "source_spm", "target_spm"):
+    for name in ("spm_model", "source_spm", "target_spm", "profile"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
 
-    subset = options.subset or DEFAULT_SUBSET
-    decode(options.model, options.data, options.output, search, subset=subset, languages=languages_of(options), **how)
+    how |= {"direction": direction_of(options), "languages": languages_of(options)}
+    decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
 
 
 def _sampling(options: argparse.Namespace) -> Sampling | None:

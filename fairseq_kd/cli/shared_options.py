@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
+from fairseq_kd.decoding.outside.profile import READY
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
 
@@ -87,7 +88,12 @@ def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     add("--spm-model", type=Path, metavar="FILE", help=f"{of}sentencepiece model of both sides (none: text is tokens)")
     add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
     add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
-    add_language_arguments(parser, "where the checkpoint records none, or the data-bin holds several pairs")
+    add_language_arguments(
+        parser, "where the checkpoint records none or the data-bin holds several; for a folder as its tags have it"
+    )
+    add("--profile", metavar="NAME|FILE",
+        help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "
+        "for Hugging Face, by its tokenizer)")  # fmt: skip
 
 
 def text_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,9 +107,22 @@ def text_of(options: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"{name}: --spm-model is for both sides; leave out one of the two")
     return {
         "languages": languages_of(options),
+        "profile": options.profile,
         "source_spm": options.source_spm or options.spm_model,
         "target_spm": options.target_spm or options.spm_model,
     }
+
+
+def add_direction_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the languages of a multilingual model; :func:`direction_of` reads them."""
+    for side in ("source", "target"):
+        parser.add_argument(f"--teacher-{side}-lang", metavar="LANG",
+            help=f"{side} language of a multilingual model, by its own name (default: the data-bin's)")  # fmt: skip
+
+
+def direction_of(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Source and target language as :func:`add_direction_arguments` declared them."""
+    return options.teacher_source_lang, options.teacher_target_lang
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser, block_rows: int) -> None:

@@ -18,7 +18,8 @@ from fairseq_kd.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the checkpoint; several are decoded as an ensemble")
+    add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
+        help="the checkpoint; several are decoded as an ensemble. Or a CTranslate2 or Hugging Face folder")  # fmt: skip
     add("--data", metavar="DIR", help="folder of the model's dictionaries, where they are not beside the checkpoint")
     add_text_arguments(parser)
     add_engine_arguments(parser)

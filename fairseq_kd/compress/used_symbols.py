@@ -9,7 +9,8 @@ import numpy as np
 from fairseq.data import Dictionary
 from sentencepiece import SentencePieceProcessor
 
-from fairseq_kd.corpus.text_rows import Coverage, stream_rows
+from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of
 from fairseq_kd.data.vocabulary import first_difference
@@ -89,7 +90,7 @@ def _read_text(side: Side, path: Path, spm: SentencePieceProcessor | None) -> No
     indices = side.dictionary.indices
     coverage = Coverage(indices.__contains__)
     cut: Callable[[str], list[str]] = str.split if spm is None else lambda row: spm.encode(row, out_type=str)
-    for row in stream_rows(path):
+    for row in stream_lines(path):
         tokens = cut(row)
         coverage.add(tokens)
         side.used.update(indices[token] for token in tokens if token in indices)

@@ -36,6 +36,7 @@ from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, split_paths
 
@@ -55,6 +56,7 @@ def cache(
     temperature: float = 1.0,
     teacher_data: str | None = None,
     assume_same_dictionary: bool = False,
+    direction: Direction = (None, None),
     max_tokens: int = 2000,
     shard: Shard = WHOLE_CACHE,
 ) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def cache(
         temperature: of the distributions; that of the training.
         teacher_data: folder with the teacher's ``dict.*.txt``, where they are not beside the checkpoint.
         assume_same_dictionary: do not compare the teacher's dictionaries with the data's.
+        direction: of a multilingual teacher, source and target by its names of the languages; None: the data's.
         max_tokens: source or target tokens in a batch, padding counted.
         shard: this run's share of the work.
 
@@ -84,14 +87,16 @@ def cache(
     _check(model, models, temperature, max_tokens)
     task = open_databin(data, subset, data_languages(data, models[0], languages))
     check_kept("--top-k", top_k, len(task.target_dictionary))
-    teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, dtype=None, role="model")
+    teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, None, "model", direction)
     settings = {
         **_inputs(models, data, subset, task),
         "top_k": top_k,
         "temperature": temperature,
-        "max_positions": _positions(teacher),
+        "max_positions": teacher.max_positions(),
         "block_rows": shard.block_rows,
     }
+    if not teacher.plain:
+        settings["teacher_tokens"] = [tokens.record for tokens in teacher.tokens if tokens]
     folder = claim(output, settings)
     _write_blocks(folder, shard, Recorder(task, teacher, settings, max_tokens))
     return settings
@@ -126,12 +131,6 @@ def _inputs(models: Sequence[str], data: str | Path, subset: str, task: Translat
         "vocabulary": len(task.target_dictionary),
         "ids": id_type(len(task.target_dictionary)),
     }
-
-
-def _positions(teacher: Teacher) -> list[int]:
-    """The longest source and the longest target that every model of the teacher takes."""
-    positions = [model.max_positions() for model in teacher.models]
-    return [int(min(side)) for side in zip(*positions, strict=True)]
 
 
 @dataclass(frozen=True)

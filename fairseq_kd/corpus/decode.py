@@ -22,6 +22,7 @@ from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.networks.data_languages import data_languages
+from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
 from fairseq_kd.storage.files import file_hash
 
@@ -40,6 +41,7 @@ def decode(
     precision: str = "float32",
     sampling: Sampling | None = None,
     seed: int = 1,
+    direction: Direction = (None, None),
     shard: Shard = WHOLE,
 ) -> dict[str, Any] | None:
     """Translate a split; with one shard, merge the blocks to ``SUBSET.SOURCE``, ``SUBSET.TARGET`` and a signature.
@@ -57,6 +59,7 @@ def decode(
         precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`, which ctranslate2 computes in.
         sampling: draw translations in this way, instead of searching; its length limits replace those of ``options``.
         seed: of what is drawn.
+        direction: of a multilingual model, source and target by its names of the languages; None: the data's.
         shard: this run's share of the work.
 
     Returns:
@@ -72,11 +75,13 @@ def decode(
     pair = data_languages(data, models[0], languages)
     task = _open(data, subset, models[0], pair, languages)
     if sampling:
-        chosen = choose_engine("fairseq", precision, models, task, Sampler)
+        chosen = choose_engine("fairseq", precision, models, task, Sampler, direction=direction)
     else:
-        chosen = choose_engine(engine, precision, models, task, search=options)
+        chosen = choose_engine(engine, precision, models, task, search=options, direction=direction)
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
     made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": options.record(), "sampling": drawing}
+    if not chosen.tokens.plain:
+        made_by["model_tokens"] = chosen.tokens.record
     settings = {**_inputs(models, data, subset, task, pair), **made_by, "block_rows": shard.block_rows}
     return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed))
 

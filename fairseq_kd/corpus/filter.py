@@ -19,7 +19,7 @@ from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, text_key, write_
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.reverse_model import ReverseModel
-from fairseq_kd.corpus.text_rows import count_lines, stream_rows
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -213,7 +213,7 @@ def _write_outputs(corpus: Corpus, rules: np.ndarray, along: Sequence[Path], out
     with ExitStack() as stack:
         handles = [stack.enter_context(whole_file(output / path.name)) for path in files]
         numbers = stack.enter_context(whole_file(output / ROWS))
-        for row, lines in enumerate(zip(*map(stream_rows, files), strict=True)):
+        for row, lines in enumerate(zip(*map(stream_lines, files), strict=True)):
             if rules[row] == KEPT:
                 numbers.write(f"{row}\n")
                 for handle, line in zip(handles, lines, strict=True):

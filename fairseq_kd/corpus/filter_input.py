@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
-from fairseq_kd.corpus.text_rows import count_lines, stream_rows
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 from fairseq_kd.storage.settings import read_settings
@@ -34,7 +34,7 @@ class Corpus:
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Both sides of each row, as they stand."""
-        return zip(stream_rows(self.source), stream_rows(self.target), strict=True)
+        return zip(stream_lines(self.source), stream_lines(self.target), strict=True)
 
     def scores(self) -> Iterator[float]:
         """The teacher's score of each row: log-probability to the base 2, divided by the number of tokens.

@@ -3,7 +3,7 @@
 ``parts/NNNNN.npy`` holds a record for each row of a block: the rule that it breaks by itself, a 64-bit hash of its
 text, the teacher's score and the cross-entropy under the reverse model (NaN where there is none).
 
-Memory: 1 byte for each row, about 12 more while a share is taken, and about 40 for each of 4 million rows while
+Memory: 1 byte for each row, about 12 more while a share is taken, and about 70 for each of a million rows while
 duplicates are found.
 """
 
@@ -18,7 +18,7 @@ from fairseq_kd.storage.block_folder import Block
 from fairseq_kd.storage.files import whole_file
 
 RECORD = np.dtype([("rule", "u1"), ("key", "<u8"), ("score", "<f4"), ("reverse", "<f4")])
-AT_ONCE = 4_000_000
+AT_ONCE = 1_000_000
 """Rows whose hashes are compared at a time."""
 
 

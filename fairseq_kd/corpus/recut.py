@@ -15,8 +15,9 @@ from typing import Any
 from fairseq.data.data_utils import post_process
 from sentencepiece import SentencePieceProcessor
 
+from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.prepare import load_spm
-from fairseq_kd.corpus.text_rows import Coverage, count_lines, stream_rows
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.data.databin_files import check_pair, file_names
 from fairseq_kd.errors import UserError
@@ -128,7 +129,7 @@ def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict
 
 def _joined(path: Path, rows: int, post: str) -> Callable[[], Iterator[str]]:
     """The rows of a file of subwords as text, from the first on at each call."""
-    return lambda: (plain(row, post) for row in stream_rows(path))
+    return lambda: (plain(row, post) for row in stream_lines(path))
 
 
 def plain(subwords: str, post: str) -> str:

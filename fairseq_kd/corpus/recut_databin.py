@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.prepare import dictionary_lines, load_spm, train_spm
 from fairseq_kd.corpus.recut import cut, plain
-from fairseq_kd.corpus.text_rows import Coverage, count_lines, stream_rows
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
 from fairseq_kd.errors import UserError
@@ -50,7 +51,7 @@ def recut_databin(
         serialised = spm_model.read_bytes()
     elif vocab_size is not None and spm_model is None:
         text = [side() for side in sides["train"]] if "train" in sides else []
-        more = [(plain(row, how) for row in stream_rows(path)) for path, how in (more_text or {}).items()]
+        more = [(plain(row, how) for row in stream_lines(path)) for path, how in (more_text or {}).items()]
         serialised = train_spm(itertools.chain(*text, *more), vocab_size)
     else:
         raise UserError("give either --vocab-size or --spm-model")

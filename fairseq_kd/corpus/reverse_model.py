@@ -14,7 +14,7 @@ import torch
 from fairseq import utils
 from fairseq.data import LanguagePairDataset
 
-from fairseq_kd.corpus.text_rows import Coverage
+from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError

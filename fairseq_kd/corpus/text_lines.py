@@ -71,6 +71,16 @@ def file_blocks(path: Path, size: int) -> Iterator[list[str]]:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def stream_lines(path: Path) -> Iterator[str]:
+    """The lines of a file one by one, as :func:`file_blocks` reads them.
+
+    Raises:
+        UserError: as :func:`file_blocks`.
+    """
+    for block in file_blocks(path, 1000):
+        yield from block
+
+
 def count_lines(path: Path) -> int:
     """The number of lines of a file; all of it is read, so that a damaged file is refused.
 

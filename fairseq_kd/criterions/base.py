@@ -20,7 +20,7 @@ from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher
-from fairseq_kd.tasks.translation_kd import TranslationKDTask
+from fairseq_kd.tasks.with_teacher import WithTeacher
 
 
 @dataclass
@@ -43,11 +43,25 @@ class FusedCriterion(FairseqCriterion):
 
     needs_teacher: ClassVar[str] = ""
     """The criterion's name on the command line, where it needs a task with a teacher; else empty."""
+    takes_tagged: ClassVar[bool] = False
+    """Whether the student may be multilingual: its own batches are all that the criterion asks the models about."""
+    takes_other_vocabulary: ClassVar[bool] = False
+    """Whether the criterion learns from a teacher whose subwords are not the student's."""
 
     def __init__(self, task: FairseqTask, label_smoothing: float, chunk_memory: float, sentence_avg: bool):
         super().__init__(task)
-        if self.needs_teacher and not isinstance(task, TranslationKDTask):
+        if self.needs_teacher and not isinstance(task, WithTeacher):
             raise UserError(f"--criterion {self.needs_teacher} needs a task with a teacher: give --task translation_kd")
+        if self.needs_teacher and task.conventions is not None and not self.takes_tagged:
+            raise UserError(
+                f"--criterion {self.needs_teacher} does not know the language tokens of a multilingual student's "
+                "batches: give --criterion token_kd"
+            )
+        if self.needs_teacher and getattr(task.cfg, "teacher_spm", None) and not self.takes_other_vocabulary:
+            raise UserError(
+                f"--criterion {self.needs_teacher} needs a teacher of the student's vocabulary: "
+                "leave out --teacher-spm, or train with --criterion token_kd"
+            )
         if not 0 <= label_smoothing < 1:
             raise UserError(f"--label-smoothing {label_smoothing}: give a share of at least 0 and below 1")
         if not 0 <= chunk_memory < math.inf:

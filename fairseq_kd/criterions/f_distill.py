@@ -22,6 +22,7 @@ from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.losses.token_values import token_nll
 from fairseq_kd.networks.distributions import real_tokens, unwrap
 from fairseq_kd.networks.teacher import Teacher
+from fairseq_kd.networks.teacher_tokens import TeacherTokens
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
@@ -146,13 +147,15 @@ class FDistillCriterion(FusedCriterion):
     def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any]) -> Tensor:
         """The teacher's sequences, (batch, length): drawn now from the mean of its models, or those of the data."""
         if self.online:
-            return self._draw(teacher.models, sample)
+            return self._draw(teacher.models, sample, teacher.tokens)
         # A validation set has no teacher samples: its gold targets stand in.
         return sample["distilled"] if "distilled" in sample else sample["target"]
 
-    def _draw(self, models: Sequence[Any], sample: dict[str, Any]) -> Tensor:
-        update = self.task.update if self.training else EVALUATION
-        return draw_rollouts(models, sample, self.sampling, (self.seed, update), self.task.target_dictionary)
+    def _draw(
+        self, models: Sequence[Any], sample: dict[str, Any], tokens: Sequence[TeacherTokens | None] | None = None
+    ) -> Tensor:
+        seed = (self.seed, self.task.update if self.training else EVALUATION)
+        return draw_rollouts(models, sample, self.sampling, seed, self.task.target_dictionary, tokens)
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], terms: Sequence[Term]

@@ -47,7 +47,9 @@ class HybridKDCriterion(TokenKDCriterion):
     """
 
     needs_teacher = "hybrid_kd"
+    takes_tagged = False
     takes_distilled = True
+    takes_other_vocabulary = False
 
     def __init__(self, cfg: HybridKDConfig, task: TranslationKDTask):
         super().__init__(

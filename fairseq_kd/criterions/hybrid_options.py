@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, make_dataclass
 
 from fairseq.dataclass import ChoiceEnum
 
-from fairseq_kd.criterions.token_kd import TokenKDConfig
+from fairseq_kd.criterions.token_kd import WordKDConfig
 from fairseq_kd.gates import builtin  # noqa: F401 (registers the gates)
 from fairseq_kd.gates.registry import GATES, option_fields
 
@@ -13,7 +13,7 @@ GATE_HELP = {"help": "kind of gate; g is the weight of the token-level loss, and
 
 
 @dataclass
-class HybridKDConfig(TokenKDConfig):
+class HybridKDConfig(WordKDConfig):
     """Options of ``hybrid_kd`` without those of the gates. The token-level loss uses the options of ``token_kd``."""
 
     gate: str = field(default=DEFAULT_GATE, metadata=GATE_HELP)

@@ -80,6 +80,11 @@ class PreDistillCriterion(FusedCriterion):
         if teacher is None:
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
+        if not teacher.plain:
+            raise UserError(
+                "--criterion pre_distill compares positions one by one; the teacher's task adds language tokens, and "
+                "so positions: give --criterion token_kd"
+            )
         with hidden_states(teacher.models[0]) as wanted:
             answer = teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
         with hidden_states(model) as own:

@@ -4,22 +4,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.criterions import register_criterion
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
+from fairseq_kd.criterions.other_vocabulary import Batch, aligned_losses, sorted_losses
 from fairseq_kd.data.soft_targets import normalised
+from fairseq_kd.data.symbol_map import symbol_map
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses
 from fairseq_kd.losses.truncation import Truncated, check_kept
-from fairseq_kd.networks.distributions import real_tokens
+from fairseq_kd.networks.distributions import next_tokens, real_tokens
+from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 
 @dataclass
-class TokenKDConfig(FusedConfig):
-    """Options of ``token_kd``."""
+class WordKDConfig(FusedConfig):
+    """Options of every criterion with word-level distillation."""
 
     kd_alpha: float = field(
         default=0.5,
@@ -36,20 +40,38 @@ class TokenKDConfig(FusedConfig):
     )
 
 
+@dataclass
+class TokenKDConfig(WordKDConfig):
+    """Options of ``token_kd``."""
+
+    teacher_vocabulary: ChoiceEnum(("same", "aligned", "uld")) = field(  # type: ignore[valid-type]
+        default="same",
+        metadata={
+            "help": "the teacher's subwords: the student's; or others (give --teacher-spm), compared over common spans "
+            "of text, or by sorted probabilities (ULD)"
+        },
+    )
+
+
 @register_criterion("token_kd", dataclass=TokenKDConfig)
 class TokenKDCriterion(FusedCriterion):
     """L = (1−α)·NLL(gold) + α·τ²·Σ_t −Σ_k p_τ(k|y_<t, x)·log q_τ(k|y_<t, x), on gold prefixes.
 
     Kim & Rush 2016, eq. of L_WORD-KD, mixed with the NLL; τ² after Hinton et al. 2015, section 2. The label smoothing
-    is fairseq's.
+    is fairseq's. With --teacher-vocabulary aligned or uld the teacher has other subwords; see
+    :mod:`fairseq_kd.criterions.other_vocabulary`.
 
     Raises:
         UserError: an option is out of its range, or the task has no teacher.
     """
 
     needs_teacher = "token_kd"
+    takes_tagged = True
     takes_distilled = False
     """Whether the criterion learns from --distilled-data."""
+    takes_other_vocabulary = True
+
+    _symbol_map: Tensor | None = None
 
     def __init__(
         self,
@@ -60,8 +82,11 @@ class TokenKDCriterion(FusedCriterion):
         label_smoothing: float,
         chunk_memory: float,
         sentence_avg: bool,
+        teacher_vocabulary: str = "same",
     ):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
+        self.teacher_vocabulary = str(teacher_vocabulary)
+        _check_vocabulary(task, self.teacher_vocabulary, kd_top_k)
         if task.cfg.distilled_data and not self.takes_distilled:
             raise UserError(
                 "--criterion token_kd learns only from the targets of the training data: leave out --distilled-data, "
@@ -85,12 +110,37 @@ class TokenKDCriterion(FusedCriterion):
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
         """The loss summed over the batch's real tokens (a scalar, in nats), the sample size, and what to log."""
-        answer = self._answer(model, sample)
+        if self.teacher_vocabulary != "same":
+            teacher, answer = self.task.teacher(model), None
+            if teacher is not None:
+                return self._other_vocabulary(model, sample, teacher)
+        else:
+            answer = self._answer(model, sample)
         if answer is None:
             losses, sample_size, log = self.losses(model, sample, self.gold_alone)
             return losses.loss, sample_size, log
         losses, sample_size, log = self.losses(model, sample, self.objective, answer)
         return losses.loss, sample_size, log | self.teacher_log(losses)
+
+    def _other_vocabulary(
+        self, model: BaseFairseqModel, sample: dict[str, Any], teacher: Teacher
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """As :meth:`forward`, with a teacher that reads the batch's text in its own symbols."""
+        text = sample["teacher_text"]
+        own, theirs = self.task.target_dictionary, self.task.teacher_task().target_dictionary
+        real, teacher_real = real_tokens(sample["target"], own.pad()), real_tokens(text["target"], theirs.pad())
+        answer = teacher.next_tokens(text, teacher_real)
+        student = next_tokens(model, sample, real)
+        batch = Batch(student, sample["target"][real], answer, text["target"][teacher_real], text)
+        if self.teacher_vocabulary == "uld":
+            loss, nll, log = sorted_losses(batch, self.objective, self.chunk_memory)
+        else:
+            if self._symbol_map is None:
+                words = self.task.cfg.student_post_process == "none"
+                self._symbol_map = symbol_map(theirs, own, words=words).to(real.device)
+            loss, nll, log = aligned_losses(batch, self.objective, self._symbol_map, self.chunk_memory)
+        sample_size = self.sample_size(sample)
+        return loss, sample_size, self.common_log(sample, sample_size, loss, nll) | log
 
     @staticmethod
     def teacher_log(losses: Losses) -> dict[str, Any]:
@@ -107,10 +157,38 @@ class TokenKDCriterion(FusedCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log also the kd_loss, per token in bits, and the agreement, a share from 0 to 1."""
+        """Log also the kd_loss, per token in bits, and the agreement, a share from 0 to 1.
+
+        With a teacher of another vocabulary: the loss of a span in bits, or ULD's distance (0 to 2) per token; and
+        the shares of tokens that are compared one to one, and of rows whose characters differ.
+        """
         super().reduce_metrics(logging_outputs)
+        log_mean(logging_outputs, "uld_loss", per="uld_ntokens", unit=1.0)
         log_mean(logging_outputs, "kd_loss", per="kd_ntokens")
         log_mean(logging_outputs, "agreed", per="kd_ntokens", name="agreement", unit=1.0)
+        log_mean(logging_outputs, "span_loss", per="spans")
+        if any("unaligned" in log for log in logging_outputs):
+            log_mean(logging_outputs, "one_to_one", per="ntokens", unit=1.0)
+            log_mean(logging_outputs, "unaligned", per="nsentences", unit=1.0)
+
+
+def _check_vocabulary(task: TranslationKDTask, kind: str, top_k: int) -> None:
+    """Raise a UserError where --teacher-vocabulary and the task's options about the teacher do not go together."""
+    if kind == "same":
+        if task.cfg.teacher_spm:
+            raise UserError("--teacher-spm is for a teacher of other subwords: add --teacher-vocabulary aligned or uld")
+        return
+    if not task.cfg.teacher_spm:
+        raise UserError(
+            f"--teacher-vocabulary {kind} needs the sentencepiece model of the teacher's subwords: give --teacher-spm"
+        )
+    for option, value in (
+        ("--teacher-cache", task.cfg.teacher_cache),
+        ("--assume-same-dictionary", task.cfg.assume_same_dictionary),
+        ("--kd-top-k", top_k if kind == "uld" else 0),
+    ):
+        if value:
+            raise UserError(f"--teacher-vocabulary {kind} does not go with {option}: leave out one of the two")
 
 
 def _check_cache(settings: dict[str, Any] | None, temperature: float, top_k: int) -> None:

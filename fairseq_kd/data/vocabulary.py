@@ -1,12 +1,13 @@
 """Check that a checkpoint was trained with the data's symbols."""
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.data.databin import read_dictionary
 from fairseq_kd.errors import UserError
@@ -14,10 +15,17 @@ from fairseq_kd.errors import UserError
 logger = logging.getLogger(__name__)
 
 
+def recorded_task(config: DictConfig) -> dict[str, Any]:
+    """The options of the task that a checkpoint recorded, by name; ``_name`` is the task's."""
+    task = config.task
+    found: Any = OmegaConf.to_container(task, resolve=False) if OmegaConf.is_config(task) else vars(task)
+    return dict(found)
+
+
 def recorded_languages(config: DictConfig, task: TranslationTask) -> tuple[str, str]:
     """The source and target language that a checkpoint recorded, else the task's."""
-    own = (task.cfg.source_lang, task.cfg.target_lang)
-    return config.task.get("source_lang") or own[0], config.task.get("target_lang") or own[1]
+    own, recorded = (task.cfg.source_lang, task.cfg.target_lang), recorded_task(config)
+    return recorded.get("source_lang") or own[0], recorded.get("target_lang") or own[1]
 
 
 def check_languages(path: str, config: DictConfig, task: TranslationTask, role: str) -> None:
@@ -38,7 +46,13 @@ def check_languages(path: str, config: DictConfig, task: TranslationTask, role: 
 
 
 def check_vocabulary(
-    path: str, state: dict[str, Any], task: TranslationTask, role: str, data: str | None = None
+    path: str,
+    state: dict[str, Any],
+    task: TranslationTask,
+    role: str,
+    data: str | None = None,
+    files: Sequence[str] | None = None,
+    augment: Callable[[Dictionary], Dictionary] = lambda dictionary: dictionary,
 ) -> str | None:
     """Compare the dictionaries of the checkpoint ``path`` with those of ``task``, symbol by symbol.
 
@@ -51,6 +65,8 @@ def check_vocabulary(
         task: whose dictionaries the checkpoint must have.
         role: what errors call the checkpoint.
         data: folder with the checkpoint's dictionaries.
+        files: names of the source and the target dictionary, or their recorded paths; None: those of the languages.
+        augment: gives a dictionary the symbols that the checkpoint's task appends; both sides are compared with them.
 
     Returns:
         None if the dictionaries are the same. Where none was found: a clause that names the folders.
@@ -59,23 +75,46 @@ def check_vocabulary(
         UserError: the dictionaries differ, or the checkpoint translates in the opposite direction. The message names
             the first symbol that differs.
     """
-    config = state["cfg"]
-    check_languages(path, config, task, role)
-    names = [f"dict.{language}.txt" for language in recorded_languages(config, task)]
-    recorded = str(config.task.get("data") or "").split(":")[0]
-    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
-    folder = next((f for f in folders if all(Path(f, name).is_file() for name in names)), None)
-    if folder is None:
-        return f"{' and '.join(names)} not found in {' or '.join(folders)}"
+    check_languages(path, state["cfg"], task, role)
+    found = dictionary_files(path, state["cfg"], task, data, files or ())
+    if isinstance(found, str):
+        return found
     own = (("source", task.source_dictionary), ("target", task.target_dictionary))
-    for name, (side, dictionary) in zip(names, own, strict=True):
-        difference = first_difference(read_dictionary(Path(folder, name)), dictionary)
+    for file, (side, dictionary) in zip(found, own, strict=True):
+        difference = first_difference(augment(read_dictionary(file)), augment(dictionary))
         if difference:
             raise UserError(
-                f"{role} {path}: its {side} vocabulary ({Path(folder, name)}) is not the data's: {difference}; "
+                f"{role} {path}: its {side} vocabulary ({file}) is not the data's: {difference}; "
                 f"binarise the data with the {role}'s dictionaries (fairseq-preprocess --srcdict --tgtdict)"
             )
     return None
+
+
+def dictionary_files(
+    path: str, config: DictConfig, task: TranslationTask, data: str | None, files: Sequence[str] = ()
+) -> list[Path] | str:
+    """The files of a checkpoint's dictionaries, source and target; see :func:`check_vocabulary`.
+
+    Args:
+        path: the checkpoint.
+        config: that it recorded.
+        task: whose languages count where the checkpoint recorded none.
+        data: folder with the checkpoint's dictionaries.
+        files: their names, where they are not those of the languages.
+
+    Returns:
+        The two files. Where they were not found: a clause that names the folders.
+    """
+    names = files or [f"dict.{language}.txt" for language in recorded_languages(config, task)]
+    recorded = str(recorded_task(config).get("data") or "").split(":")[0]
+    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
+    choices = [[Path(folder, Path(name).name) for name in names] for folder in folders]
+    if any(Path(name).is_absolute() for name in names):
+        choices.append([Path(folders[-1], name) for name in names])  # an absolute path stays what it is
+    found = next((paths for paths in choices if all(one.is_file() for one in paths)), None)
+    if found is None:
+        return f"{' and '.join(Path(name).name for name in names)} not found in {' or '.join(folders)}"
+    return found
 
 
 def first_difference(theirs: Dictionary, own: Dictionary) -> str | None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +84,20 @@ def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | No
         UserError: the checkpoint is at fault, or the folder cannot be written.
     """
     name = [inputs(path, task, "float32"), import_ctranslate2().__version__]
+    return kept(name, path, lambda new: write_model(path, task, new, "float32", state))
+
+
+def kept(name: Any, path: str, write: Callable[[Path], None]) -> Path:
+    """The kept folder that ``write`` made; where there is none yet, it is made now.
+
+    Args:
+        name: all that the conversion depends on, as plain data.
+        path: the model, for the log.
+        write: converts the model into the empty folder that it is given.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     key = hashlib.sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("FAIRSEQ_KD_CACHE") or Path.home() / ".cache" / "fairseq_kd")
     folder = cache / "ctranslate2" / key
@@ -90,7 +105,7 @@ def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | No
         logger.info("%s: converting it for ctranslate2, kept in %s", path, folder)
         try:
             with whole_folder(folder) as new:
-                write_model(path, task, new, "float32", state)
+                write(new)
         except OSError as error:
             raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
     return folder

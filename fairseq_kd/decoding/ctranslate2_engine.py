@@ -52,6 +52,31 @@ def check_precision(precision: str) -> None:
         raise UserError(f"--precision {precision}: not supported by this machine's {name}; choose from {known}")
 
 
+def load_parallel(folder: Path, precision: str, remedy: str = "delete the folder") -> tuple[Any, int | None]:
+    """A translator on all GPUs, or on as many CPU threads as torch uses, and the size of its batches.
+
+    The size is that of a CPU thread's batches. On GPUs it is None: ``max_tokens`` alone limits them.
+
+    Args:
+        folder: a CTranslate2 model's.
+        precision: what it computes in.
+        remedy: what to do with a damaged folder, for the error.
+
+    Raises:
+        CannotConvert: the GPU cannot be used.
+        UserError: the folder is damaged.
+    """
+    place = device()
+    where: dict[str, Any] = {"inter_threads": torch.get_num_threads(), "intra_threads": 1}
+    if place == "cuda":
+        where = {"device_index": list(range(torch.cuda.device_count()))}
+    try:
+        translator = load_translator(folder, device=place, compute_type=precision, max_queued_batches=-1, **where)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{folder}: ctranslate2 cannot load it ({error}); {remedy}") from None
+    return translator, None if place == "cuda" else CPU_BATCH
+
+
 class CTranslate2Engine:
     """A converted model, on all GPUs of the machine or on as many CPU threads as torch uses (``OMP_NUM_THREADS``).
 
@@ -82,17 +107,7 @@ class CTranslate2Engine:
         self.parameters: int = made["parameters"]
         self.max_source_positions: int = made["source_positions"]
         self.max_target_positions: int = made["target_positions"]
-        place = device()
-        where: dict[str, Any] = {"inter_threads": torch.get_num_threads(), "intra_threads": 1}
-        self.batch_size: int | None = CPU_BATCH
-        if place == "cuda":
-            where, self.batch_size = {"device_index": list(range(torch.cuda.device_count()))}, None
-        try:
-            self.translator = load_translator(
-                folder, device=place, compute_type=precision, max_queued_batches=-1, **where
-            )
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"{folder}: ctranslate2 cannot load it ({error}); delete the folder") from None
+        self.translator, self.batch_size = load_parallel(folder, precision)
 
     def takes(self, source: torch.Tensor) -> bool:
         """As :meth:`Engine.takes`."""

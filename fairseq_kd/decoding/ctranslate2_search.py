@@ -22,6 +22,10 @@ LEAST_PENALTY = 1e-9
 """Stands for a ``lenpen`` of 0."""
 
 
+IMPOSSIBLE = -1e9
+"""CTranslate2 gives hypotheses that do not start with the tags a log-probability of -1e10."""
+
+
 @dataclass(frozen=True)
 class BeamSearch:
     """A search with CTranslate2 whose hypotheses, scores and limits are fairseq's.
@@ -33,11 +37,16 @@ class BeamSearch:
         translator: the ``ctranslate2.Translator``.
         words: each sentence's source tokens, without ``</s>``, by its index.
         options: how to search.
+        suppressed: tokens that no translation has.
+        tags: tokens that every translation starts with. They are given: their length counts in a score, their
+            probability does not, as in transformers' ``generate`` with ``forced_bos_token_id``.
     """
 
     translator: Any
     words: dict[int, list[str]]
     options: DecodingOptions
+    suppressed: tuple[str, ...] = (PAD,)
+    tags: tuple[str, ...] = ()
 
     def run(self, limited: list[LimitedBatch], progress: Progress | None = None) -> dict[int, Beam]:
         """The final beam of each sentence by fairseq's rules, of which CTranslate2 breaks two.
@@ -91,10 +100,11 @@ class BeamSearch:
                 num_hypotheses=keep,
                 patience=keep / beam,  # it ends with patience · beam hypotheses
                 length_penalty=self.options.lenpen or LEAST_PENALTY,
+                target_prefix=[list(self.tags)] * len(batch) if self.tags else None,
                 max_input_length=0,
                 min_decoding_length=int(greedy_again or length == 1),
                 max_decoding_length=length,
-                suppress_sequences=[[PAD]],
+                suppress_sequences=[[token] for token in self.suppressed] or None,
                 return_scores=True,
             )
             for batch, length in limited
@@ -103,10 +113,16 @@ class BeamSearch:
         beams = {}
         for batch, results in zip((batch for batch, _ in limited if batch), submitted, strict=True):
             for i, result in zip(batch, (one.result() for one in results), strict=True):
-                beams[i] = dict(zip(map(tuple, result.hypotheses), result.scores, strict=True))
+                beams[i] = self._possible(zip(map(tuple, result.hypotheses), result.scores, strict=True))
             if progress:
                 progress(len(batch))
         return beams
+
+    def _possible(self, scored: Iterable[tuple[tuple[str, ...], float]]) -> Beam:
+        """The hypotheses that start with the tags."""
+        if not self.tags:
+            return dict(scored)
+        return {tokens: score for tokens, score in scored if score > self._penalised(IMPOSSIBLE, len(tokens) + 1)}
 
     def _end(self, source: list[str], beam: Beam, longest: int, keep: int) -> Beam:
         """Give ``</s>`` to hypotheses of ``longest`` tokens, and keep the best of them that the beam has room for."""
@@ -122,7 +138,7 @@ class BeamSearch:
         targets = [list(tokens) for tokens in hypotheses]
         scored = self.translator.score_batch([source] * len(targets), targets, max_input_length=0)
         return {
-            tuple(tokens): self._penalised(math.fsum(result.log_probs), len(result.log_probs))
+            tuple(tokens): self._penalised(math.fsum(result.log_probs[len(self.tags) :]), len(result.log_probs))
             for tokens, result in zip(targets, scored, strict=True)
         }
 

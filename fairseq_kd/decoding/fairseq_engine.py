@@ -11,6 +11,7 @@ from fairseq.data import data_utils
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationTask
 
+from fairseq_kd.data.databin import translation_task
 from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,
     Hypothesis,
@@ -24,6 +25,7 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.repetition import RepeatBlocker
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_parameters
+from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens
 
 
 class FairseqEngine:
@@ -36,7 +38,11 @@ class FairseqEngine:
     """
 
     def __init__(
-        self, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]] | None = None
+        self,
+        model_paths: Sequence[str],
+        task: TranslationTask,
+        states: Sequence[dict[str, Any]] | None = None,
+        tokens: TeacherTokens | None = None,
     ):
         """Load the checkpoints with ``task``'s dictionaries.
 
@@ -44,10 +50,15 @@ class FairseqEngine:
             model_paths: the files.
             task: whose dictionaries the models have.
             states: the files' contents, where :func:`fairseq_kd.networks.checkpoints.read_checkpoint` has read them.
+            tokens: of the models' own task; None: they take the data's sources as they are.
 
         Raises:
             UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
         """
+        self.tokens = tokens or plain_tokens((task.source_dictionary, task.target_dictionary))
+        if not self.tokens.plain:
+            languages = task.cfg.source_lang, task.cfg.target_lang
+            task = translation_task(task.cfg.data, *languages, self.tokens.dictionaries)
         self.task = task
         self.cuda = torch.cuda.is_available()
         self.models = build_models(model_paths, task, "model", states)
@@ -56,7 +67,7 @@ class FairseqEngine:
             model.make_generation_fast_(need_attn=False)
             if self.cuda:
                 model.cuda()
-        self.max_source_positions = min(model.max_positions()[0] for model in self.models)
+        self.max_source_positions = min(model.max_positions()[0] for model in self.models) - self.tokens.more[0]
 
     def translate(
         self, sources: Sequence[torch.Tensor], options: DecodingOptions, progress: Progress | None = None
@@ -68,17 +79,18 @@ class FairseqEngine:
                 lacks a token of the prefix, or the options ask for patience.
         """
         options.require("fairseq")
-        prefix = prefix_symbols(options.prefix, self.task.target_dictionary)
+        start = self.tokens.start
+        prefix = [*start[1:], *prefix_symbols(options.prefix, self.task.target_dictionary)]
         generator = self._generator(options, len(prefix))
         found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:
             progress(len(sources) - len(usable))
         for batch in batches(usable, options.max_tokens):
-            sample = self._sample([sources[i] for i in batch])
+            sample = self._collated([self.tokens.source(sources[i]) for i in batch])
             try:
                 given = torch.tensor([prefix] * len(batch), device=self._device()) if prefix else None
-                nbest_lists = self.task.inference_step(generator, self.models, sample, prefix_tokens=given)
+                nbest_lists = generator.generate(self.models, sample, prefix_tokens=given, bos_token=start[0])
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
             for i, hypotheses in zip(batch, nbest_lists, strict=True):
@@ -91,7 +103,7 @@ class FairseqEngine:
         """As :meth:`Engine.takes`."""
         return 1 < len(source) <= self.max_source_positions
 
-    def _sample(self, sources: Sequence[torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    def _collated(self, sources: Sequence[torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
         tokens = data_utils.collate_tokens(
             sources, self.task.source_dictionary.pad(), left_pad=self.task.cfg.left_pad_source
         )
@@ -106,7 +118,7 @@ class FairseqEngine:
         search = argparse.Namespace(
             beam=options.beam, max_len_a=options.max_len_a, max_len_b=options.max_len_b, lenpen=options.lenpen
         )
-        generator = self.task.build_generator(self.models, search)
+        generator = self.task.build_generator(self.models, search, extra_gen_cls_kwargs={"eos": self.tokens.end})
         if options.no_repeat_ngram_size:
             generator.repeat_ngram_blocker = RepeatBlocker(options.no_repeat_ngram_size, prefix_length)
         return generator
@@ -114,12 +126,11 @@ class FairseqEngine:
     def _read(self, hypotheses: Sequence[dict[str, torch.Tensor]], options: DecodingOptions) -> list[Hypothesis]:
         if len(hypotheses) < options.nbest:
             raise too_few(len(hypotheses), options.nbest)
-        dictionary = self.task.target_dictionary
         return [
-            Hypothesis(
-                dictionary.string(hypothesis["tokens"].cpu()),
-                float(hypothesis["score"]) / math.log(2),
-                options.lenpen,
-            )
-            for hypothesis in hypotheses[: options.nbest]
+            self._hypothesis(one["tokens"].cpu(), float(one["score"]), options) for one in hypotheses[: options.nbest]
         ]
+
+    def _hypothesis(self, tokens: torch.Tensor, score: float, options: DecodingOptions) -> Hypothesis:
+        text = self.task.target_dictionary.string(tokens, extra_symbols_to_ignore=self.tokens.unseen)
+        unseen = 0 if self.tokens.plain else len(tokens) - len(text.split()) - 1
+        return Hypothesis(text, score / math.log(2), options.lenpen, unseen)

@@ -22,11 +22,13 @@ class Hypothesis:
         score: log-probability to the base 2 divided by the number of tokens (``</s>`` counted) to the power
             ``lenpen``, as fairseq-generate prints it.
         lenpen: the power.
+        unseen: tokens that count in the score but are no text: a language token, if the model's task adds any.
     """
 
     tokens: str
     score: float
     lenpen: float = 1.0
+    unseen: int = 0
 
     @property
     def size(self) -> int:
@@ -36,7 +38,7 @@ class Hypothesis:
     @property
     def probability(self) -> float:
         """The model's probability of the whole translation, ``</s>`` counted."""
-        return 2 ** (self.score * self.size**self.lenpen)
+        return 2 ** (self.score * (self.size + self.unseen) ** self.lenpen)
 
 
 NOT_TRANSLATED = Hypothesis("", 0.0)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
-from torch.nn import functional
 
 from fairseq_kd.decoding.options import Sampling
+from fairseq_kd.decoding.stepping import Unfinished
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.distributions import evaluating, output_projection, plain_softmax
+from fairseq_kd.networks.distributions import evaluating
+from fairseq_kd.networks.teacher_tokens import TeacherTokens
 
 BLOCK = 128
 """Symbols in a block: :func:`_choose` first chooses a block, then a symbol in it."""
@@ -25,6 +26,7 @@ def draw_rollouts(
     sampling: Sampling,
     seed: tuple[int, int],
     symbols: Any,
+    tokens: Sequence[TeacherTokens | None] | None = None,
 ) -> Tensor:
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
@@ -40,7 +42,8 @@ def draw_rollouts(
         sample: the batch; of ``net_input`` only the source is read.
         sampling: temperature, truncation and length limit.
         seed: two numbers, of the run and of the update.
-        symbols: the target dictionary.
+        symbols: the target dictionary, that of the student.
+        tokens: of each model's task; None: all take the batch as it is.
 
     Returns:
         Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
@@ -51,7 +54,9 @@ def draw_rollouts(
     if sampling.top_k > len(symbols):
         raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
     source, sizes = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"].tolist()
-    positions = min(model.max_decoder_positions() for model in models)
+    tokens = tokens or [None] * len(models)
+    more = [0 if one is None else one.more[1] for one in tokens]
+    positions = min(model.max_decoder_positions() - added for model, added in zip(models, more, strict=True))
     limits = source.new_tensor([sampling.longest(size, positions) for size in sizes])
     longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
@@ -61,7 +66,7 @@ def draw_rollouts(
     with ExitStack() as modes:
         for model in models:
             modes.enter_context(evaluating(model))
-        unfinished = _Unfinished(models, sample["net_input"])
+        unfinished = Unfinished(models, sample["net_input"], tokens)
         for step in range(longest):
             rows = unfinished.rows
             logits = unfinished.next_logits(drawn[rows, : step + 1])
@@ -76,62 +81,6 @@ def draw_rollouts(
     drawn[cut, limits[cut] + 1] = symbols.eos()
     lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
     return drawn[:, 1 : 1 + int(lengths.max())]
-
-
-class _Unfinished:
-    """The sentences still being drawn, and each model's state for them."""
-
-    def __init__(self, models: Sequence[FairseqEncoderDecoderModel], net_input: dict[str, Tensor]):
-        self.steppers = [_Stepper(model, net_input) for model in models]
-        self.rows = torch.arange(len(net_input["src_tokens"]), device=net_input["src_tokens"].device)
-
-    def next_logits(self, prefixes: Tensor) -> Tensor:
-        """Logits of the next symbol, float32, shape (rows, vocabulary); the caller's to overwrite."""
-        if len(self.steppers) == 1:
-            return self.steppers[0].next_logits(prefixes)
-        log_probs = [stepper.next_logits(prefixes).log_softmax(dim=-1) for stepper in self.steppers]
-        # The log of the mean, up to a constant that the softmax cancels.
-        return torch.logsumexp(torch.stack(log_probs), dim=0)
-
-    def keep(self, unfinished: Tensor) -> bool:
-        """Keep the rows where the mask is true, and tell whether there are any."""
-        if unfinished.all():
-            return True
-        order = unfinished.nonzero().squeeze(1)
-        self.rows = self.rows[order]
-        if len(order) == 0:
-            return False
-        for stepper in self.steppers:
-            stepper.reorder(order)
-        return True
-
-
-class _Stepper:
-    """One model's next-symbol logits, step by step: its encoder output and its decoder's cached states."""
-
-    def __init__(self, model: FairseqEncoderDecoderModel, net_input: dict[str, Tensor]):
-        self.model = model
-        self.projection, self.plain = output_projection(model), plain_softmax(model)
-        inputs = {name: value for name, value in net_input.items() if name != "prev_output_tokens"}
-        self.encoder_out = model.encoder(**inputs)
-        self.state: dict[str, Any] = {}
-
-    def next_logits(self, prefixes: Tensor) -> Tensor:
-        """As :meth:`_Unfinished.next_logits`."""
-        cached = {"encoder_out": self.encoder_out, "incremental_state": self.state}
-        if self.projection is None:
-            output = self.model.decoder(prefixes, **cached)
-            logits = output[0] if self.plain else self.model.get_normalized_probs(output, log_probs=True)
-            return logits[:, -1].float()
-        # Attention weights, which cost time, are returned of layer -1: of no layer.
-        features, _ = self.model.decoder(prefixes, **cached, features_only=True, alignment_layer=-1)
-        # (rows, width) @ (width, vocabulary): with a batch dimension torch would copy the projection for each row.
-        return functional.linear(features[:, -1].contiguous(), self.projection.weight, self.projection.bias).float()
-
-    def reorder(self, order: Tensor) -> None:
-        """Keep these rows of the state, in this order."""
-        self.encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, order)
-        self.model.decoder.reorder_incremental_state_scripting(self.state, order)
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:

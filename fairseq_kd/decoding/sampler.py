@@ -13,7 +13,9 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, 
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.distributions import next_tokens, previous_tokens, real_tokens
+from fairseq_kd.networks.distributions import previous_tokens, real_tokens
+from fairseq_kd.networks.teacher import Teacher
+from fairseq_kd.networks.teacher_tokens import TeacherTokens
 
 
 def check_seed(seed: int) -> None:
@@ -34,11 +36,18 @@ class Sampler(FairseqEngine):
     """
 
     def __init__(
-        self, model_paths: Sequence[str], task: TranslationTask, states: Sequence[dict[str, Any]] | None = None
+        self,
+        model_paths: Sequence[str],
+        task: TranslationTask,
+        states: Sequence[dict[str, Any]] | None = None,
+        tokens: TeacherTokens | None = None,
     ):
         if len(model_paths) > 1:
             raise UserError(f"--sampling draws from a single model, not from {len(model_paths)}")
-        super().__init__(model_paths, task, states)
+        super().__init__(model_paths, task, states, tokens)
+        # Its ids are the first of the model's, so that no symbol of the model's own task is drawn.
+        self.dictionary = task.target_dictionary
+        self.teacher = Teacher(self.models, tokens=[self.tokens])
 
     @torch.no_grad()
     def draw(
@@ -70,7 +79,7 @@ class Sampler(FairseqEngine):
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         progress(len(sources) - len(usable))
         for batch in batches(usable, options.max_tokens):
-            sample: dict[str, Any] = self._sample([sources[i] for i in batch])
+            sample: dict[str, Any] = self._collated([sources[i] for i in batch])
             sample["id"] = torch.tensor([first_row + i for i in batch])
             try:
                 drawn = [self._hypotheses(sample, sampling, (seed, rank)) for rank in range(options.nbest)]
@@ -82,11 +91,11 @@ class Sampler(FairseqEngine):
         return found
 
     def _hypotheses(self, sample: dict[str, Any], sampling: Sampling, seed: tuple[int, int]) -> list[Hypothesis]:
-        (model,), dictionary = self.models, self.task.target_dictionary
-        targets = draw_rollouts([model], sample, sampling, seed, dictionary)
+        dictionary = self.dictionary
+        targets = draw_rollouts(self.models, sample, sampling, seed, dictionary, self.teacher.tokens)
         real = real_tokens(targets, dictionary.pad())
         asked = {"net_input": {**sample["net_input"], "prev_output_tokens": previous_tokens(targets, dictionary)}}
-        answers = next_tokens(model, asked, real)
+        (answers,) = self.teacher.next_tokens(asked, real)
         hypotheses, end = [], 0
         for row, size in zip(targets, real.sum(dim=1).tolist(), strict=True):
             start_of_row, end = end, end + size

@@ -166,8 +166,8 @@ def chunk_loss(
 
 
 def _agreement(logits: Tensor, teacher: Tensor | Truncated | None) -> Tensor:
-    """1 where the student's likeliest symbol is the teacher's, else 0, shape (rows,)."""
-    if teacher is None:
+    """1 where the student's likeliest symbol is the teacher's, else 0, shape (rows,). 0 between other vocabularies."""
+    if teacher is None or (isinstance(teacher, Tensor) and teacher.shape != logits.shape):
         return torch.zeros_like(logits[:, 0])
     best = logits.amax(dim=-1, keepdim=True)
     if isinstance(teacher, Truncated):

@@ -91,6 +91,11 @@ def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, An
 
 def require_file(path: str | Path, role: str = "checkpoint") -> None:
     """Raise a UserError where there is no such file. Its content is not read: whoever uses it reads it, once."""
+    if Path(path).is_dir():
+        raise UserError(
+            f"{role} {path}: a folder, not a fairseq checkpoint (.pt); a CTranslate2 or Hugging Face folder gives "
+            "translations alone: use it in translate and decode --input"
+        )
     if not Path(path).is_file():
         raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
 

@@ -10,12 +10,14 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
 from fairseq_kd.data.databin import translation_task
-from fairseq_kd.data.vocabulary import check_languages, check_vocabulary, recorded_languages
+from fairseq_kd.data.vocabulary import check_languages, check_vocabulary
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.distributions import next_tokens
 from fairseq_kd.networks.parameters import count_parameters
+from fairseq_kd.networks.teacher_tasks import Direction, TeacherTask
+from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +31,18 @@ class Teacher:
     Args:
         models: in eval mode; several count as the mean of their probabilities.
         dtype: the models' dtype, whatever the student's; None follows the student.
+        tokens: of each model's task; None: all take the student's batches as they are.
     """
 
-    def __init__(self, models: Sequence[BaseFairseqModel], dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        models: Sequence[BaseFairseqModel],
+        dtype: torch.dtype | None = None,
+        tokens: Sequence[TeacherTokens | None] | None = None,
+    ):
         self.models = list(models)
         self.dtype = dtype
+        self.tokens = [None if one is None or one.plain else one for one in tokens or [None] * len(self.models)]
 
     def follow(self, student: nn.Module) -> None:
         """Move to the student's device and dtype. It is free where nothing has changed.
@@ -52,7 +61,7 @@ class Teacher:
 
     @torch.inference_mode()
     def next_tokens(self, sample: dict[str, Any], real: Tensor) -> list[NextTokens]:
-        """Each model's distributions on the batch's own target prefixes.
+        """Each model's distributions over the student's symbols, on the batch's own target prefixes.
 
         Args:
             sample: the batch.
@@ -61,9 +70,26 @@ class Teacher:
         Raises:
             UserError: the batch is longer than a teacher's positions.
         """
-        for model in self.models:
-            self._check_length(model, sample["net_input"])
-        return [next_tokens(model, sample, real) for model in self.models]
+        answers = []
+        for model, tokens in zip(self.models, self.tokens, strict=True):
+            asked, mask = (sample, real) if tokens is None else tokens.batch(sample, real)
+            self._check_length(model, asked["net_input"])
+            answer = next_tokens(model, asked, mask)
+            answers.append(answer if tokens is None else tokens.kept_part(answer))
+        return answers
+
+    @property
+    def plain(self) -> bool:
+        """Whether every model takes the student's batches as they are."""
+        return not any(self.tokens)
+
+    def max_positions(self) -> list[int]:
+        """The longest source and the longest target of the student's that every model takes."""
+        most = []
+        for model, tokens in zip(self.models, self.tokens, strict=True):
+            more = (0, 0) if tokens is None else tokens.more
+            most.append([int(side) - added for side, added in zip(model.max_positions(), more, strict=True)])
+        return [min(side) for side in zip(*most, strict=True)]
 
     @staticmethod
     def _check_length(model: BaseFairseqModel, net_input: dict[str, Tensor]) -> None:
@@ -83,10 +109,12 @@ def load_teacher(
     assume_same_dictionary: bool,
     dtype: torch.dtype | None,
     role: str = "teacher",
+    direction: Direction = (None, None),
 ) -> Teacher:
     """Load and check a teacher for the students of the task ``student``. Each file is read once.
 
     :func:`fairseq_kd.data.vocabulary.check_vocabulary` finds its dictionaries and compares them with the student's.
+    :class:`fairseq_kd.networks.teacher_tasks.TeacherTask` tells which tokens its own task adds.
 
     Args:
         paths: the teacher's checkpoints; several count as the mean of their probabilities.
@@ -95,27 +123,39 @@ def load_teacher(
         assume_same_dictionary: do not compare the dictionaries.
         dtype: as :class:`Teacher`.
         role: what errors call a checkpoint.
+        direction: the languages by the teacher's names.
 
     Raises:
-        UserError: a checkpoint is bad, its dictionary is not found or differs, or its direction is the opposite.
+        UserError: a checkpoint is bad, its task is not served, its dictionary is not found or differs, or its direction
+            is the opposite.
     """
-    models = []
+    models, tokens = [], []
     for path in paths:
         state = read_checkpoint(path, role)
+        own = TeacherTask(path, state["cfg"], student, direction, role)
+        tokens.append(_tokens(own, student))
         if assume_same_dictionary:
             logger.warning("--assume-same-dictionary: the dictionaries of %s are not compared with the data's", path)
             check_languages(path, state["cfg"], student, role)
         else:
-            not_found = check_vocabulary(path, state, student, role, data)
+            not_found = check_vocabulary(path, state, student, role, data, own.files, own.augment)
             if not_found:
                 raise UserError(
                     f"{role} {path}: {not_found}; give the teacher's data-bin with --teacher-data DIR "
                     "(or --assume-same-dictionary if you know that its dictionaries are the student's)"
                 )
         # The teacher's own task: the student's would hand its eval-BLEU generator over to the teacher.
-        pair = recorded_languages(state["cfg"], student)
-        task = translation_task("", *pair, (student.source_dictionary, student.target_dictionary))
+        task = translation_task("", *own.languages, tokens[-1].dictionaries)
         models += build_models([path], task, role, [state])
         models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
         logger.info("teacher %s: %s parameters", path, f"{count_parameters(models[-1]):,}")
-    return Teacher(models, dtype)
+    return Teacher(models, dtype, tokens)
+
+
+def _tokens(own: TeacherTask, student: TranslationTask) -> TeacherTokens:
+    """The teacher's tokens; none where the student's own task puts the same ones into the batches."""
+    batches = getattr(student, "conventions", None)
+    if batches is None:
+        return own.tokens(student.source_dictionary, student.target_dictionary)
+    own.require(batches)
+    return plain_tokens((student.source_dictionary, student.target_dictionary))

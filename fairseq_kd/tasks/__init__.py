@@ -1,3 +1,3 @@
 """Tasks."""
 
-from fairseq_kd.tasks import translation_kd  # noqa: F401
+from fairseq_kd.tasks import translation_kd, translation_multi_simple_epoch_kd  # noqa: F401

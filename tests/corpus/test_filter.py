@@ -277,7 +277,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "not UTF-8": (not_utf8, r"train.en: line 1: not UTF-8 \(byte 17\)"),
     "gold of other rows": (along, "--along .*gold: 1 lines, .*train.de has 13"),
     "no languages": (lambda folder: {"languages": None}, r"train.SRC and .*train.TGT give the two languages"),
-    "no file": (lambda folder: {"text": folder / "none"}, "none.de: cannot be read: No such file"),
+    "no file": (lambda folder: {"text": folder / "none"}, "none.de: no such file"),
     "no signature": (lambda folder: {"text": folder / "text"}, "text: no finished decode"),
     "its own folder": (lambda folder: {"output": folder / "text"}, "the text is in it; give another folder"),
     "no scores": (lambda folder: {"rules": Rules(score_share=0.1)}, "it has no scores"),

@@ -20,6 +20,9 @@ FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 ELSEWHERE = {
     # Snakemake and its SLURM plugin
     *("--dry-run", "--executor", "--jobs", "--default-resources", "--slurm-status-command", "--slurm-no-account"),
+    # ct2-fairseq-converter, and fairseq's multilingual task
+    *("--model_path", "--data_dir", "--fixed_dictionary", "--source_lang", "--target_lang", "--output_dir"),
+    *("--encoder-langtok", "--decoder-langtok"),
     # pip, mkdocs
     *("--no-build-isolation", "--strict"),
     "--help",
@@ -44,6 +47,10 @@ def training() -> set[str]:
     fairseq_kd.register()
     found = flags(fairseq_options.get_training_parser())
     registered = [*CRITERION_DATACLASS_REGISTRY.values(), TASK_REGISTRY["translation"], TASK_REGISTRY["translation_kd"]]
+    registered += [
+        TASK_REGISTRY["translation_multi_simple_epoch_kd"],
+        TASK_REGISTRY["translation_from_pretrained_bart"],
+    ]
     registered += [ARCH_MODEL_REGISTRY["transformer"], ARCH_MODEL_REGISTRY["lstm"]]
     for registry in ("optimizer", "lr_scheduler"):
         registered += REGISTRIES[registry]["registry"].values()

@@ -39,12 +39,17 @@ def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
         torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
-def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
-    """What fairseq-train builds from its options, in this process: task, model (initialised by ``seed``), criterion."""
+def configured(data: Path, *options: str, architecture: str = "transformer") -> Any:
+    """What fairseq-train makes of its options."""
     shared = f"--cpu --optimizer adam {ARCHITECTURES[architecture]} --dropout 0"
     words = [str(data), *shared.split(), *options]
     arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
-    config = convert_namespace_to_omegaconf(arguments)
+    return convert_namespace_to_omegaconf(arguments)
+
+
+def build(data: Path, *options: str, architecture: str = "transformer", seed: int = 1) -> tuple[Any, Any, Any]:
+    """What fairseq-train builds from its options, in this process: task, model (initialised by ``seed``), criterion."""
+    config = configured(data, *options, architecture=architecture)
     task = tasks.setup_task(config.task)
     torch.manual_seed(seed)
     model = task.build_model(config.model)

@@ -1,45 +1,12 @@
-"""Text files read row by row, so that memory does not grow with their length. Only a newline ends a row."""
+"""How much of a text a dictionary knows: enough, or the text was cut by another model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fairseq_kd.errors import UserError
 
 MOST_UNKNOWN = 0.05
 """The largest share of tokens that a dictionary may lack; above it, the text was cut by another model."""
-
-
-def stream_rows(path: Path) -> Iterator[str]:
-    """The rows of a UTF-8 file as they stand, without the newline.
-
-    Raises:
-        UserError: the file is missing or unreadable, or a row is not UTF-8; the message gives its number, from 1.
-    """
-    try:
-        with open(path, "rb") as handle:
-            for number, line in enumerate(handle, start=1):
-                try:
-                    yield line.decode("utf-8").removesuffix("\n")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
-                    ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def count_lines(path: Path) -> int:
-    """How many rows a file has; a last row without a newline counts.
-
-    Raises:
-        UserError: the file is missing or unreadable.
-    """
-    try:
-        with open(path, "rb") as handle:
-            return sum(1 for _ in handle)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 @dataclass

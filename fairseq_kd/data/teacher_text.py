@@ -1,0 +1,163 @@
+"""A batch's text in the pieces of a teacher whose vocabulary is not the student's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import torch
+from fairseq.data import Dictionary, data_utils
+from torch import Tensor
+
+from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.segmentation import Alignment, align, detokenised, surfaces
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import split_paths
+
+Dictionaries = tuple[Dictionary, Dictionary]
+"""Source and target."""
+
+
+@dataclass(frozen=True)
+class TeacherRow:
+    """One sentence pair in the teacher's pieces.
+
+    Attributes:
+        source: the teacher's symbols, shape (length,), ``</s>`` at the end.
+        target: the same of the target.
+        student_length: number of the student's target symbols, ``</s>`` included.
+        alignment: of the target's symbols, ``</s>`` included.
+    """
+
+    source: Tensor
+    target: Tensor
+    student_length: int
+    alignment: Alignment
+
+
+class TeacherText:
+    """Joins a student's symbols to text, cuts the text anew with the teacher's sentencepiece model, and aligns both.
+
+    Args:
+        models: the teacher's sentencepiece models for source and target.
+        teacher: its dictionaries.
+        student: the student's dictionaries.
+        words: whether the student's symbols are words; otherwise they are sentencepiece's pieces.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[sentencepiece.SentencePieceProcessor],
+        teacher: Dictionaries,
+        student: Dictionaries,
+        *,
+        words: bool,
+    ):
+        self.models, self.teacher, self.student = tuple(models), teacher, student
+        self.surfaces = [surfaces(one.symbols, one.unk_word, words=words) for one in student]
+
+    def row(self, source: Tensor, target: Tensor) -> TeacherRow:
+        """One sentence pair, given in the student's symbols; padding and ``</s>`` may be among them."""
+        _, _, source_ids = self._cut(0, self._real(0, source))
+        student_ids = self._real(1, target)
+        own, pieces, target_ids = self._cut(1, student_ids)
+        length = len(student_ids) + 1
+        alignment = self._known(align(own, pieces), student_ids, target_ids)
+        if alignment.whole or alignment.pairs or alignment.spans:
+            alignment.pairs.append((length - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
+        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), length, alignment)
+
+    def _real(self, side: int, symbols: Tensor) -> list[int]:
+        left_out = (self.student[side].pad(), self.student[side].eos())
+        return [symbol for symbol in symbols.tolist() if symbol not in left_out]
+
+    def _cut(self, side: int, symbols: Sequence[int]) -> tuple[list[str], list[str], list[int]]:
+        """Surfaces of student and teacher, and the teacher's symbols with ``</s>``."""
+        surface, theirs = self.surfaces[side], self.teacher[side]
+        own = [surface[symbol] for symbol in symbols]
+        pieces = self.models[side].encode(detokenised(own), out_type=str)
+        known, unknown = theirs.indices, theirs.unk()
+        return own, pieces, [*(known.get(piece, unknown) for piece in pieces), theirs.eos()]
+
+    def _known(self, found: Alignment, student: Sequence[int], teacher: Sequence[int]) -> Alignment:
+        """Without spans in which only one side has an unknown symbol: its probability is that of any unknown text."""
+        own, theirs = self.student[1].unk(), self.teacher[1].unk()
+        if own not in student and theirs not in teacher:
+            return found
+        pairs = [(i, j) for i, j in found.pairs if (student[i] == own) == (teacher[j] == theirs)]
+        spans = [
+            (i, i_end, j, j_end)
+            for i, i_end, j, j_end in found.spans
+            if (own in student[i:i_end]) == (theirs in teacher[j:j_end])
+        ]
+        return Alignment(pairs, spans, found.whole)
+
+    def batch(self, rows: Sequence[TeacherRow], *, left_pad_source: bool, left_pad_target: bool) -> dict[str, Any]:
+        """The teacher's batch, and what of it is compared with which of the student's tokens.
+
+        Tokens are counted as ``target[target != pad]`` lists them, in the student's batch and in the teacher's.
+
+        Args:
+            rows: in the order of the student's batch. The teacher's is sorted by its own source lengths, as fairseq's
+                LSTM expects.
+            left_pad_source: pad sources on the left.
+            left_pad_target: pad targets on the left.
+
+        Returns:
+            ``net_input`` and ``target`` as fairseq has them, and
+
+            - ``pairs``, (2, pairs): places of equal tokens, the student's and the teacher's;
+            - ``positions``, (2, positions): places of the first tokens of each row, as many as the shorter side has;
+            - ``student_spans`` and ``teacher_spans``, (2, tokens): the place of each token in a span and the span's
+              number, from 0; ``spans`` is how many there are;
+            - ``unaligned``: number of rows whose characters differ.
+        """
+        order = sorted(range(len(rows)), key=lambda row: -len(rows[row].source))
+        dictionary = self.teacher[1]
+        sources, targets = [rows[row].source for row in order], [rows[row].target for row in order]
+
+        def collated(tokens: Sequence[Tensor], *, left: bool, moved: bool = False) -> Tensor:
+            return data_utils.collate_tokens(
+                tokens, dictionary.pad(), dictionary.eos(), left_pad=left, move_eos_to_beginning=moved
+            )
+
+        net_input = {
+            "src_tokens": collated(sources, left=left_pad_source),
+            "src_lengths": torch.tensor([len(source) for source in sources]),
+            "prev_output_tokens": collated(targets, left=left_pad_target, moved=True),
+        }
+        places = _places(rows, order)
+        return {"net_input": net_input, "target": collated(targets, left=left_pad_target), **places}
+
+
+def _places(rows: Sequence[TeacherRow], order: Sequence[int]) -> dict[str, Any]:
+    """The entries of :meth:`TeacherText.batch` about places."""
+    own_first = np.cumsum([0, *(row.student_length for row in rows)])
+    theirs_first = dict(zip(order, np.cumsum([0, *(len(rows[row].target) for row in order)]), strict=False))
+    pairs, positions, own_spans, their_spans, number = [], [], [], [], 0
+    for place, row in enumerate(rows):
+        own, theirs = int(own_first[place]), int(theirs_first[place])
+        pairs += [(own + i, theirs + j) for i, j in row.alignment.pairs]
+        positions += [(own + step, theirs + step) for step in range(min(row.student_length, len(row.target)))]
+        for i, i_end, j, j_end in row.alignment.spans:
+            own_spans += [(own + token, number) for token in range(i, i_end)]
+            their_spans += [(theirs + token, number) for token in range(j, j_end)]
+            number += 1
+    lists = {"pairs": pairs, "positions": positions, "student_spans": own_spans, "teacher_spans": their_spans}
+    tensors = {name: torch.tensor(entries, dtype=torch.long).view(-1, 2).t() for name, entries in lists.items()}
+    return {**tensors, "spans": number, "unaligned": sum(not row.alignment.whole for row in rows)}
+
+
+def read_sentencepiece(paths: str) -> list[sentencepiece.SentencePieceProcessor]:
+    """The models of --teacher-spm for source and target: ``MODEL``, or ``SOURCE:TARGET``.
+
+    Raises:
+        UserError: more than two files, or one is missing or not a sentencepiece model.
+    """
+    files = split_paths(paths)
+    if len(files) not in (1, 2):
+        raise UserError(f"--teacher-spm {paths}: give one model for both sides, or SOURCE:TARGET")
+    models = [load_spm(Path(file), "--teacher-spm") for file in files]
+    return [models[0], models[-1]]

@@ -1,0 +1,51 @@
+"""The tokens that a CTranslate2 model knows, and whether a profile's are among them."""
+
+import difflib
+import json
+from pathlib import Path
+
+from fairseq_kd.decoding.outside.profile import Profile
+from fairseq_kd.errors import UserError
+
+
+def read_vocabularies(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """The tokens of a CTranslate2 model's sources and targets.
+
+    Raises:
+        UserError: the files are missing or damaged.
+    """
+    shared = _tokens(folder, "shared_vocabulary")
+    if shared is not None:
+        return shared, shared
+    source, target = _tokens(folder, "source_vocabulary"), _tokens(folder, "target_vocabulary")
+    if source is None or target is None:
+        raise UserError(f"{folder}: has neither shared_vocabulary.json nor source_ and target_vocabulary.json")
+    return source, target
+
+
+def _tokens(folder: Path, name: str) -> frozenset[str] | None:
+    """The lines of ``name``.txt, or the strings of ``name``.json; None: there is neither."""
+    text, strings = folder / f"{name}.txt", folder / f"{name}.json"
+    try:
+        if strings.is_file():
+            return frozenset(json.loads(strings.read_text(encoding="utf-8")))
+        if text.is_file():
+            return frozenset(text.read_text(encoding="utf-8").split("\n"))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{folder}: {name} cannot be read ({error})") from None
+    return None
+
+
+def check_tags(profile: Profile, source: frozenset[str], target: frozenset[str]) -> None:
+    """Check that the model knows the tokens that a profile adds.
+
+    Raises:
+        UserError: it lacks one; the message names it and the model's nearest tokens.
+    """
+    for key, tokens in profile.tags().items():
+        known = target if key == "target_prefix" else source
+        for token in tokens:
+            if token not in known:
+                near = difflib.get_close_matches(token, [one for one in known if one[:1] == token[:1]], cutoff=0.7)
+                hint = f"; near are {', '.join(near)}" if near else "; is the profile the model's?"
+                raise UserError(f"{profile.origin}: {key}: the model's vocabulary has no {token!r}{hint}")

@@ -1,0 +1,132 @@
+"""The teacher's side of a task: what criterions ask a task for, whatever its data."""
+
+import logging
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask
+from torch import nn
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.networks.guarded_build import without_side_effects
+from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.storage.files import split_paths
+from fairseq_kd.tasks.keep_zeros import PrunedWeights
+
+logger = logging.getLogger(__name__)
+
+_Task: Any = FairseqTask if TYPE_CHECKING else object
+
+
+class WithTeacher(_Task):
+    """Mixed into a task of fairseq's, it keeps a frozen teacher for the criterions. It comes before the task's class.
+
+    The first call of :meth:`teacher` loads the teacher, so that a student's checkpoint generates where no teacher
+    exists. ``self.cfg`` has the fields of :class:`fairseq_kd.tasks.teacher_options.TeacherOptions`.
+    """
+
+    cfg: Any
+    conventions: dict[str, Any] | None = None
+    """The language tokens that the task itself puts into its batches; None: none. The teacher must have the same."""
+    _teacher: Teacher | None = None
+    _missed = False
+    _pruned: PrunedWeights | None = None
+    update = 0
+    """The current update, counted over all runs of a training. Random draws depend on it."""
+    _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """As the task of fairseq. The task remembers the model for :meth:`student`. A checkpoint's text is not run."""
+        with without_side_effects() if from_checkpoint else nullcontext():
+            model = super().build_model(cfg, from_checkpoint)
+        self._student = weakref.ref(model)
+        return model
+
+    def student(self) -> BaseFairseqModel:
+        """The model that was built last. fairseq builds a criterion after the model, but does not hand the model over.
+
+        Raises:
+            ValueError: no model was built.
+        """
+        model = self._student()
+        if model is None:
+            raise ValueError("the task has built no model")
+        return model
+
+    def teacher(self, student: nn.Module) -> Teacher | None:
+        """The teacher, on the device and in the dtype of ``student``.
+
+        None where the student is validated and the teacher's file is missing.
+
+        Raises:
+            UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
+        """
+        if self._teacher is None:
+            paths = split_paths(self.cfg.teacher_path or "")
+            if not student.training and not all(Path(path).exists() for path in paths):
+                if not self._missed:
+                    logger.warning(
+                        "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
+                    )
+                self._missed = True
+                return None
+            if not paths:
+                raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
+            cfg = self.cfg
+            if cfg.teacher_fp16 and cfg.teacher_bf16:
+                raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")
+            dtype = torch.float16 if cfg.teacher_fp16 else torch.bfloat16 if cfg.teacher_bf16 else None
+            named = (getattr(cfg, "teacher_source_lang", None), getattr(cfg, "teacher_target_lang", None))
+            data, unchecked = cfg.teacher_data, cfg.assume_same_dictionary
+            # Building a model draws its initial weights: the student's dropout must not depend on when that was.
+            with torch.random.fork_rng(devices=[]):
+                self._teacher = load_teacher(paths, self.teacher_task(), data, unchecked, dtype, direction=named)
+        self._teacher.follow(student)
+        return self._teacher
+
+    def teacher_task(self) -> Any:
+        """The task with the teacher's dictionaries: this one."""
+        return self
+
+    def cache_settings(self) -> dict[str, Any] | None:
+        """The manifest of the soft targets that the task reads in the teacher's place; None where it reads none."""
+        return None
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> Any:
+        """As the task of fairseq. Criterions can read the update's number."""
+        self.update = update_num
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        """As the task of fairseq. With --keep-zeros the first call remembers which of the loaded weights are zero.
+
+        Raises:
+            UserError: --keep-zeros is given, and no weight is zero.
+        """
+        super().begin_epoch(epoch, model)
+        if self.cfg.keep_zeros and self._pruned is None:
+            self._pruned = PrunedWeights(model)
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """As the task of fairseq. With --keep-zeros the pruned weights are then set to zero again."""
+        super().optimizer_step(optimizer, model, update_num)
+        if self._pruned is not None:
+            self._pruned.reset(optimizer)
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: FairseqCriterion) -> None:
+        """As the task of fairseq. At the end of an update a criterion with an ``after_update`` gets the logged sums.
+
+        The sums are over all batches and processes, and every process calls this.
+        """
+        super().reduce_metrics(logging_outputs, criterion)
+        after_update = getattr(criterion, "after_update", None)
+        if criterion.training and after_update is not None:
+            after_update(logging_outputs)

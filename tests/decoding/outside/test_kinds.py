@@ -1,0 +1,117 @@
+"""What each kind of outside teacher can do: the table of docs/how-to/outside-teachers.md, a test for a cell."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fairseq_kd import cli
+from fairseq_kd.corpus.decode_text import decode_text
+from fairseq_kd.corpus.merge import merge
+from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.decoding.outside.model import open_outside
+from fairseq_kd.decoding.outside.profile import Given
+from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import Shard
+from tests.decoding.outside.conftest import FAMILIES, LANGUAGES
+from tests.support.commands import Run
+from tests.support.corpora import binarise
+from tests.support.outside import sentences
+from tests.support.training import train_command, train_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KINDS = (*FAMILIES, "fairseq-multilingual")
+LINES = [row[0] for row in sentences(12, seed=7)]
+SEARCH = DecodingOptions(beam=2, max_len_b=30)
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest) -> Path:
+    """The folder of the kind that a test asks for."""
+    if request.param == "fairseq-multilingual":
+        return request.getfixturevalue("multilingual") / "ctranslate2"
+    return request.getfixturevalue("hugging_face")(request.param)
+
+
+def every_kind(test: Callable[..., None]) -> Callable[..., None]:
+    return pytest.mark.parametrize("kind, folder", [(kind, kind) for kind in KINDS], indirect=["folder"], ids=KINDS)(
+        test
+    )
+
+
+def profile_of(kind: str) -> str | None:
+    """None for a Hugging Face folder, whose tokenizer tells."""
+    return None if kind in FAMILIES else kind
+
+
+def texts(kind: str, folder: Path) -> list[str]:
+    """The expected translations of :data:`LINES`."""
+    source, target, _ = LANGUAGES[kind]
+    found = open_outside(str(folder), profile_of(kind), Given(source, target)).translate(LINES, SEARCH)
+    return [nbest[0].text for nbest in found]
+
+
+@every_kind
+def test_seq_kd_decodes_text(kind: str, folder: Path, tmp_path: Path) -> None:
+    """Two shards that share the blocks write what one translation in memory gives."""
+    (tmp_path / "lines.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    source, target, _ = LANGUAGES[kind]
+    for number in (0, 1):
+        decode_text(
+            str(folder),
+            tmp_path / "lines.txt",
+            tmp_path / "out",
+            SEARCH,
+            shard=Shard(number, 2, 5),
+            languages=(source, target),
+            profile=profile_of(kind),
+        )
+    merge(tmp_path / "out")
+    assert (tmp_path / "out" / f"text.{source or 'source'}").read_text().splitlines() == LINES
+    written = (tmp_path / "out" / f"text.{target}").read_text(encoding="utf-8").splitlines()
+    assert written == texts(kind, folder) and len(set(written)) > 8
+    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    assert signature["engine"] == "ctranslate2" and any(
+        target in tag for tags in signature["tags"].values() for tag in tags
+    )
+
+
+def test_commands_take_a_folder_and_a_student_learns_from_it(multilingual: Path, run: Run, tmp_path: Path) -> None:
+    given = "".join(f"{line}\n" for line in LINES)
+    (tmp_path / "lines.txt").write_text(given, encoding="utf-8")
+    words = ["--model", multilingual / "ctranslate2", "--profile", "fairseq-multilingual", "--source-lang", "en"]
+    words += ["--target-lang", "de", "--beam", "2", "--max-len-b", "30"]
+    done = run("fairseq-kd", "translate", *words, input=given)
+    assert done.stdout.splitlines() == texts("fairseq-multilingual", multilingual / "ctranslate2")
+    run("fairseq-kd", "decode", *words, "--input", tmp_path / "lines.txt", "--output", tmp_path / "out")
+    assert (tmp_path / "out" / "text.de").read_text(encoding="utf-8") == done.stdout
+    for split in ("train", "valid", "test"):
+        for side, language in (("src", "en"), ("tgt", "de")):
+            (tmp_path / f"{split}.{side}").write_text((tmp_path / "out" / f"text.{language}").read_text())
+    binarise(tmp_path, tmp_path / "bin")
+    assert train_model(tmp_path / "bin", tmp_path / "student", "--max-update", "2").is_file()
+
+
+REFUSED = "a folder, not a fairseq checkpoint (.pt); a CTranslate2 or Hugging Face folder gives translations alone"
+
+
+@pytest.mark.parametrize("criterion", ["token_kd", "f_distill"])
+def test_training_refuses_a_folder_as_a_live_teacher(
+    criterion: str, multilingual: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """Word-KD and f-DISTILL need the teacher's probability of every symbol of the student's dictionary."""
+    words = ["--task", "translation_kd", "--criterion", criterion, "--teacher-path", str(multilingual / "ctranslate2")]
+    words += ["--max-update", "1", *(["--online-teacher-samples"] if criterion == "f_distill" else [])]
+    done = train_command(tiny_corpus, tmp_path, *words, check=False)
+    assert done.returncode and REFUSED in done.stderr, done.stderr[-2000:]
+    assert [line for line in done.stderr.splitlines() if REFUSED in line][-1].startswith("fairseq_kd: error: ")
+
+
+def test_cache_and_a_data_bins_decode_refuse_a_folder(multilingual: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    folder = str(multilingual / "ctranslate2")
+    for words in (["cache", "--top-k", "4"], ["decode"]):
+        with pytest.raises(UserError) as error:
+            cli.main([*words, "--model", folder, "--data", str(tiny_corpus), "--output", str(tmp_path / "out")])
+        assert REFUSED in str(error.value)
