@@ -16,6 +16,7 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.data_languages import data_languages
 from tests.support.databins import write_databin
+from tests.support.models import edited
 from tests.support.scripts import shell
 
 GREEDY = DecodingOptions(beam=1, max_len_a=0, max_len_b=12)
@@ -48,7 +49,17 @@ def test_decode_and_cache_take_all_parts_of_train(tiny_teacher: Path, data: Path
     assert open_gold(data, "train", "none").rows == 80
 
 
-def test_the_checkpoints_pair_is_taken_of_several(tiny_teacher: Path, data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def named_teacher(tiny_teacher: Path, tmp_path: Path) -> Path:
+    """The tiny teacher as fairseq-train --source-lang src --target-lang tgt saves it."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    return edited(tiny_teacher, folder, lambda state: state["cfg"]["task"].update(source_lang="src", target_lang="tgt"))
+
+
+def test_the_checkpoints_pair_is_taken_of_several(
+    named_teacher: Path, tiny_teacher: Path, data: Path, tmp_path: Path
+) -> None:
     for path in list(data.glob("*.src-tgt.*")):
         for pair in ("aa-zz", "src-zz"):
             side = "src" if ".src-tgt.src." in path.name else "tgt"
@@ -56,8 +67,10 @@ def test_the_checkpoints_pair_is_taken_of_several(tiny_teacher: Path, data: Path
             shutil.copy(path, data / path.name.replace(f".src-tgt.{side}.", f".{pair}.{own}."))
     for language in ("aa", "zz"):
         shutil.copy(data / "dict.src.txt", data / f"dict.{language}.txt")
-    assert data_languages(data, tiny_teacher) == ("src", "tgt")
-    made = decode(str(tiny_teacher), data, tmp_path / "out", GREEDY, subset="test")
+    assert data_languages(data, named_teacher) == ("src", "tgt")
+    with pytest.raises(UserError, match="holds the pairs aa-zz and src-tgt and src-zz; choose one"):
+        data_languages(data, tiny_teacher)
+    made = decode(str(named_teacher), data, tmp_path / "out", GREEDY, subset="test")
     assert made is not None and (made["source"], made["target"]) == ("src", "tgt")
     made = decode(str(tiny_teacher), data, tmp_path / "named", GREEDY, subset="test", languages=("src", "zz"))
     assert made is not None and made["target"] == "zz"
@@ -73,9 +86,9 @@ def test_the_checkpoints_pair_is_taken_of_several(tiny_teacher: Path, data: Path
     assert not any("aa" in path.name or "src-tgt" in path.name for path in both.iterdir())
 
 
-def test_a_teacher_of_the_other_direction_is_still_refused(tiny_teacher: Path, data: Path, tmp_path: Path) -> None:
+def test_a_teacher_of_the_other_direction_is_still_refused(named_teacher: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="translates src-tgt, the data is tgt-src"):
-        decode(str(tiny_teacher), data, tmp_path / "out", GREEDY, subset="test", languages=("tgt", "src"))
+        decode(str(named_teacher), data, tmp_path / "out", GREEDY, subset="test", languages=("tgt", "src"))
 
 
 def test_several_databins(tiny_teacher: Path, data: Path, tmp_path: Path) -> None:
