@@ -2,7 +2,7 @@
 
 import argparse
 
-from fairseq_kd.cli.shared_options import add_search_arguments, search_of
+from fairseq_kd.cli.shared_options import add_language_arguments, add_search_arguments, languages_of, search_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, DecodingOptions()
     add("--model", required=True, metavar="CKPT[:CKPT...]", help="fairseq checkpoint; several are an ensemble")
     add("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
+    add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
     add_search_arguments(parser)
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
         options.model,
         options.data,
         subset=options.subset,
+        languages=languages_of(options),
         beams=options.beam,
         lengths=DecodingOptions(
             max_len_a=options.max_len_a,

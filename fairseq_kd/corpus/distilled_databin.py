@@ -10,6 +10,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetB
 
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
 from fairseq_kd.errors import UserError
 
@@ -54,7 +55,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
     return len(left_out)
 
 
-def take_sources(data: Path, gold: Path) -> None:
+def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
     """Give the training split of ``data`` the sources of the gold data-bin, symbol by symbol.
 
     Text cannot hold every symbol: a ``</s>`` or ``<pad>`` within a gold source is lost in the decoded text.
@@ -62,35 +63,42 @@ def take_sources(data: Path, gold: Path) -> None:
     Args:
         data: the distilled data-bin, with its ``left_out.json``.
         gold: the gold data-bin.
+        source: the source language.
+        target: the target language.
 
     Raises:
         UserError: a data-bin cannot be used, or it has other rows.
     """
-    task = open_databin(gold, SPLIT)
-    source, target = task.cfg.source_lang, task.cfg.target_lang
-    stem = f"{SPLIT}.{source}-{target}.{source}"
-    sources = task.dataset(SPLIT).src
+    pair = (source, target)
+    task = open_databin(gold, SPLIT, pair)
+    sources, stem = task.dataset(SPLIT).src, f"{SPLIT}.{source}-{target}.{source}"
+    names = file_names(gold, SPLIT, *pair, source)
     rows, left_out = read_left_out(data, SPLIT) or (len(sources), np.empty(0, dtype=np.int64))
     if rows != len(sources):
         raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}")
     if not len(left_out) and isinstance(sources, MMapIndexedDataset):
-        for ending in ("bin", "idx"):
-            shutil.copy(gold / f"{stem}.{ending}", data)
+        for name in names:
+            shutil.copy(gold / name, data / f"{stem}{Path(name).suffix}")
     else:
         dtype = best_fitting_int_dtype(len(task.source_dictionary))
         builder = MMapIndexedDatasetBuilder(str(data / f"{stem}.bin"), dtype=dtype)
         for row in np.flatnonzero(places(rows, left_out) != MISSING).tolist():
             builder.add_item(sources[row])
         builder.finalize(str(data / f"{stem}.idx"))
-    write_left_out(data, SPLIT, rows, left_out.tolist(), hashes(data, gold, stem))
+    write_left_out(data, SPLIT, rows, left_out.tolist(), hashes(data, gold, SPLIT, pair))
 
 
 def main(step: str, *words: str) -> None:
-    """What ``scripts/generate_distilled_corpus.sh`` calls: "keep TEXT SOURCE TARGET DATA" or "sources DATA GOLD"."""
+    """What ``scripts/generate_distilled_corpus.sh`` calls.
+
+    Args:
+        step: "keep" or "sources".
+        words: "TEXT SOURCE TARGET DATA" for the first, "DATA GOLD SOURCE TARGET" for the second.
+    """
     if step == "keep":
         print(keep_translated(Path(words[0]), words[1], words[2], Path(words[3])))
     else:
-        take_sources(Path(words[0]), Path(words[1]))
+        take_sources(Path(words[0]), Path(words[1]), words[2], words[3])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
 
 logger = logging.getLogger(__name__)
+FAIRSEQ_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
+"""What every dictionary of fairseq begins with, outside of its file."""
 
 
 @dataclass
@@ -78,10 +80,12 @@ def train_spm(lines: Iterable[str], vocab_size: int, longest_line: int = LONGEST
 def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
     """fairseq's dictionary of a sentencepiece model, "symbol count" lines.
 
-    fairseq adds its special symbols by itself. Every count is 1, so that the dictionary depends on the model alone.
+    fairseq adds its special symbols by itself. A piece of the same name is text; ``#fairseq:overwrite`` gives it a
+    place of its own. Every count is 1, so that the dictionary depends on the model alone.
     """
     ordinary = (i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i)))
-    return [f"{model.id_to_piece(i)} 1" for i in ordinary]
+    pieces = [model.id_to_piece(i) for i in ordinary]
+    return [f"{piece} 1{' #fairseq:overwrite' if piece in FAIRSEQ_SYMBOLS else ''}" for piece in pieces]
 
 
 def encode_pair(

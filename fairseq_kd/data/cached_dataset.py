@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairseq.data import LanguagePairDataset, data_utils
+from fairseq.data import LanguagePairDataset
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
+from fairseq_kd.data.databin import read_side
 from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.left_out import MISSING
 from fairseq_kd.data.soft_targets import (
@@ -156,9 +157,6 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
 
 def _stored_sizes(task: TranslationTask, split: str, data: str) -> np.ndarray:
     """Lengths of source and target in the data-bin's files, before the task changes them; shape (rows, 2)."""
-    source, target = task.cfg.source_lang, task.cfg.target_lang
-    stem = Path(data, f"{split}.{source}-{target}")
-    sides = [
-        data_utils.load_indexed_dataset(f"{stem}.{side}", None, task.cfg.dataset_impl) for side in (source, target)
-    ]
+    pair = task.cfg.source_lang, task.cfg.target_lang
+    sides = [read_side(Path(data), split, pair, language) for language in pair]
     return np.stack([side.sizes for side in sides], axis=1)

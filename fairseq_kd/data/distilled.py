@@ -11,12 +11,14 @@ from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import open_databin, read_side
 from fairseq_kd.data.left_out import MISSING, places, read_left_out, same_sources
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+ADVICE = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
 
 
 class DistilledDataset(AlignedDataset):
@@ -62,19 +64,18 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
         UserError: --distilled-data lacks the training split, or its rows or dictionary are not the gold data's.
     """
     data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
-    source, target = task.cfg.source_lang, task.cfg.target_lang
+    pair = task.cfg.source_lang, task.cfg.target_lang
     if split != task.cfg.train_subset:
         return dataset
     paths = utils.split_paths(task.cfg.data)
     if len(paths) > 1:
         raise UserError(f"--distilled-data needs a single data-bin, not {len(paths)}: {task.cfg.data}")
-    other = open_databin(data, split)
+    other = open_databin(data, split, pair)
     difference = first_difference(other.target_dictionary, task.target_dictionary)
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
-    stem = f"{split}.{source}-{target}.{source}"
     distilled = other.dataset(split)
-    joined = DistilledDataset(dataset, distilled, _places(data, Path(paths[0]), split, stem, distilled))
+    joined = DistilledDataset(dataset, distilled, _places(data, Path(paths[0]), split, pair, len(dataset), distilled))
     missed = len(joined) - int(joined.taught.sum())
     if missed:
         logger.warning(
@@ -84,26 +85,26 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
     return joined
 
 
-def _places(data: Path, gold: Path, split: str, stem: str, distilled: LanguagePairDataset) -> np.ndarray:
-    """For each gold row its row in ``distilled``, shape (gold rows,).
+def _places(
+    data: Path, gold: Path, split: str, pair: tuple[str, str], rows: int, distilled: LanguagePairDataset
+) -> np.ndarray:
+    """For each of the gold split's ``rows`` its row in ``distilled``, shape (rows,).
 
     Raises:
         UserError: the sources are not the gold data's, row by row.
     """
-    # As the files have it: --truncate-source changes the sources of the loaded dataset.
-    sources = data_utils.load_indexed_dataset(str(gold / stem), distilled.src_dict)
-    advice = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
-    rows, left_out = read_left_out(data, split) or (len(sources), np.empty(0, dtype=np.int64))
-    if rows != len(sources) or len(distilled) != rows - len(left_out):
-        made = f" (of {rows})" if len(left_out) else ""
-        raise UserError(
-            f"--distilled-data {data}: {len(distilled)} rows{made}, the gold data has {len(sources)}; {advice}"
-        )
+    made, left_out = read_left_out(data, split) or (len(distilled), np.empty(0, dtype=np.int64))
+    if rows != made or len(distilled) != made - len(left_out):
+        of = f" (of {made})" if len(left_out) else ""
+        raise UserError(f"--distilled-data {data}: {len(distilled)} rows{of}, the gold data has {rows}; {ADVICE}")
     where = places(rows, left_out)
-    if not same_sources(data, gold, stem):
+    if not same_sources(data, gold, split, pair):
+        # As the files have it: fairseq reads some formats in the order of the batches alone, and --truncate-source
+        # changes the sources of the loaded dataset.
+        sources = read_side(gold, split, pair, pair[0])
         for row in np.flatnonzero(where != MISSING).tolist():
             if not torch.equal(sources[row], distilled.src[where[row]]):
                 raise UserError(
-                    f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {advice}"
+                    f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {ADVICE}"
                 )
     return where

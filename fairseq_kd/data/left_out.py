@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, write_json
 
@@ -30,16 +31,20 @@ def write_left_out(data: Path, split: str, rows: int, left_out: list[int], sourc
     write_json(data / NAME, content | ({"sources": list(sources)} if sources else {}))
 
 
-def hashes(data: Path, gold: Path, stem: str) -> list[str]:
-    """The hashes of both data-bins' files ``STEM.bin`` and ``STEM.idx``, the gold data-bin's first."""
-    return [file_hash(folder / f"{stem}.{ending}") for folder in (gold, data) for ending in ("bin", "idx")]
+def hashes(data: Path, gold: Path, split: str, pair: tuple[str, str]) -> list[str]:
+    """The hashes of the files of both data-bins' sources, the gold data-bin's first."""
+    return _source_hashes(gold, split, pair) + _source_hashes(data, split, pair)
 
 
-def same_sources(data: Path, gold: Path, stem: str) -> bool:
+def same_sources(data: Path, gold: Path, split: str, pair: tuple[str, str]) -> bool:
     """Whether the hashes prove that the sources of ``data`` are those of ``gold`` without the rows left out."""
-    found = hashes(data, gold, stem)
+    own, wanted = _source_hashes(data, split, pair), _source_hashes(gold, split, pair)
     recorded = json.loads((data / NAME).read_text(encoding="utf-8")) if (data / NAME).is_file() else {}
-    return found == recorded.get("sources") or (found[:2] == found[2:] and not recorded.get("left_out"))
+    return [*wanted, *own] == recorded.get("sources") or (own == wanted and not recorded.get("left_out"))
+
+
+def _source_hashes(data: Path, split: str, pair: tuple[str, str]) -> list[str]:
+    return [file_hash(data / name) for name in file_names(data, split, *pair, pair[0])]
 
 
 def read_left_out(data: Path, split: str) -> tuple[int, np.ndarray] | None:

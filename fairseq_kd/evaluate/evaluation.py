@@ -10,6 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.packing import read_state
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
@@ -29,6 +30,7 @@ from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.tokenizers import AUTO
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
@@ -47,6 +49,7 @@ def evaluate(
     data: str | Path,
     *,
     subset: str = "test",
+    languages: Languages = UNNAMED,
     beams: Sequence[int] = (1, 5),
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
     engine: str = "auto",
@@ -69,6 +72,7 @@ def evaluate(
         model: a fairseq checkpoint; several, separated by colons, are an ensemble.
         data: folder made by fairseq-preprocess, with the model's dictionaries.
         subset: the split.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         beams: beam sizes to search with; 1 is greedy search.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
@@ -103,7 +107,7 @@ def evaluate(
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     check_places(output, save_outputs)
     judge = find_comet(comet) if comet else None
-    task = open_databin(data, subset)
+    task = open_databin(data, subset, data_languages(data, paths[0], languages))
     sentences = read_sentences(task, subset, reference, post_process, tokenize, detokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths)

@@ -40,7 +40,7 @@ def partial(tiny_text: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPat
     dictionary = str(tiny_corpus / "dict.src.txt")
     data = binarise(text, text / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
     (new / "left_out.json").rename(data / "left_out.json")
-    take_sources(data, tiny_corpus)
+    take_sources(data, tiny_corpus, "src", "tgt")
     return data
 
 
@@ -130,7 +130,7 @@ def test_special_symbols_in_the_sources_stay(tiny_corpus: Path, tmp_path: Path) 
     for row in rows:
         builder.add_item(row)
     builder.finalize(f"{stem}.idx")
-    take_sources(made, gold)
+    take_sources(made, gold, "src", "tgt")
     found = open_databin(made, "train").dataset("train").src
     assert all(torch.equal(one, other) for one, other in zip(found, rows, strict=True))
 

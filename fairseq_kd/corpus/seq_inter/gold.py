@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, folders
 from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
@@ -30,18 +31,20 @@ class Gold:
     lines: Callable[[], Iterator[str]]
 
 
-def open_gold(path: Path, subset: str, symbol: str) -> Gold:
+def open_gold(path: Path, subset: str, symbol: str, languages: Languages = UNNAMED) -> Gold:
     """The lines of a text file, or the target side of a data-bin's ``subset`` with its subwords joined.
 
     Args:
         path: the text file, or the folder that fairseq-preprocess made.
         subset: the split of the data-bin.
         symbol: how the data-bin's subwords are joined, fairseq's name.
+        languages: source and target of the data-bin, where the lists' signature names them.
 
     Raises:
         UserError: the path is missing, empty or damaged, or the data-bin lacks the subset or its target side.
     """
-    gold = _databin(path, subset, symbol) if path.is_dir() else _text(path)
+    databin = all(folder.is_dir() for folder in folders(path))
+    gold = _databin(path, subset, symbol, languages) if databin else _text(path)
     if not gold.rows:
         raise UserError(f"reference {path}: it is empty; give the gold target, one line a row")
     return gold
@@ -71,8 +74,8 @@ def _text(path: Path) -> Gold:
     return Gold(sum(1 for _ in lines()), {"text": file_hash(path)}, lines)
 
 
-def _databin(path: Path, subset: str, symbol: str) -> Gold:
-    task = open_databin(path, subset)
+def _databin(path: Path, subset: str, symbol: str, languages: Languages) -> Gold:
+    task = open_databin(path, subset, languages)
     dataset, dictionary, target = task.dataset(subset), task.target_dictionary, task.cfg.target_lang
     if dataset.tgt is None:
         raise UserError(f"data-bin {path}: subset {subset!r} has no {target} side; give --reference FILE")
@@ -90,6 +93,6 @@ def _databin(path: Path, subset: str, symbol: str) -> Gold:
                 )  # fmt: skip
             yield join(dictionary.string(ids), symbol)
 
-    stem = f"{subset}.{task.cfg.source_lang}-{target}.{target}"
-    names = (f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
-    return Gold(len(dataset), {name: file_hash(path / name) for name in names}, lines)
+    folder = Path(task.cfg.data)
+    names = [f"dict.{target}.txt", *file_names(folder, subset, task.cfg.source_lang, target, target)]
+    return Gold(len(dataset), {name: file_hash(folder / name) for name in names}, lines)

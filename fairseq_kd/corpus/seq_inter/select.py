@@ -17,6 +17,7 @@ from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
@@ -62,6 +63,7 @@ def select(
     *,
     workers: int | None = None,
     block_rows: int = 1000,
+    languages: Languages = UNNAMED,
 ) -> dict[str, Any]:
     """Choose from each list the candidate closest to the gold target, and write the chosen text and ``report.json``.
 
@@ -76,6 +78,7 @@ def select(
         similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
         workers: processes; by default one for each processor.
         block_rows: rows written at a time, all that a kill can lose.
+        languages: source and target of a data-bin as the gold target; by default those that were decoded.
 
     Returns:
         The report: "metric" (sacreBLEU's signature), "candidates" of each row, and what
@@ -97,7 +100,7 @@ def select(
     if output.resolve() == nbest.parent.resolve():
         raise UserError(f"--output {output}: the lists are in it; give another folder")
     origin = _origin(nbest)
-    gold = _gold(nbest, reference, origin, similarity)
+    gold = _gold(nbest, reference, origin, similarity, languages)
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
     warn_of_joining(_first_tokens(nbest), similarity.post_process, nbest.name)
@@ -118,14 +121,16 @@ def _first_tokens(nbest: Path, lines: int = 1000) -> list[str]:
         return [token for line in islice(handle, lines) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
 
 
-def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity) -> Gold:
+def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:
     if not similarity.needs_gold:
         if reference is not None:
             raise UserError(f"--reference {reference}: --metric {similarity.metric} needs none; leave it out")
         return no_gold(nbest)
     if reference is None:
         raise UserError(f"--metric {similarity.metric}: needs the gold target; give --reference FILE")
-    return open_gold(reference, origin.subset, similarity.post_process)
+    made = origin.decode or {}
+    languages = given if any(given) else (made.get("source"), made.get("target"))
+    return open_gold(reference, origin.subset, similarity.post_process, languages)
 
 
 def _origin(nbest: Path) -> Origin:
