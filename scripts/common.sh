@@ -52,6 +52,19 @@ run_workflow() {
     die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run the script again to go on"
   trap - INT
 }
+# copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and all its splits but train. Files of the other
+# direction (valid.TARGET-SOURCE.*) get the names of this one; where both are there, those of this direction count.
+copy_splits() {
+  local way file name
+  for way in "$4-$3" "$3-$4"; do
+    for file in "$1"/*."$way".*; do
+      name=${file##*/}
+      [[ $name == train* || ! -e $file ]] || cp "$file" "$2/${name/.$way./.$3-$4.}"
+    done
+  done
+  # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
+  cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
+}
 # publish FROM TO: copy a folder's files, each whole or not at all.
 publish() {
   local path file

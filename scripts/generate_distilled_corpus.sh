@@ -5,9 +5,12 @@
 #   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N] [options]
 #
 # --shards N runs N decodes side by side on this machine. All other options go to `fairseq-kd decode` (--beam, --nbest,
-# --max-len-a, --max-len-b, --max-tokens, ...). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR.
-# The split train of data-bin/ is the distilled text; its other splits and its dictionaries are those of DATABIN. The
-# folder data-bin/ appears only when it is whole.
+# --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang where DATABIN holds several language
+# pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
+# distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with train. Its other splits and its
+# dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole. Rows
+# that the teacher did not translate (an empty source, or one longer than its positions) are empty lines in the text.
+# data-bin/ has no such row; its left_out.json lists them, and --distilled-data leaves them out of training.
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold
@@ -108,10 +111,11 @@ decode_in_shards() {
   fairseq-kd merge "$decoded"
 }
 
-# Rows of one side of the split train of a data-bin: fairseq's .idx starts with 9 bytes of name, 8 of version and 1 of
-# type; then comes their number in 8 bytes.
+# Rows of one side of the split train of a data-bin, over train, train1, train2, ...
 count_rows() {
-  od -An -j18 -N8 -t u8 "$1/train.$source-$target.$2.idx" 2>/dev/null | tr -d ' ' || true
+  python -c 'import pathlib, sys
+from fairseq_kd.data.databin_files import count_rows
+print(count_rows(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$source" "$target" "$2"
 }
 
 # The gold text of all splits with subwords of the student's own, and their sentencepiece model.
@@ -124,7 +128,7 @@ make_student_data() {
       die "$folder was made with other options or text; remove $output or take another"
     return
   fi
-  fairseq-kd recut --data "$data" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
+  fairseq-kd recut --data "$data" --source-lang "$source" --target-lang "$target" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
     "${post[@]}" >&2
   rm -rf "$new"
   local prefixes=(--trainpref "$folder/subword/train")
@@ -139,23 +143,30 @@ make_student_data() {
 }
 
 binarise() {
-  local new=$output/data-bin.tmp language file found
+  local new=$output/data-bin.tmp prefix=$output/train language found
   rm -rf "$new"
   mkdir "$new"
-  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$output/train" --destdir "$new" \
+  left_out=$(python -m fairseq_kd.corpus.distilled_databin keep "$output" "$source" "$target" "$new")
+  [[ ! -e $new/kept.$target ]] || prefix=$new/kept
+  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$prefix" --destdir "$new" \
     --srcdict "$data/dict.$source.txt" --tgtdict "$data/dict.$target.txt" --workers "$(nproc)" \
     >"$output/preprocess.log" 2>&1 ||
     die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
   for language in "$source" "$target"; do
     found=$(count_rows "$new" "$language")
-    [[ $found == "$rows" ]] || die "$new has ${found:-no} rows of $language, the gold data has $rows; run again"
+    [[ $found == "$((rows - left_out))" ]] ||
+      die "$new has $found rows of $language, the text has $((rows - left_out)); run again"
   done
-  for file in "$data"/*."$source-$target".*; do
-    [[ ${file##*/} == train* ]] || cp "$file" "$new"
-  done
+  rm -f "$new"/kept.*
+  # Text loses a symbol like </s> within a source. A source that was cut anew is not the gold data's.
+  [[ ${recut[*]} == *decoded ]] ||
+    python -m fairseq_kd.corpus.distilled_databin sources "$new" "$data" "$source" "$target"
+  copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
   rm -rf "$output/data-bin"
   mv "$new" "$output/data-bin"
+  ((left_out == 0)) ||
+    say "$output/data-bin: $left_out of $rows rows left out, which the teacher did not translate (left_out.json lists them)"
 }
 
 if ((shards == 1)); then

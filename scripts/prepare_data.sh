@@ -53,6 +53,8 @@ if ! fairseq-preprocess --source-lang "$source" --target-lang "$target" \
   --srcdict "$output/dict.txt" --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1; then
   die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
 fi
+# fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite.
+for language in "$source" "$target"; do cp "$output/dict.txt" "$new/dict.$language.txt"; done
 for split in train valid test; do
   for language in "$source" "$target"; do
     wanted=$(wc -l <"$output/subword/$split.$language")

@@ -61,6 +61,30 @@ if [[ -f $save_dir/done ]]; then
   say "$save_dir: done before"
   exit 0
 fi
+# fairseq-train takes the pair of whichever file it finds first, and cannot find a pair in names such as en-zh-CN.
+if ! languages=$(
+  python - "$@" 2>&1 <<'END'
+import sys
+
+from fairseq_kd.data.databin_files import choose_pair, first_folder, pairs_in
+
+data, *words = sys.argv[1:]
+options = {}
+for word, value in zip(words, [*words[1:], ""]):
+    name, _, joined = word.partition("=")
+    options[name] = joined or value
+given = tuple(options.get(long, options.get(short)) for long, short in (("--source-lang", "-s"), ("--target-lang", "-t")))
+bilingual = options.get("--task", "translation") in ("translation", "translation_kd")
+if bilingual and not all(given) and pairs_in(first_folder(data)):
+    pair = choose_pair(data, given)
+    if any(given) or any("-" in language for language in pair):
+        print("--source-lang", pair[0], "--target-lang", pair[1])
+END
+); then
+  [[ $languages != "fairseq_kd: error: "* ]] || die "${languages#fairseq_kd: error: }"
+  languages=''
+fi
+read -ra languages <<<"$languages"
 echo "$arguments" >"$save_dir/arguments"
 
 restore=()
@@ -102,7 +126,7 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-if ! fairseq-train --data-buffer-size 0 "$@" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
+if ! fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2; then
   die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
 fi

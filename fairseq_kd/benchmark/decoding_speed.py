@@ -1,12 +1,14 @@
 """Speed and quality of beam search with one engine."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq.data.data_utils import post_process
 from sacrebleu.metrics import BLEU
 
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.storage.files import whole_file
@@ -15,7 +17,14 @@ WARM_UP_ROWS = 64
 
 
 def measure_decoding(
-    model: str, data: str, rows: int, engine: str, precision: str, output: str, reference: str
+    model: str,
+    data: str,
+    rows: int,
+    engine: str,
+    precision: str,
+    output: str,
+    reference: str,
+    languages: Sequence[str | None] = UNNAMED,
 ) -> dict[str, float]:
     """Time beam search over the first rows of the training set.
 
@@ -27,12 +36,14 @@ def measure_decoding(
         precision: what it computes in.
         output: file that the translations are written to.
         reference: file of translations to compare with; it may be ``output`` itself.
+        languages: source and target of the data-bin.
 
     Returns:
         "seconds", "sentences_per_second", "bleu" against the training targets, and "identical", the share of lines that
         equal those of ``reference``.
     """
-    task = open_databin(data, "train")
+    source, target = languages
+    task = open_databin(data, "train", (source, target))
     dataset = task.dataset("train")
     sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
     targets = [task.target_dictionary.string(dataset.tgt[row]) for row in range(len(sources))]

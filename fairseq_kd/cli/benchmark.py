@@ -2,6 +2,8 @@
 
 import argparse
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -13,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Transformer; the measurements train with it and decode with it",
     )
     add("--data", required=True, metavar="DATABIN", help="the data-bin that the teacher was trained on")
+    add_language_arguments(parser)
     add("--output", required=True, metavar="DIR",
         help="folder for table.md, table.json, table.png and the files of the measurements")  # fmt: skip
     add(
@@ -28,4 +31,5 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.benchmark import benchmark
     from fairseq_kd.benchmark.markdown import markdown
 
-    print(markdown(benchmark(options.teacher, options.data, options.output, rounds=options.rounds)))
+    how = {"rounds": options.rounds, "languages": languages_of(options)}
+    print(markdown(benchmark(options.teacher, options.data, options.output, **how)))

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fairseq_kd.cli.shared_options import add_direction_arguments, add_shard_arguments, direction_of, shard_of
+from fairseq_kd.cli.shared_options import (
+    add_direction_arguments,
+    add_language_arguments,
+    add_shard_arguments,
+    direction_of,
+    languages_of,
+    shard_of,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT[:CKPT...]",
         help="the teacher; with several, the mean of their probabilities is stored")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="the data-bin that the student will be trained on")
+    add_language_arguments(parser)
     add("--subset", default="train", help="the split (%(default)s); one --output folder can hold several")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder to give to the training as --teacher-cache; the split gets a subfolder of its name")  # fmt: skip
@@ -38,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
         options.output,
         options.top_k,
         subset=options.subset,
+        languages=languages_of(options),
         temperature=options.temperature,
         teacher_data=options.teacher_data,
         assume_same_dictionary=options.assume_same_dictionary,

@@ -12,6 +12,7 @@ from fairseq_kd.cli.shared_options import (
     add_shard_arguments,
     add_text_arguments,
     direction_of,
+    languages_of,
     search_of,
     shard_of,
     text_of,
@@ -72,14 +73,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
-    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang", "profile"):
+    for name in ("spm_model", "source_spm", "target_spm", "profile"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
 
-    how["direction"] = direction_of(options)
+    how |= {"direction": direction_of(options), "languages": languages_of(options)}
     decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
 
 

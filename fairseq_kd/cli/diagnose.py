@@ -2,6 +2,7 @@
 
 import argparse
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import DecodingOptions
 
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the teacher's dictionaries")
     add("--student", metavar="FILE", help="text file (-: standard input) with the student's options for fairseq-train, "
         "or its checkpoint; only its size counts")  # fmt: skip
+    add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add(
         "--reference",
@@ -41,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         options.data,
         student=options.student,
         subset=options.subset,
+        languages=languages_of(options),
         reference=options.reference,
         post_process=options.post_process,
         lengths=DecodingOptions(

@@ -2,11 +2,11 @@
 
 import argparse
 
-from fairseq_kd.cli.shared_options import add_search_arguments, search_of
+from fairseq_kd.cli.shared_options import add_language_arguments, add_search_arguments, languages_of, search_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.options import DETOKENIZERS, CostOptions
 from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, DecodingOptions()
     add("--model", required=True, metavar="CKPT[:CKPT...]", help="fairseq checkpoint; several are an ensemble")
     add("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
+    add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add("--beam", type=int, nargs="+", default=[1, 5], metavar="N", help="beam sizes (default: 1 5)")
     add_search_arguments(parser)
@@ -38,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="sacreBLEU's tokenizer for BLEU; auto: zh for Chinese, ja-mecab for Japanese, char for other text without "
         "spaces, else 13a (%(default)s)",
+    )
+    add(
+        "--detokenize",
+        choices=DETOKENIZERS,
+        default=DETOKENIZERS[0],
+        help="how tokenised text becomes plain text; auto: moses where the data-bin's target is Moses-tokenised "
+        "(%(default)s)",
     )
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
     add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
@@ -82,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
         options.model,
         options.data,
         subset=options.subset,
+        languages=languages_of(options),
         beams=options.beam,
         lengths=DecodingOptions(
             max_len_a=options.max_len_a,
@@ -94,6 +103,7 @@ def run(options: argparse.Namespace) -> None:
         reference=options.reference,
         post_process=options.post_process,
         tokenize=options.tokenize,
+        detokenize=options.detokenize,
         compare_fairseq=options.compare_fairseq,
         cost=_cost(options),
         name=options.name,

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.compress.options import FORMATS, SENTENCEPIECE
 from fairseq_kd.decoding.options import PRECISIONS
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--output", required=True, metavar="PATH", type=Path, help="the folder or file to make")
     add("--data", metavar="DATABIN", help="fairseq-preprocess's output, with the model's dictionaries (ctranslate2)")
+    add_language_arguments(parser)
     add("--precision", choices=PRECISIONS, help="number format of the weights (ctranslate2; default: float32)")
     add(
         "--spm-model",
@@ -33,4 +35,5 @@ def run(options: argparse.Namespace) -> None:
     """Export."""
     from fairseq_kd.compress.export import export
 
-    export(options.model, options.to, options.output, options.data, options.precision, options.spm_model)
+    how = {"data": options.data, "precision": options.precision, "spm_model": options.spm_model}
+    export(options.model, options.to, options.output, **how, languages=languages_of(options))

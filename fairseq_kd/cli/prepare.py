@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_kd.corpus.parallel_text import SPLITS
+from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vocabulary.add_argument(
         "--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model instead of a new one"
     )
+    add("--max-line-bytes", type=int, default=LONGEST_LINE, metavar="N",
+        help="a new sentencepiece model learns from no longer line (%(default)s)")  # fmt: skip
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip
 
@@ -37,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
         options.output,
         vocab_size=options.vocab_size,
         spm_model=options.spm_model,
+        longest_line=options.max_line_bytes,
     )
     train = report["splits"]["train"]
     print(f"{train['rows']} training rows, {train['dropped']} dropped for an empty side; see {options.output}/subword")

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="output of fairseq-kd decode or select: the translations to cut anew")  # fmt: skip
     add("--data", metavar="DATABIN", type=Path,
         help="a data-bin to cut anew with all its splits; with --decoded it is not needed")  # fmt: skip
+    add_language_arguments(parser, "where the data-bin of --data holds several")
     add("--student-data", metavar="DATABIN", type=Path, help="with --decoded: the student's data-bin")
     add("--spm-model", metavar="FILE", type=Path, help="the student's sentencepiece model")
     add("--vocab-size", type=int, metavar="N",
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
         spm_model=options.spm_model,
         post=options.post_process,
         more_text=dict.fromkeys(options.more_text, options.post_process),
+        languages=languages_of(options),
     )
     print(f"{options.output}/subword: " + ", ".join(f"{count} rows of {split}" for split, count in rows.items()))
 
@@ -68,6 +71,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.decoded and not (options.student_data and options.spm_model):
         raise UserError("--decoded needs the student's --student-data DATABIN and --spm-model FILE")
     unfit = {"--vocab-size": options.vocab_size, "--more-text": options.more_text} if options.decoded else {}
+    unfit |= {"--source-lang": options.source_lang, "--target-lang": options.target_lang} if options.decoded else {}
     unfit = unfit or {"--student-data": options.student_data}
     for name, value in unfit.items():
         if value:

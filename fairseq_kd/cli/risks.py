@@ -2,7 +2,7 @@
 
 import argparse
 
-from fairseq_kd.cli.shared_options import add_sampling_arguments
+from fairseq_kd.cli.shared_options import add_language_arguments, add_sampling_arguments, languages_of
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.evaluate.options import SamplePlan
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT",
         help="the student; with the teacher's checkpoint here, the coverage risk is the teacher's entropy")  # fmt: skip
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with both models' dictionaries")
+    add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
     add(
         "--samples",
@@ -35,4 +36,5 @@ def run(options: argparse.Namespace) -> None:
 
     sampling = Sampling(options.top_k, options.top_p, options.temperature, 0.0, options.max_len)
     plan = SamplePlan(options.samples, sampling, options.seed, options.max_tokens)
-    risks(options.teacher, options.model, options.data, subset=options.subset, plan=plan, output=options.output)
+    how = {"subset": options.subset, "languages": languages_of(options), "plan": plan, "output": options.output}
+    risks(options.teacher, options.model, options.data, **how)

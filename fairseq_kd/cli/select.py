@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.data.subwords import POST_PROCESSES
 
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", metavar="FILE", type=Path,
         help="the gold target: detokenised text, one line a row, or the data-bin that was decoded; none with "
         "--metric mbr-bleu and mbr-chrf")  # fmt: skip
+    add_language_arguments(parser, "where a data-bin as --reference holds several and FILE has no signature")
     add(
         "--metric",
         default=METRICS[0],
@@ -48,5 +50,6 @@ def run(options: argparse.Namespace) -> None:
         similarity,
         workers=options.workers,
         block_rows=options.block_rows,
+        languages=languages_of(options),
     )
     print(summary(report))

@@ -35,6 +35,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         help="the search ends with P x beam hypotheses; ctranslate2 alone (%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
         help="subword tokens that every translation begins with, quoted; fairseq alone (none)")  # fmt: skip
+    add("--no-unk", action="store_true", help="no translation has <unk>; fairseq alone")
 
 
 def search_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
         "no_repeat_ngram_size": options.no_repeat_ngram_size,
         "patience": options.patience,
         "prefix": " ".join(options.prefix.split()),
+        "no_unk": options.no_unk,
     }
 
 
@@ -60,6 +62,23 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
 
 
+def add_language_arguments(parser: argparse.ArgumentParser, which: str = "where the data-bin holds several") -> None:
+    """Declare the languages that a data-bin is read in; :func:`languages_of` reads the options.
+
+    Args:
+        parser: gets the options.
+        which: says when they are needed.
+    """
+    add = parser.add_argument
+    add("-s", "--source-lang", metavar="S", help=f"source language, {which}; may be the target of its files")
+    add("-t", "--target-lang", metavar="T", help=f"target language, {which}; may be the source of its files")
+
+
+def languages_of(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Source and target language; None where an option was left out."""
+    return options.source_lang, options.target_lang
+
+
 def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     """Declare how text becomes a model's tokens; :func:`text_of` reads the options.
 
@@ -71,9 +90,9 @@ def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     add("--spm-model", type=Path, metavar="FILE", help=f"{of}sentencepiece model of both sides (none: text is tokens)")
     add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
     add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
-    add("--source-lang", metavar="S",
-        help=f"{of}source language, where the checkpoint recorded none; for a folder as its tags have it")  # fmt: skip
-    add("--target-lang", metavar="T", help=f"{of}target language, likewise")
+    add_language_arguments(
+        parser, "where the checkpoint records none or the data-bin holds several; for a folder as its tags have it"
+    )
     add("--profile", metavar="NAME|FILE",
         help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "
         "for Hugging Face, by its tokenizer)")  # fmt: skip
@@ -89,7 +108,7 @@ def text_of(options: argparse.Namespace) -> dict[str, Any]:
         if options.spm_model and given:
             raise UserError(f"{name}: --spm-model is for both sides; leave out one of the two")
     return {
-        "languages": (options.source_lang, options.target_lang),
+        "languages": languages_of(options),
         "profile": options.profile,
         "source_spm": options.source_spm or options.spm_model,
         "target_spm": options.target_spm or options.spm_model,

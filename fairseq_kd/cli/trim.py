@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -17,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--teacher-data", metavar="DIR", type=Path,
         help="folder with the model's dictionaries (default: beside the checkpoint, its data-bin, or "
         "--data)")  # fmt: skip
-    add("--source-lang", metavar="S", help="source language, where the checkpoint does not record it")
-    add("--target-lang", metavar="T", help="target language, where the checkpoint does not record it")
+    add_language_arguments(parser, "where the checkpoint does not record it")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets checkpoint.pt, dict.SRC.txt, dict.TGT.txt and trim.json")  # fmt: skip
 
@@ -27,13 +28,13 @@ def run(options: argparse.Namespace) -> None:
     """Trim, and print what is left."""
     from fairseq_kd.compress.trim import describe, trim
 
-    given = (options.source_lang, options.target_lang)
+    source, target = languages_of(options)
     report = trim(
         options.model,
         options.data,
         options.output,
         spm_model=options.spm_model,
         teacher_data=options.teacher_data,
-        languages=given if all(given) else None,
+        languages=(source, target) if source and target else None,
     )
     print(describe(report))

@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 
 import torch
+from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.options import SENTENCEPIECE
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.data.databin import open_dictionaries
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.conversion import SIGNATURE, CannotConvert, inputs, kept_conversion, read_made, write_model
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, whole_folder
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ def export(
     data: str | None = None,
     precision: str | None = None,
     spm_model: Path | None = None,
+    languages: Languages = UNNAMED,
 ) -> Path:
     """Write a deployable form of a model, whole or not at all. An export from the same inputs stays as it is.
 
@@ -35,6 +39,7 @@ def export(
         data: the data-bin with the model's dictionaries, for "ctranslate2" alone.
         precision: number format of the weights, for "ctranslate2" alone; None is float32.
         spm_model: a sentencepiece model to copy into the folder, for "ctranslate2" alone.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
 
     Returns:
         ``output``.
@@ -46,7 +51,8 @@ def export(
     if to == "ctranslate2":
         if not data:
             raise UserError("--to ctranslate2 needs the model's dictionaries: give --data DATABIN")
-        export_to_ctranslate2(model, data, output, precision or "float32", spm_model)
+        task = open_dictionaries(data, data_languages(data, model, languages))
+        export_to_ctranslate2(model, task, output, precision or "float32", spm_model)
         return output
     for option, value in (("--data", data), ("--precision", precision), ("--spm-model", spm_model)):
         if value:
@@ -74,7 +80,9 @@ def export_to_sparse(model: str, output: Path) -> None:
     logger.info("%s: %s bytes, %.1f %% of the checkpoint's %s", output, f"{len(packed):,}", 100 * share, f"{dense:,}")
 
 
-def export_to_ctranslate2(model: str, data: str, folder: Path, precision: str, spm_model: Path | None) -> None:
+def export_to_ctranslate2(
+    model: str, task: TranslationTask, folder: Path, precision: str, spm_model: Path | None
+) -> None:
     """Write a folder that CTranslate2 translates from; the checkpoint is read once.
 
     Raises:
@@ -82,7 +90,6 @@ def export_to_ctranslate2(model: str, data: str, folder: Path, precision: str, s
     """
     if spm_model and not spm_model.is_file():
         raise UserError(f"--spm-model {spm_model}: no such file")
-    task = open_dictionaries(data)
     (state,) = check_models([model], task)
     made_from = {**inputs(model, task, precision), "sentencepiece": file_hash(spm_model) if spm_model else None}
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.restricted_spm import restricted
 from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.databin_files import choose_pair, pairs_in
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_nonzero
@@ -155,9 +156,8 @@ def _recorded_languages(path: str | Path, task: Any, databins: Sequence[Path]) -
     if source and target:
         return str(source), str(target)
     for place in databins:
-        source, target = data_utils.infer_language_pair(str(place)) if place.is_dir() else (None, None)
-        if source and target:
-            return source, target
+        if place.is_dir() and pairs_in(place):
+            return choose_pair(place)
     raise UserError(f"model {path}: it records no language pair: give --source-lang and --target-lang")
 
 

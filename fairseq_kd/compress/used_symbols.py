@@ -12,6 +12,7 @@ from sentencepiece import SentencePieceProcessor
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import splits_of
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
@@ -98,13 +99,13 @@ def _read_text(side: Side, path: Path, spm: SentencePieceProcessor | None) -> No
 
 
 def _read_databin(sides: Sequence[Side], path: Path) -> None:
-    pair = "-".join(side.language for side in sides)
-    ending = f".{pair}.{sides[0].language}.idx"
-    splits = sorted(file.name.removesuffix(ending) for file in path.glob(f"*{ending}"))
+    pair = (sides[0].language, sides[1].language)
+    ending = f".{'-'.join(pair)}.{pair[0]}.idx"
+    splits = splits_of(path, *pair)
     if not splits:
         raise UserError(f"--data {path}: no file named like train{ending}; give a data-bin in the model's languages")
     for split in splits:
-        task = open_databin(path, split)
+        task = open_databin(path, split, pair)
         dataset = task.dataset(split)
         own = ((dataset.src, task.source_dictionary), (dataset.tgt, task.target_dictionary))
         for side, (rows, dictionary) in zip(sides, own, strict=True):

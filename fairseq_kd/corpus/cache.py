@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.data.soft_targets import (
     MANIFEST,
     claim,
@@ -32,6 +33,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import truncated
 from fairseq_kd.losses.truncation import check_kept
 from fairseq_kd.networks.checkpoints import require_file
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_tasks import Direction
@@ -50,6 +52,7 @@ def cache(
     top_k: int,
     *,
     subset: str = "train",
+    languages: Languages = UNNAMED,
     temperature: float = 1.0,
     teacher_data: str | None = None,
     assume_same_dictionary: bool = False,
@@ -65,6 +68,7 @@ def cache(
         output: the folder for --teacher-cache; it can hold several splits of one teacher.
         top_k: symbols kept of each distribution; at least 1 and less than the vocabulary's size less one.
         subset: the split.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         temperature: of the distributions; that of the training.
         teacher_data: folder with the teacher's ``dict.*.txt``, where they are not beside the checkpoint.
         assume_same_dictionary: do not compare the teacher's dictionaries with the data's.
@@ -81,7 +85,7 @@ def cache(
     """
     models = split_paths(model)
     _check(model, models, temperature, max_tokens)
-    task = open_databin(data, subset)
+    task = open_databin(data, subset, data_languages(data, models[0], languages))
     check_kept("--top-k", top_k, len(task.target_dictionary))
     teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, None, "model", direction)
     settings = {

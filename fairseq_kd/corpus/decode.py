@@ -11,15 +11,17 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq_kd.corpus.decoded_blocks import Decoded, decode_folder, output_paths, write_missing
 from fairseq_kd.corpus.merge import merge
 from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.data.own_dictionaries import own_task
-from fairseq_kd.data.source_only import is_source_only, load_source, source_prefix
+from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, only_folder
+from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
+from fairseq_kd.data.source_only import is_source_only, load_source
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
-from fairseq_kd.decoding.interface import Progress
+from fairseq_kd.decoding.interface import Progress, TooFew
 from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
 from fairseq_kd.storage.files import file_hash
@@ -34,6 +36,7 @@ def decode(
     options: DecodingOptions,
     *,
     subset: str = "train",
+    languages: Languages = UNNAMED,
     engine: str = "auto",
     precision: str = "float32",
     sampling: Sampling | None = None,
@@ -51,6 +54,7 @@ def decode(
         output: the folder that gets the text.
         options: how to search, and how many translations of each row to keep.
         subset: the split.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
         precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`, which ctranslate2 computes in.
         sampling: draw translations in this way, instead of searching; its length limits replace those of ``options``.
@@ -68,7 +72,8 @@ def decode(
     """
     check_sampling(sampling, options, engine, seed)
     models = check_models_exist(model)
-    task = _open(data, subset, models[0])
+    pair = data_languages(data, models[0], languages)
+    task = _open(data, subset, models[0], pair, languages)
     if sampling:
         chosen = choose_engine("fairseq", precision, models, task, Sampler, direction=direction)
     else:
@@ -77,8 +82,8 @@ def decode(
     made_by = {"engine": chosen.engine, "precision": chosen.precision, "options": options.record(), "sampling": drawing}
     if not chosen.tokens.plain:
         made_by["model_tokens"] = chosen.tokens.record
-    settings = {**_inputs(models, data, subset, task), **made_by, "block_rows": shard.block_rows}
-    return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed))
+    settings = {**_inputs(models, data, subset, task, pair), **made_by, "block_rows": shard.block_rows}
+    return fill(output, settings, shard, _decoder(task, subset, chosen, options, sampling, seed, model))
 
 
 def fill(
@@ -127,34 +132,38 @@ def check_sampling(sampling: Sampling | None, options: DecodingOptions, engine: 
         raise UserError(f"--{name} goes with a beam search; leave out --sampling")
 
 
-def _open(data: str | Path, subset: str, model: str) -> TranslationTask:
+def _open(data: str | Path, subset: str, model: str, pair: tuple[str, str], given: Languages) -> TranslationTask:
     """The data-bin's task with its split; for a source-only data-bin, with the model's own dictionaries."""
-    if not is_source_only(data):
-        return open_databin(data, subset)
-    task = own_task(model, check_checkpoint(model, "model"))
-    load_source(data, subset, task)
+    if not is_source_only(data, pair):
+        return open_databin(data, subset, pair)
+    state = check_checkpoint(model, "model")
+    folders = [None if language == "None" else language for language in pair]
+    named = zip(given, recorded_languages_of(state), folders, strict=True)
+    source, target = (next(filter(None, names), None) for names in named)
+    task = own_task(model, state, languages=(source, target))
+    load_source(data, subset, task, pair)
     return task
 
 
-def _inputs(models: Sequence[str], data: str | Path, subset: str, task: TranslationTask) -> dict[str, Any]:
+def _inputs(
+    models: Sequence[str], data: str | Path, subset: str, task: TranslationTask, pair: tuple[str, str]
+) -> dict[str, Any]:
     """What is translated by which models. Hashes, not paths, since shards may run on different machines."""
-    source, target = task.cfg.source_lang, task.cfg.target_lang
     return {
         "models": [file_hash(path) for path in models],
-        "data": _hashes(data, subset, task),
+        "data": _hashes(only_folder(data, subset), subset, task, pair),
         "subset": subset,
-        "source": source,
-        "target": target,
+        "source": task.cfg.source_lang,
+        "target": task.cfg.target_lang,
         "rows": len(task.dataset(subset)),
     }
 
 
-def _hashes(data: str | Path, subset: str, task: TranslationTask) -> dict[str, str]:
-    pair = task.cfg.source_lang, task.cfg.target_lang
-    if str(task.cfg.data) == str(data):
-        return source_hashes(data, subset, *pair)
-    paths = [Path(task.cfg.data, f"dict.{language}.txt") for language in pair]
-    paths += [Path(f"{source_prefix(data, subset)}{ending}") for ending in (".bin", ".idx")]
+def _hashes(folder: Path, subset: str, task: TranslationTask, pair: tuple[str, str]) -> dict[str, str]:
+    if Path(task.cfg.data) == folder:
+        return source_hashes(folder, subset, *pair)
+    paths = [Path(task.cfg.data, f"dict.{language}.txt") for language in (task.cfg.source_lang, task.cfg.target_lang)]
+    paths += [folder / name for name in file_names(folder, subset, *pair, pair[0])]
     return {path.name: file_hash(path) for path in paths}
 
 
@@ -165,16 +174,21 @@ def _decoder(
     options: DecodingOptions,
     sampling: Sampling | None,
     seed: int,
+    model: str,
 ) -> Callable[[list[Block], Progress], Iterator[Decoded]]:
     def decode_blocks(blocks: list[Block], progress: Progress) -> Iterator[Decoded]:
         engine = chosen.build()
         dataset = task.dataset(subset)
         for block in blocks:
             sources = [dataset.src[row] for row in block.rows]
-            if sampling and isinstance(engine, Sampler):
-                translations = engine.draw(sources, block.rows.start, options, sampling, seed, progress)
-            else:
-                translations = engine.translate(sources, options, progress)
+            try:
+                if sampling and isinstance(engine, Sampler):
+                    translations = engine.draw(sources, block.rows.start, options, sampling, seed, progress)
+                else:
+                    translations = engine.translate(sources, options, progress)
+            except TooFew as error:
+                row = block.rows.start + error.sentence
+                raise error.of(f"row {row} (from 0) of {subset} by {model}") from None
             yield block, [task.source_dictionary.string(source) for source in sources], translations
 
     return decode_blocks

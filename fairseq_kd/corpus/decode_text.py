@@ -9,7 +9,7 @@ from fairseq_kd.corpus.decode import check_sampling, fill
 from fairseq_kd.corpus.decoded_blocks import Decoded
 from fairseq_kd.corpus.text_lines import count_lines, file_blocks
 from fairseq_kd.decoding.fairseq_text import FairseqText
-from fairseq_kd.decoding.interface import Hypothesis, Progress
+from fairseq_kd.decoding.interface import Hypothesis, Progress, TooFew
 from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.text import TextHypothesis, TextTranslator, check_tokenizer
@@ -96,7 +96,10 @@ def _decode_blocks(
             continue
         if block is blocks[0]:
             check_tokenizer(translator, lines)
-        nbest_lists = translate(lines, block.rows.start, progress)
+        try:
+            nbest_lists = translate(lines, block.rows.start, progress)
+        except TooFew as error:
+            raise error.of(f"line {block.rows.start + error.sentence + 1} of {text}") from None
         yield block, lines, [[Hypothesis(h.text, h.score) for h in nbest] for nbest in nbest_lists]
         following = next(wanted, None)
         if following is None:

@@ -15,6 +15,9 @@ from fairseq_kd.storage.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN, UNKNOWN_TEXT = "<unk>", "⁇"
+"""fairseq's unknown subword, and what sentencepiece makes of it in text."""
+
 
 def merge(directory: Path) -> dict[str, Any]:
     """Write the sources and their best translations in corpus order, line for line, and last ``signature.json``.
@@ -26,8 +29,9 @@ def merge(directory: Path) -> dict[str, Any]:
         directory: the output folder of a decode.
 
     Returns:
-        The signature: the decode's settings, "versions", "lines" and "sha256" of each file by name, and "skipped",
-        the rows that were not translated.
+        The signature: the decode's settings, "versions", "lines" and "sha256" of each file by name, "skipped", the
+        rows that were not translated, and "unknown", the number of ``<unk>`` in the best translations ("tokens") and of
+        rows with one ("rows").
 
     Raises:
         UserError: ``directory`` is not a decode's, or a block is missing or damaged; then nothing is written.
@@ -46,22 +50,30 @@ def merge(directory: Path) -> dict[str, Any]:
     folder.refuse_gaps()
     folder.sweep(list(paths.values()))
     skipped: dict[str, list[int]] = {"empty_source": [], "too_long_source": []}
+    unknown = {"rows": 0, "tokens": 0}
     with ExitStack() as stack:
         outputs = {role: stack.enter_context(whole_file(path)) for role, path in paths.items()}
         for block in folder.blocks:
-            _copy(block, settings["options"]["nbest"], outputs, skipped)
+            _copy(block, settings["options"]["nbest"], outputs, skipped, unknown)
     lines = {path.name: settings["rows"] for role, path in paths.items() if role != "nbest"}
-    merged = folder.finish(list(paths.values()), {"versions": versions(), "lines": lines, "skipped": skipped})
+    merged = folder.finish(
+        list(paths.values()), {"versions": versions(), "lines": lines, "skipped": skipped, "unknown": unknown}
+    )
     _log(directory, merged, list(paths.values()))
     return merged
 
 
-def _copy(block: Block, nbest: int, outputs: dict[str, IO[str]], skipped: dict[str, list[int]]) -> None:
+def _copy(
+    block: Block, nbest: int, outputs: dict[str, IO[str]], skipped: dict[str, list[int]], unknown: dict[str, int]
+) -> None:
     sources, fields = read_block(block, nbest)
     untouched = [f"{NOT_TRANSLATED.score:.6f}", NOT_TRANSLATED.tokens]
     for row, source, (_, _, *best) in zip(block.rows, sources, fields[::nbest], strict=True):
         outputs["source"].write(source + "\n")
         outputs["target"].write(best[1] + "\n")
+        tokens = sum(token == UNKNOWN or UNKNOWN_TEXT in token for token in best[1].split(" "))
+        unknown["tokens"] += tokens
+        unknown["rows"] += tokens > 0
         if best == untouched:
             skipped["too_long_source" if source.strip() else "empty_source"].append(row)
     if "nbest" in outputs:
@@ -74,6 +86,12 @@ def _log(directory: Path, merged: dict[str, Any], paths: list[Path]) -> None:
         logger.warning(
             "%s: %d empty and %d too long sources were not translated; their lines are empty (%s lists the rows)",
             directory, empty, too_long, SIGNATURE,
+        )  # fmt: skip
+    unknown = merged["unknown"]
+    if unknown["tokens"]:
+        logger.warning(
+            "%s: the translations of %d rows hold %d %s, which a student would learn; decode with --no-unk forbids it",
+            directory, unknown["rows"], unknown["tokens"], UNKNOWN,
         )  # fmt: skip
     names = ", ".join(path.name for path in paths)
     logger.info("%s: wrote %s (%d rows) and %s", directory, names, merged["rows"], SIGNATURE)

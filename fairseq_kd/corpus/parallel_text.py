@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 
 SPLITS = ("train", "valid", "test")
+LONGEST_LINE = 4192
+"""sentencepiece learns from no line of more bytes than this, unless it is told another number."""
 
 
 def read_lines(path: Path) -> list[str]:
@@ -31,6 +34,8 @@ def read_lines(path: Path) -> list[str]:
             texts.append(" ".join(line.decode("utf-8").split()))
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file") from None
+    if texts:
+        texts[0] = " ".join(without_mark(texts[0], str(path)).split())
     return texts
 
 

@@ -5,32 +5,59 @@ that they stay aligned with the raw text.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 from tqdm import tqdm
 
-from fairseq_kd.corpus.parallel_text import SPLITS, read_pair, write_lines
+from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SPLITS, read_pair, write_lines
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
 
+logger = logging.getLogger(__name__)
+FAIRSEQ_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
+"""What every dictionary of fairseq begins with, outside of its file."""
 
-def train_spm(lines: Iterable[str], vocab_size: int) -> bytes:
+
+@dataclass
+class _Measured:
+    """Lines on their way to sentencepiece, and how many of them it passes over."""
+
+    lines: Iterable[str]
+    most: int
+    read: int = 0
+    passed_over: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            self.read += 1
+            self.passed_over += len(line) * 4 > self.most and len(line.encode()) > self.most
+            yield line
+
+
+def train_spm(lines: Iterable[str], vocab_size: int, longest_line: int = LONGEST_LINE) -> bytes:
     """A sentencepiece unigram model, the same for the same lines.
+
+    Lines of more bytes than ``longest_line`` are passed over; the log counts them.
 
     Raises:
         UserError: sentencepiece refuses, for example because the vocabulary is too large or too small for the text.
     """
-    model = io.BytesIO()
+    if longest_line < 1:
+        raise UserError(f"--max-line-bytes {longest_line}: give 1 or more")
+    model, measured = io.BytesIO(), _Measured(lines, longest_line)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=iter(measured),
             model_writer=model,
             vocab_size=vocab_size,
+            max_sentence_length=longest_line,
             model_type="unigram",
             character_coverage=1.0,
             # The model depends on how the text is cut over threads, so the number is the same on every machine.
@@ -41,16 +68,24 @@ def train_spm(lines: Iterable[str], vocab_size: int) -> bytes:
         # Cut off the place in sentencepiece's code before the reason and the advice on its options after it.
         reason = str(error).rpartition("] ")[2].partition(" Increase ")[0]
         raise UserError(f"--vocab-size {vocab_size}: sentencepiece says: {reason}") from None
+    if measured.passed_over:
+        logger.warning(
+            "%d of %d lines are longer than %d bytes: sentencepiece learned nothing from them, and characters that "
+            "only they have become <unk>; cut the lines, or give a larger --max-line-bytes",
+            measured.passed_over, measured.read, longest_line,
+        )  # fmt: skip
     return model.getvalue()
 
 
 def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
     """fairseq's dictionary of a sentencepiece model, "symbol count" lines.
 
-    fairseq adds its special symbols by itself. Every count is 1, so that the dictionary depends on the model alone.
+    fairseq adds its special symbols by itself. A piece of the same name is text; ``#fairseq:overwrite`` gives it a
+    place of its own. Every count is 1, so that the dictionary depends on the model alone.
     """
     ordinary = (i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i)))
-    return [f"{model.id_to_piece(i)} 1" for i in ordinary]
+    pieces = [model.id_to_piece(i) for i in ordinary]
+    return [f"{piece} 1{' #fairseq:overwrite' if piece in FAIRSEQ_SYMBOLS else ''}" for piece in pieces]
 
 
 def encode_pair(
@@ -65,22 +100,37 @@ def encode_pair(
         name: of the split, for the progress bar.
 
     Returns:
-        The lines of both sides, and the counts "rows", "dropped", "tokens" and "longest"; the last two are lists of a
-        number for the source and one for the target.
+        The lines of both sides, and the counts "rows", "dropped", "tokens", "longest" and "unknown" (subwords that the
+        model does not have); the last three are lists of a number for the source and one for the target.
     """
     sides: tuple[list[str], list[str]] = ([], [])
     lengths: tuple[list[int], list[int]] = ([], [])
-    dropped = 0
+    known = {model.id_to_piece(i) for i in range(model.get_piece_size())}
+    dropped, unknown = 0, [0, 0]
     for texts in tqdm(list(zip(*pair, strict=True)), desc=f"subwords of {name}", disable=None, unit="row"):
         pieces = [model.encode(text, out_type=str) for text in texts]
         if drop_empty and not all(pieces):
             dropped += 1
             continue
-        for side, length, cut in zip(sides, lengths, pieces, strict=True):
+        for number, (side, length, cut) in enumerate(zip(sides, lengths, pieces, strict=True)):
             side.append(" ".join(cut))
             length.append(len(cut))
+            unknown[number] += len(cut) - sum(piece in known for piece in cut)
     tokens, longest = [sum(length) for length in lengths], [max(length, default=0) for length in lengths]
-    return sides, {"rows": len(sides[0]), "dropped": dropped, "tokens": tokens, "longest": longest}
+    if any(unknown):
+        logger.warning(
+            "%s: %s subwords of the source and %s of the target are unknown to the model and become <unk>",
+            name,
+            *unknown,
+        )
+    counts: dict[str, int | list[int]] = {
+        "rows": len(sides[0]),
+        "dropped": dropped,
+        "tokens": tokens,
+        "longest": longest,
+        "unknown": unknown,
+    }
+    return sides, counts
 
 
 def prepare(
@@ -90,6 +140,7 @@ def prepare(
     *,
     vocab_size: int | None = None,
     spm_model: Path | None = None,
+    longest_line: int = LONGEST_LINE,
 ) -> dict[str, Any]:
     """Write ``spm.model``, ``dict.txt``, ``subword/`` and, last, ``prepare.json``, once all text is checked.
 
@@ -99,6 +150,7 @@ def prepare(
         output: the folder that gets the files.
         vocab_size: train a joint model of this many pieces on the training text.
         spm_model: use this sentencepiece model instead; give one of the two.
+        longest_line: the model learns from no line of more bytes.
 
     Returns:
         The report in ``prepare.json``: "languages", "spm_model_sha256", "vocabulary" (pieces), "splits" (what
@@ -111,7 +163,7 @@ def prepare(
     if languages[0] == languages[1]:
         raise UserError(f"--source-lang and --target-lang are both {languages[0]}")
     pairs = {split: read_pair(text[split], languages) for split in SPLITS}
-    serialised = _serialised_model(pairs["train"], vocab_size, spm_model)
+    serialised = _serialised_model(pairs["train"], vocab_size, spm_model, longest_line)
     with whole_file(output / "spm.model", "wb") as handle:
         handle.write(serialised)
     model = load_spm(output / "spm.model")
@@ -134,10 +186,12 @@ def prepare(
     return report
 
 
-def _serialised_model(pair: tuple[list[str], list[str]], vocab_size: int | None, path: Path | None) -> bytes:
+def _serialised_model(
+    pair: tuple[list[str], list[str]], vocab_size: int | None, path: Path | None, longest_line: int
+) -> bytes:
     if path is not None and vocab_size is None:
         load_spm(path)
         return path.read_bytes()
     if vocab_size is not None and path is None:
-        return train_spm([*pair[0], *pair[1]], vocab_size)
+        return train_spm([*pair[0], *pair[1]], vocab_size, longest_line)
     raise UserError("give either --vocab-size or --spm-model")

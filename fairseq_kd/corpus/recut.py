@@ -9,16 +9,18 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fairseq.data.data_utils import post_process
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databin import languages, open_databin, open_dictionaries
+from fairseq_kd.data.databin import open_databin, open_dictionaries
+from fairseq_kd.data.databin_files import check_pair, file_names
+from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -30,8 +32,8 @@ logger = logging.getLogger(__name__)
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
 UNKNOWN = "<unk>"
-BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-"""Byte-fallback pieces of sentencepiece, which fairseq's post-processing leaves as they are."""
+ROWS_LOOKED_AT = 200
+"""Rows whose marks tell whether ``--post-process`` fits the text."""
 
 
 def recut(
@@ -66,11 +68,8 @@ def recut(
     """
     made = _signature(decoded, output)
     subset, pair = made["subset"], (made["source"], made["target"])
-    if languages(student_data) != pair:
-        raise UserError(
-            f"--student-data {student_data}: it is {'-'.join(languages(student_data))}, {decoded} is {'-'.join(pair)}"
-        )
-    model, task = load_spm(spm_model), open_dictionaries(student_data)
+    check_pair(student_data, pair, f"--student-data {student_data}", str(decoded))
+    model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
     settings = {
         **{key: made[key] for key in ("subset", "source", "target", "rows")},
         "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{language}" for language in pair)},
@@ -90,7 +89,7 @@ def recut(
     coverages = [Coverage(one.indices.__contains__) for one in (task.source_dictionary, task.target_dictionary)]
     sides = [cut(model, side, coverage) for side, coverage in zip(rows, coverages, strict=True)]
     if source == "databin":
-        sides[0] = _own_source(student_data, subset, made["rows"], rows[0], student_post)
+        sides[0] = _own_source(student_data, subset, pair, made["rows"], rows[0], student_post)
     with ExitStack() as stack:
         handles = [stack.enter_context(whole_file(path)) for path in paths]
         for pieces in zip(*sides, strict=True):
@@ -125,12 +124,14 @@ def _signature(decoded: Path, output: Path) -> dict[str, Any]:
 def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict[str, str]:
     names = [f"dict.{language}.txt" for language in pair]
     if whole:
-        names += [f"{subset}.{'-'.join(pair)}.{pair[0]}.{end}" for end in ("bin", "idx")]
+        names += file_names(data, subset, *pair, pair[0])
     return {name: file_hash(data / name) for name in names if (data / name).is_file()}
 
 
 def _joined(path: Path, rows: int, post: str) -> Callable[[], Iterator[str]]:
     """The rows of a file of subwords as text, from the first on at each call."""
+    first = (token for line in islice(stream_lines(path), ROWS_LOOKED_AT) for token in line.split(" "))
+    warn_of_joining(first, post, str(path))
     return lambda: (plain(row, post) for row in stream_lines(path))
 
 
@@ -141,15 +142,7 @@ def plain(subwords: str, post: str) -> str:
         subwords: separated by spaces.
         post: how they are joined: "sentencepiece", "subword_nmt" or "none".
     """
-    text = post_process(subwords, post)
-    if post == "sentencepiece":
-        text = BYTES.sub(_characters, text)
-    return " ".join(text.split())
-
-
-def _characters(found: re.Match[str]) -> str:
-    """The characters that a run of byte-fallback pieces spells."""
-    return bytes.fromhex(found[0].replace("<0x", "").replace(">", "")).decode("utf-8", "replace")
+    return " ".join(join(subwords, post).split())
 
 
 def cut(model: SentencePieceProcessor, rows: Callable[[], Iterator[str]], coverage: Coverage) -> Iterator[str]:
@@ -160,9 +153,11 @@ def cut(model: SentencePieceProcessor, rows: Callable[[], Iterator[str]], covera
         yield " ".join(pieces)
 
 
-def _own_source(data: Path, subset: str, rows: int, decoded: Callable[[], Iterator[str]], post: str) -> Iterator[str]:
+def _own_source(
+    data: Path, subset: str, pair: tuple[str, str], rows: int, decoded: Callable[[], Iterator[str]], post: str
+) -> Iterator[str]:
     """The source side of the student's data-bin in subwords; a UserError where it is not the decoded text."""
-    task = open_databin(data, subset)
+    task = open_databin(data, subset, pair)
     pairs = task.dataset(subset)
     advice = "give the student's data-bin of the same text, or --source decoded"
     if len(pairs) != rows:

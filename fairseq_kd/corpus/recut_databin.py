@@ -10,7 +10,8 @@ from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.prepare import dictionary_lines, load_spm, train_spm
 from fairseq_kd.corpus.recut import cut, plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databin import languages, open_databin
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 
@@ -23,6 +24,7 @@ def recut_databin(
     spm_model: Path | None = None,
     post: str = "sentencepiece",
     more_text: Mapping[Path, str] | None = None,
+    languages: Languages = UNNAMED,
 ) -> dict[str, int]:
     """Cut all splits of a data-bin anew: ``spm.model``, ``dict.txt`` and ``subword/`` as ``fairseq-kd prepare`` writes.
 
@@ -33,6 +35,7 @@ def recut_databin(
         spm_model: use this sentencepiece model instead; give one of the two.
         post: how the data-bin's subwords are joined.
         more_text: files of subwords that are training text too, and how their subwords are joined.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
 
     Returns:
         The number of rows of each split.
@@ -40,10 +43,9 @@ def recut_databin(
     Raises:
         UserError: the data-bin cannot be used, a split has no target side, or the vocabulary size does not fit.
     """
-    pair = languages(data)
-    ending = f".{'-'.join(pair)}.{pair[0]}.idx"
-    splits = sorted(path.name.removesuffix(ending) for path in data.glob(f"*{ending}"))
-    sides = {split: _databin_sides(data, split, post) for split in splits}
+    pair = choose_pair(data, languages)
+    folder = only_folder(data, TRAIN)
+    sides = {split: _databin_sides(folder, split, pair, post) for split in splits_of(folder, *pair)}
     if spm_model is not None and vocab_size is None:
         load_spm(spm_model)
         serialised = spm_model.read_bytes()
@@ -66,9 +68,9 @@ def recut_databin(
     return counts
 
 
-def _databin_sides(data: Path, split: str, post: str) -> list[Callable[[], Iterator[str]]]:
+def _databin_sides(data: Path, split: str, pair: tuple[str, str], post: str) -> list[Callable[[], Iterator[str]]]:
     """The text of both sides of a split; each call starts from the first row."""
-    task = open_databin(data, split)
+    task = open_databin(data, split, pair)
     pairs = task.dataset(split)
     if pairs.tgt is None:
         raise UserError(f"data-bin {data}: subset {split!r} has no {task.cfg.target_lang} side")

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.errors import UserError
 
 COMPRESSED = (".gz", ".xz", ".zst")
@@ -20,7 +21,7 @@ COMPRESSED = (".gz", ".xz", ".zst")
 
 
 def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str]]:
-    """Lines of text, ``size`` at a time, without their line breaks.
+    """Lines of text, ``size`` at a time, without their line breaks and without a byte order mark at the start.
 
     Args:
         lines: with their line breaks; the last one may lack it. A binary file gives them.
@@ -37,6 +38,8 @@ def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str
             texts = b"".join(block).decode("utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError:
             raise _not_utf8(block, first, name) from None
+        if first == 1:
+            texts[0] = without_mark(texts[0], name)
         yield texts
         first += len(block)
 

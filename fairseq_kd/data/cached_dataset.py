@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairseq.data import LanguagePairDataset, data_utils
+from fairseq.data import LanguagePairDataset
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
+from fairseq_kd.data.databin import read_side
+from fairseq_kd.data.distilled import DistilledDataset
+from fairseq_kd.data.left_out import MISSING
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
     data_hashes,
@@ -35,16 +38,24 @@ class CachedDataset(AlignedDataset):
         dataset: the whole split, in the order of its files.
         soft_targets: of the rows of ``dataset``.
         untaught: mask, shape (rows,), of rows without soft targets; they count as too long.
+        places: for each row of ``dataset`` its row in ``soft_targets``, shape (rows,); None: the same row.
     """
 
-    def __init__(self, dataset: LanguagePairDataset, soft_targets: SoftTargets, untaught: np.ndarray):
+    def __init__(
+        self,
+        dataset: LanguagePairDataset,
+        soft_targets: SoftTargets,
+        untaught: np.ndarray,
+        places: np.ndarray | None = None,
+    ):
         super().__init__(dataset)
         self.soft_targets = soft_targets
         self.untaught = untaught
+        self.places = places
 
     def along(self, rows: list[int]) -> dict[str, Any]:
         """As :meth:`AlignedDataset.along`."""
-        return {"soft_targets": self.soft_targets.of(rows)}
+        return {"soft_targets": self.soft_targets.of(rows if self.places is None else self.places[rows].tolist())}
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
         """As the stock dataset, but also leaves out the rows that are longer than the teacher's positions."""
@@ -81,7 +92,7 @@ def add_soft_targets(
             )
         logger.warning("no soft targets of %s in %s: validation shows only the gold part of the loss", split, directory)
         return dataset
-    _check_data(task, split, settings, data)
+    _check_data(task, split, settings, data, len(of))
     _check_teacher(task, settings)
     refuse_mixture(directory, settings)
     sizes = _stored_sizes(task, split, data[0])
@@ -90,19 +101,34 @@ def add_soft_targets(
         raise UserError(
             f"--teacher-cache {directory}: the task adds tokens to the targets of {split} that the cache does not have"
         )
+    _refuse_cut_sources(task, split, sizes[:, 0])
     missed = untaught(sizes, settings["max_positions"])
     warn_of_untaught(missed, settings)
-    return CachedDataset(dataset, SoftTargets(directory, settings, sizes[:, 1]), missed)
+    places = dataset.places if isinstance(dataset, DistilledDataset) and of is dataset.distilled else None
+    if places is not None:
+        missed = np.where(places == MISSING, False, missed[places])  # the dataset itself leaves missing rows out
+    return CachedDataset(dataset, SoftTargets(directory, settings, sizes[:, 1]), missed, places)
 
 
-def _check_data(task: TranslationTask, split: str, settings: dict[str, Any], paths: Sequence[str]) -> None:
+def _refuse_cut_sources(task: TranslationTask, split: str, source_sizes: np.ndarray) -> None:
+    """Raise a UserError where --truncate-source cuts a source of the split: the cache is of whole sources."""
+    cut = int((source_sizes > task.cfg.max_source_positions).sum()) if task.cfg.truncate_source else 0
+    if cut:
+        raise UserError(
+            f"--truncate-source: it cuts {cut} sources of {split} to --max-source-positions "
+            f"{task.cfg.max_source_positions}, the soft targets of --teacher-cache are of whole sources; leave out "
+            "--truncate-source, or give --teacher-path instead of the cache"
+        )
+
+
+def _check_data(task: TranslationTask, split: str, settings: dict[str, Any], paths: Sequence[str], rows: int) -> None:
     if split == task.cfg.train_subset and len(paths) > 1:
         raise UserError(f"--teacher-cache goes with one data-bin, not {len(paths)}: {task.cfg.data}")
     source, target = task.cfg.source_lang, task.cfg.target_lang
     expected = {
         "source": source,
         "target": target,
-        "rows": len(task.datasets[split]),
+        "rows": rows,
         "vocabulary": len(task.target_dictionary),
     }
     details = differences(settings, expected) or differences(
@@ -131,9 +157,6 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
 
 def _stored_sizes(task: TranslationTask, split: str, data: str) -> np.ndarray:
     """Lengths of source and target in the data-bin's files, before the task changes them; shape (rows, 2)."""
-    source, target = task.cfg.source_lang, task.cfg.target_lang
-    stem = Path(data, f"{split}.{source}-{target}")
-    sides = [
-        data_utils.load_indexed_dataset(f"{stem}.{side}", None, task.cfg.dataset_impl) for side in (source, target)
-    ]
+    pair = task.cfg.source_lang, task.cfg.target_lang
+    sides = [read_side(Path(data), split, pair, language) for language in pair]
     return np.stack([side.sizes for side in sides], axis=1)

@@ -11,12 +11,14 @@ from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import open_databin, read_side
+from fairseq_kd.data.left_out import MISSING, places, read_left_out, same_sources
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
+
+ADVICE = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
 
 
 class DistilledDataset(AlignedDataset):
@@ -26,24 +28,31 @@ class DistilledDataset(AlignedDataset):
 
     Args:
         dataset: the gold split, in the order of its files.
-        distilled: the same rows with the teacher's targets.
+        distilled: its rows, or some of them, with the teacher's targets.
+        places: for each gold row its row in ``distilled``, :data:`fairseq_kd.data.left_out.MISSING` where that has
+            none, shape (gold rows,).
     """
 
-    def __init__(self, dataset: LanguagePairDataset, distilled: LanguagePairDataset):
+    def __init__(self, dataset: LanguagePairDataset, distilled: LanguagePairDataset, places: np.ndarray):
         super().__init__(dataset)
         self.distilled = distilled
+        self.places = places
+        sizes = np.asarray(distilled.tgt_sizes)[places]
+        # An empty translation, </s> alone, stands for a row that the teacher did not translate.
+        self.taught = (places != MISSING) & (sizes > 1)
+        self.target_sizes = np.where(self.taught, sizes, 0)
 
     def along(self, rows: list[int]) -> dict[str, Any]:
         """As :meth:`AlignedDataset.along`."""
-        targets = [self.distilled.tgt[row] for row in rows]
+        targets = [self.distilled.tgt[self.places[row]] for row in rows]
         return {"distilled": data_utils.collate_tokens(targets, self.dataset.tgt_dict.pad())}
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
-        """As the stock dataset, but also leaves out the rows whose distilled target is longer than a target may be."""
+        """As the stock dataset, but also leaves out rows without a distilled target, or with one that is too long."""
         kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)
         most = max_sizes[1] if isinstance(max_sizes, tuple | list) else max_sizes
-        too_long = self.distilled.tgt_sizes[kept] > (np.inf if most is None else most)
-        return kept[~too_long], [*ignored, *kept[too_long].tolist()]
+        unusable = ~self.taught[kept] | (self.target_sizes[kept] > (np.inf if most is None else most))
+        return kept[~unusable], [*ignored, *kept[unusable].tolist()]
 
 
 def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | DistilledDataset:
@@ -55,33 +64,47 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
         UserError: --distilled-data lacks the training split, or its rows or dictionary are not the gold data's.
     """
     data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
-    source, target = task.cfg.source_lang, task.cfg.target_lang
+    pair = task.cfg.source_lang, task.cfg.target_lang
     if split != task.cfg.train_subset:
         return dataset
     paths = utils.split_paths(task.cfg.data)
     if len(paths) > 1:
         raise UserError(f"--distilled-data needs a single data-bin, not {len(paths)}: {task.cfg.data}")
-    other = open_databin(data, split)
+    other = open_databin(data, split, pair)
     difference = first_difference(other.target_dictionary, task.target_dictionary)
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
     distilled = other.dataset(split)
-    stem = f"{split}.{source}-{target}.{source}"
-    same = all(
-        file_hash(Path(data, f"{stem}.{end}")) == file_hash(Path(paths[0], f"{stem}.{end}")) for end in ("bin", "idx")
-    )
-    if not same:
-        _compare(data, dataset, distilled)
-    return DistilledDataset(dataset, distilled)
+    joined = DistilledDataset(dataset, distilled, _places(data, Path(paths[0]), split, pair, len(dataset), distilled))
+    missed = len(joined) - int(joined.taught.sum())
+    if missed:
+        logger.warning(
+            "--distilled-data %s: it has no translation of %d of the %d rows of %s; training leaves them out",
+            data, missed, len(joined), split,
+        )  # fmt: skip
+    return joined
 
 
-def _compare(data: Path, gold: LanguagePairDataset, distilled: LanguagePairDataset) -> None:
-    """Raise a UserError unless both datasets have the same sources row by row."""
-    advice = "make it from this data-bin with scripts/generate_distilled_corpus.sh"
-    if len(gold) != len(distilled):
-        raise UserError(f"--distilled-data {data}: {len(distilled)} rows, the gold data has {len(gold)}; {advice}")
-    for row in range(len(gold)):
-        if not torch.equal(gold.src[row], distilled.src[row]):
-            raise UserError(
-                f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {advice}"
-            )
+def _places(
+    data: Path, gold: Path, split: str, pair: tuple[str, str], rows: int, distilled: LanguagePairDataset
+) -> np.ndarray:
+    """For each of the gold split's ``rows`` its row in ``distilled``, shape (rows,).
+
+    Raises:
+        UserError: the sources are not the gold data's, row by row.
+    """
+    made, left_out = read_left_out(data, split) or (len(distilled), np.empty(0, dtype=np.int64))
+    if rows != made or len(distilled) != made - len(left_out):
+        of = f" (of {made})" if len(left_out) else ""
+        raise UserError(f"--distilled-data {data}: {len(distilled)} rows{of}, the gold data has {rows}; {ADVICE}")
+    where = places(rows, left_out)
+    if not same_sources(data, gold, split, pair):
+        # As the files have it: fairseq reads some formats in the order of the batches alone, and --truncate-source
+        # changes the sources of the loaded dataset.
+        sources = read_side(gold, split, pair, pair[0])
+        for row in np.flatnonzero(where != MISSING).tolist():
+            if not torch.equal(sources[row], distilled.src[where[row]]):
+                raise UserError(
+                    f"--distilled-data {data}: the source of row {row} (from 0) differs from the gold data; {ADVICE}"
+                )
+    return where

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from fairseq.data.data_utils import infer_language_pair
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, first_folder, pairs_in
 from fairseq_kd.errors import UserError
 
 
@@ -14,7 +14,7 @@ def own_task(
     path: str,
     state: dict[str, Any],
     data: str | Path | None = None,
-    languages: tuple[str | None, str | None] = (None, None),
+    languages: Languages = UNNAMED,
 ) -> TranslationTask:
     """fairseq's translation task with the dictionaries that a checkpoint was trained with, without a dataset.
 
@@ -30,8 +30,9 @@ def own_task(
     Raises:
         UserError: a dictionary is not found or cannot be read, or nothing names the languages.
     """
-    if data and not Path(data).is_dir():
+    if data and not Path(str(data).split(":")[0]).is_dir() and not Path(data).is_dir():
         raise UserError(f"--data {data}: no such folder")
+    data = data and first_folder(data)
     recorded = _recorded_task(state)
     databin = str(recorded.get("data") or "").split(":")[0]
     source, target = _languages(path, recorded, data or databin, languages)
@@ -48,19 +49,24 @@ def own_task(
     return translation_task(folder, source, target, (first, second))
 
 
-def _languages(
-    path: str, recorded: dict[str, Any], databin: str | Path, given: tuple[str | None, str | None]
-) -> tuple[str, str]:
+def _languages(path: str, recorded: dict[str, Any], databin: str | Path, given: Languages) -> tuple[str, str]:
     """The languages that were given, else those of the checkpoint, which may know none, else those of the data-bin."""
     known = recorded.get("source_lang"), recorded.get("target_lang")
-    found = infer_language_pair(str(databin)) if databin and Path(databin).is_dir() else (None, None)
-    source, target = (next(filter(None, names), None) for names in zip(given, known, found, strict=True))
+    source, target = (first or second for first, second in zip(given, known, strict=True))
+    if not (source and target) and databin and Path(databin).is_dir() and pairs_in(Path(databin)):
+        source, target = choose_pair(databin, (source, target))
     if not source or not target:
         raise UserError(
             f"model {path}: it recorded no languages; give them with --source-lang and --target-lang, "
             "or its data-bin with --data DIR"
         )
     return source, target
+
+
+def recorded_languages_of(state: dict[str, Any]) -> Languages:
+    """The source and target language that a checkpoint recorded; None for each that it does not name."""
+    recorded = _recorded_task(state)
+    return recorded.get("source_lang") or None, recorded.get("target_lang") or None
 
 
 def _recorded_task(state: dict[str, Any]) -> dict[str, Any]:

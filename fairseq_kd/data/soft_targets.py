@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairseq_kd.data.databin_files import file_names, only_folder
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -106,11 +107,11 @@ def data_hashes(data: str | Path, subset: str, source: str, target: str) -> dict
     Raises:
         UserError: a file is missing.
     """
-    stems = [f"{subset}.{source}-{target}.{side}" for side in (source, target)]
+    folder = only_folder(data, subset)
     names = [f"dict.{side}.txt" for side in (source, target)]
-    names += [f"{stem}.{ending}" for stem in stems for ending in ("bin", "idx")]
+    names += file_names(folder, subset, source, target, source, target)
     try:
-        return {name: file_hash(Path(data, name)) for name in names}
+        return {name: file_hash(folder / name) for name in names}
     except OSError as error:
         raise UserError(
             f"data-bin {data}: {error.filename}: {error.strerror}; soft targets need a split's own .bin and .idx files"

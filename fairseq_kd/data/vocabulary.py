@@ -39,7 +39,8 @@ def check_languages(path: str, config: DictConfig, task: TranslationTask, role: 
     if recorded == own[::-1] and recorded != own:
         raise UserError(
             f"{role} {path}: translates {'-'.join(recorded)}, the data is {'-'.join(own)}; "
-            f"give a {role} of the data's direction"
+            f"give a {role} of the data's direction, or read the data in the other one: "
+            f"--source-lang {recorded[0]} --target-lang {recorded[1]}"
         )
     if recorded != own:
         logger.warning("%s %s was trained on %s, the data is %s", role, path, "-".join(recorded), "-".join(own))

@@ -14,9 +14,9 @@ from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,
     Hypothesis,
     Progress,
+    TooFew,
     batches,
     out_of_memory,
-    too_few,
 )
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
@@ -135,7 +135,7 @@ class CTranslate2Engine:
                 raise
             raise out_of_memory(options) from None
         for i, beam in beams.items():
-            found[i] = self._read(beam, options.nbest, options.lenpen)
+            found[i] = self._read(i, beam, options.nbest, options.lenpen)
         return found
 
     def _limited_batches(self, usable: dict[int, int], options: DecodingOptions) -> list[LimitedBatch]:
@@ -148,11 +148,11 @@ class CTranslate2Engine:
             limited += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
         return limited
 
-    def _read(self, beam: Beam, nbest: int, lenpen: float = 1.0) -> list[Hypothesis]:
-        """The ``nbest`` best, scores to the base 2; NaN scores are left out."""
-        usable = sorted((pair for pair in beam.items() if not math.isnan(pair[1])), key=lambda pair: -pair[1])
+    def _read(self, sentence: int, beam: Beam, nbest: int, lenpen: float = 1.0) -> list[Hypothesis]:
+        """The ``nbest`` best, scores to the base 2; NaN and infinite scores are left out."""
+        usable = sorted((pair for pair in beam.items() if math.isfinite(pair[1])), key=lambda pair: -pair[1])
         if len(usable) < nbest:
-            raise too_few(len(usable), nbest)
+            raise TooFew(sentence, len(usable), nbest)
         dictionary = self.task.target_dictionary
         return [
             Hypothesis(dictionary.string([dictionary.index(word) for word in tokens]), score / math.log(2), lenpen)

@@ -16,10 +16,10 @@ from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,
     Hypothesis,
     Progress,
+    TooFew,
     batches,
     out_of_memory,
     prefix_symbols,
-    too_few,
 )
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.repetition import RepeatBlocker
@@ -94,7 +94,7 @@ class FairseqEngine:
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
             for i, hypotheses in zip(batch, nbest_lists, strict=True):
-                found[i] = self._read(hypotheses, options)
+                found[i] = self._read(i, hypotheses, options)
             if progress:
                 progress(len(batch))
         return found
@@ -116,16 +116,23 @@ class FairseqEngine:
 
     def _generator(self, options: DecodingOptions, prefix_length: int) -> SequenceGenerator:
         search = argparse.Namespace(
-            beam=options.beam, max_len_a=options.max_len_a, max_len_b=options.max_len_b, lenpen=options.lenpen
+            beam=options.beam,
+            max_len_a=options.max_len_a,
+            max_len_b=options.max_len_b,
+            lenpen=options.lenpen,
+            unkpen=math.inf if options.no_unk else 0,
         )
         generator = self.task.build_generator(self.models, search, extra_gen_cls_kwargs={"eos": self.tokens.end})
         if options.no_repeat_ngram_size:
             generator.repeat_ngram_blocker = RepeatBlocker(options.no_repeat_ngram_size, prefix_length)
         return generator
 
-    def _read(self, hypotheses: Sequence[dict[str, torch.Tensor]], options: DecodingOptions) -> list[Hypothesis]:
+    def _read(
+        self, sentence: int, hypotheses: Sequence[dict[str, torch.Tensor]], options: DecodingOptions
+    ) -> list[Hypothesis]:
+        hypotheses = [hypothesis for hypothesis in hypotheses if math.isfinite(hypothesis["score"])]
         if len(hypotheses) < options.nbest:
-            raise too_few(len(hypotheses), options.nbest)
+            raise TooFew(sentence, len(hypotheses), options.nbest)
         return [
             self._hypothesis(one["tokens"].cpu(), float(one["score"]), options) for one in hypotheses[: options.nbest]
         ]

@@ -108,12 +108,25 @@ def prefix_symbols(prefix: str, dictionary: Dictionary) -> list[int]:
     return symbols
 
 
-def too_few(found: int, nbest: int) -> UserError:
-    """The error for a search that found fewer than ``nbest`` usable hypotheses."""
-    return UserError(
-        f"the search found {found} hypotheses for a sentence, --nbest asks for {nbest}: lower --nbest; "
-        "if the model produces NaN or infinite scores, check its weights"
-    )
+class TooFew(UserError):
+    """A search found fewer than ``nbest`` hypotheses with finite scores.
+
+    Attributes:
+        sentence: its index among the sources of the call.
+        found: how many it found.
+        nbest: how many were asked for.
+    """
+
+    def __init__(self, sentence: int, found: int, nbest: int, where: str = ""):
+        self.sentence, self.found, self.nbest = sentence, found, nbest
+        super().__init__(
+            f"the search found {found} hypotheses for {where or 'a sentence'}, --nbest asks for {nbest}: lower "
+            "--nbest; if the model produces NaN or infinite scores, check its weights"
+        )
+
+    def of(self, name: str) -> "TooFew":
+        """The same error, with the name of the sentence and the model."""
+        return TooFew(self.sentence, self.found, self.nbest, name)
 
 
 def out_of_memory(options: DecodingOptions) -> UserError:

@@ -44,6 +44,8 @@ class DecodingOptions:
     """The search ends with patience × beam hypotheses (Kasai et al. 2022, arXiv 2204.05424); a beam of 1 with one."""
     prefix: str = ""
     """Subword tokens, separated by spaces, that every hypothesis begins with."""
+    no_unk: bool = False
+    """No hypothesis holds ``<unk>``."""
 
     def __post_init__(self) -> None:
         for name in ("beam", "nbest", "max_len_b", "max_tokens"):
@@ -81,7 +83,7 @@ class DecodingOptions:
 
     def asked(self) -> dict[str, Any]:
         """The search options that are not at their defaults, by name. Results before 0.2 know none of them."""
-        later = ("lenpen", "no_repeat_ngram_size", "patience", "prefix")
+        later = ("lenpen", "no_repeat_ngram_size", "patience", "prefix", "no_unk")
         defaults = {field.name: field.default for field in fields(self)}
         return {name: getattr(self, name) for name in later if getattr(self, name) != defaults[name]}
 
@@ -98,6 +100,11 @@ class DecodingOptions:
             return (
                 f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: ctranslate2 spreads the probability of what is "
                 "forbidden over the other tokens, so that it finds other translations than fairseq"
+            )
+        if engine == "ctranslate2" and self.no_unk:
+            return (
+                "--no-unk: ctranslate2 spreads the probability of what is forbidden over the other tokens, so that it "
+                "finds other translations than fairseq"
             )
         if engine == "ctranslate2" and self.prefix.split():
             return (

@@ -9,7 +9,7 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
-from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, batches, out_of_memory
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, TooFew, batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
@@ -86,6 +86,8 @@ class Sampler(FairseqEngine):
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
             for i, hypotheses in zip(batch, zip(*drawn, strict=True), strict=True):
+                if not all(math.isfinite(hypothesis.score) for hypothesis in hypotheses):
+                    raise TooFew(i, 0, options.nbest)
                 found[i] = list(hypotheses)
             progress(len(batch))
         return found

@@ -11,6 +11,7 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.sampler import check_seed
@@ -23,6 +24,7 @@ from fairseq_kd.evaluate.mutual_risks import check_single_checkpoint, load_model
 from fairseq_kd.evaluate.mutual_scores import Measured, Measurement
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.evaluate.result_file import make_place
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.report.result_files import signatures
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
@@ -38,6 +40,7 @@ def diagnose(
     *,
     student: str | Path | None = None,
     subset: str = "test",
+    languages: Languages = UNNAMED,
     reference: str | Path | None = None,
     post_process: str = "sentencepiece",
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
@@ -53,6 +56,7 @@ def diagnose(
         student: a checkpoint, or a text file (``-``: standard input) with fairseq-train's architecture options; only
             its size counts. None leaves the size ratio out.
         subset: the split.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         reference: file of detokenised text, a line for each row; None for the data-bin's target side.
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
@@ -72,13 +76,15 @@ def diagnose(
     check_single_checkpoint(teacher, "teacher")
     make_place(output)
     read = None if studies is None else read_studies(studies)
-    task = open_databin(data, subset)
+    pair = data_languages(data, teacher, languages, "teacher")
+    task = open_databin(data, subset, pair)
     check_models([str(teacher)], task, "teacher")
     size = None if student is None else student_parameters(str(student), task)
     scored = evaluate(
         teacher,
         data,
         subset=subset,
+        languages=pair,
         beams=(GREEDY, BEAM),
         lengths=lengths,
         reference=reference,

@@ -54,7 +54,8 @@ def plan_costs(
         UserError: the model or the teacher cannot be used.
     """
     sentences = min(options.rows, len(task.dataset(subset)))
-    shared = {"data": str(task.cfg.data), "subset": subset, "rows": sentences}
+    languages = [task.cfg.source_lang, task.cfg.target_lang]
+    shared = {"data": str(task.cfg.data), "subset": subset, "rows": sentences, "languages": languages}
     asked = [(MODEL, paths, search) for search in searches]
     if options.teacher is None:
         return CostPlan(list(_calls(asked, shared, task)), options.rounds, sentences, None)

@@ -35,6 +35,7 @@ def measure_cost(
     precision: str,
     batched: bool,
     search: dict[str, Any],
+    languages: Sequence[str],
 ) -> dict[str, float]:
     """Decode the first rows of a subset.
 
@@ -47,12 +48,14 @@ def measure_cost(
         precision: what it computes in.
         batched: whether the engine gets all sentences at once, or one after another.
         search: the fields of a :class:`DecodingOptions`.
+        languages: source and target.
 
     Returns:
         "seconds", rates, and "memory" in MiB: the most that model and search held while they decoded, above what the
         process held before the model was loaded. Reading the checkpoint does not count.
     """
-    task = open_databin(data, subset)
+    source, target = languages
+    task = open_databin(data, subset, (source, target))
     dataset = task.dataset(subset)
     sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
     chosen = choose_engine(engine, precision, models, task)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fairseq.data.data_utils import post_process as join_subwords
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.packing import read_state
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
@@ -18,6 +18,8 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.comet_scores import Comet, find_comet
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
+from fairseq_kd.evaluate.detokenize import MOSES
+from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
 from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
@@ -28,6 +30,7 @@ from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.tokenizers import AUTO
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
@@ -46,6 +49,7 @@ def evaluate(
     data: str | Path,
     *,
     subset: str = "test",
+    languages: Languages = UNNAMED,
     beams: Sequence[int] = (1, 5),
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
     engine: str = "auto",
@@ -53,6 +57,7 @@ def evaluate(
     reference: str | Path | None = None,
     post_process: str = "sentencepiece",
     tokenize: str = AUTO,
+    detokenize: str = AUTO,
     compare_fairseq: bool = False,
     cost: CostOptions | None = None,
     name: str | None = None,
@@ -67,6 +72,7 @@ def evaluate(
         model: a fairseq checkpoint; several, separated by colons, are an ensemble.
         data: folder made by fairseq-preprocess, with the model's dictionaries.
         subset: the split.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         beams: beam sizes to search with; 1 is greedy search.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
@@ -75,6 +81,8 @@ def evaluate(
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
         tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
             chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
+        detokenize: how tokenised text becomes plain text, one of
+            :data:`fairseq_kd.evaluate.options.DETOKENIZERS`.
         compare_fairseq: also time fairseq's own search where CTranslate2 decodes.
         cost: how to measure decoding's speed and memory; None to leave that out.
         name: the row of a table that the result belongs to; None for the name of the checkpoint's folder.
@@ -99,8 +107,8 @@ def evaluate(
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     check_places(output, save_outputs)
     judge = find_comet(comet) if comet else None
-    task = open_databin(data, subset)
-    sentences = read_sentences(task, subset, reference, post_process, tokenize)
+    task = open_databin(data, subset, data_languages(data, paths[0], languages))
+    sentences = read_sentences(task, subset, reference, post_process, tokenize, detokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths)
     if compare_fairseq:
@@ -118,6 +126,7 @@ def evaluate(
         "subset": subset,
         "post_process": post_process,
         "tokenize": sentences.scoring.tokenize,
+        "detokenize": sentences.detokenize,
         "reference": None if reference is None else str(reference),
         "engine": chosen.engine,
         "precision": chosen.precision,
@@ -143,7 +152,7 @@ def score_search(
     """One beam size's scores, mode mass, rates and hypotheses; the speed of the engine ``compared``, if any, too."""
     skipped = sentences.skipped(decoder)
     found, speed = translate_timed(decoder, sentences.sources, skipped, search)
-    hypotheses = [join_subwords(best.tokens, sentences.post_process) for best in found]
+    hypotheses = [sentences.text(best.tokens) for best in found]
     if compared:
         _, fairseq = translate_timed(compared, sentences.sources, skipped, search)
         speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
@@ -177,6 +186,8 @@ def _of_sentences(
     if saved is None and judge is None:
         return {}
     sources = databin_sources(task, sentences.subset, sentences.post_process)
+    if sentences.detokenize == MOSES:
+        sources = [detokenize_line(line, sentences.languages[0]) for line in sources]
     hypotheses = {beam: made["hypotheses"] for beam, made in scored.items()}
     values = {}
     if judge is not None:
@@ -200,7 +211,7 @@ def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str,
         their score in percent and sacreBLEU's signature.
     """
     figures = {name: value for name, value in forced.items() if name != "predicted"}
-    hypotheses = [join_subwords(tokens, sentences.post_process) for tokens in forced["predicted"]]
+    hypotheses = [sentences.text(tokens) for tokens in forced["predicted"]]
     scored = score_text(hypotheses, sentences.references, sentences.scoring)["bleu"]
     logger.info("teacher-forced: accuracy %.2f %%, BLEU %.2f", forced["accuracy"], scored["score"])
     return {**figures, "bleu": scored, "hypotheses": hypotheses}

@@ -13,6 +13,7 @@ from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
 from fairseq_kd.data.databin import open_databin, source_hashes
+from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.errors import UserError
@@ -21,6 +22,7 @@ from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.networks.checkpoints import build_models, check_checkpoint
+from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
@@ -51,6 +53,7 @@ def risks(
     data: str | Path,
     *,
     subset: str = "test",
+    languages: Languages = UNNAMED,
     plan: SamplePlan = SamplePlan(),  # noqa: B008
     output: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -61,6 +64,7 @@ def risks(
         model: the student's checkpoint. The teacher's own makes the coverage risk its entropy, the least it can be.
         data: folder made by fairseq-preprocess, with both models' dictionaries.
         subset: the split whose sources are translated.
+        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         plan: what is drawn; at least two samples of each source.
         output: JSON file to write the result to, whole or not at all; None to write none. If it holds a result of the
             same models, data and samples, nothing is measured and that result is returned.
@@ -78,7 +82,7 @@ def risks(
     check_seed(plan.seed)
     check_single_checkpoint(teacher, "teacher")
     check_single_checkpoint(model, "model")
-    task = open_databin(data, subset)
+    task = open_databin(data, subset, data_languages(data, teacher, languages, "teacher"))
     settings = _settings(teacher, model, task, subset, plan)
     made = _read_made(output, settings)
     if made is not None:

@@ -6,6 +6,9 @@ from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import split_paths
 
+DETOKENIZERS = ("auto", "moses", "none")
+"""How tokenised translations become plain text; auto: moses where the data-bin's target text is so tokenised."""
+
 
 @dataclass(frozen=True)
 class CostOptions:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.data.data_utils import post_process
 from fairseq.tasks.translation import TranslationTask
 
+from fairseq_kd.data.byte_order_mark import without_mark
+from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def read_references(path: str | Path, rows: int) -> list[str]:
         UserError: the file is missing, is not UTF-8 or has another number of lines.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = without_mark(Path(path).read_bytes().decode("utf-8"), str(path))
     except OSError as error:
         raise UserError(f"reference {path}: cannot be read ({error.strerror}); give a text file") from None
     except UnicodeDecodeError as error:
@@ -35,10 +36,10 @@ def read_references(path: str | Path, rows: int) -> list[str]:
     return lines
 
 
-def databin_references(task: TranslationTask, subset: str, symbol: str) -> list[str]:
+def databin_references(task: TranslationTask, subset: str, symbol: str, *, quiet: bool = False) -> list[str]:
     """The subset's target side with its subwords joined as ``symbol`` says.
 
-    Unknown symbols in it make the scores wrong; a warning counts the lines that have some.
+    Unknown symbols in it make the scores wrong; a warning counts the lines that have some, unless ``quiet``.
 
     Raises:
         UserError: the subset has no target side.
@@ -49,7 +50,7 @@ def databin_references(task: TranslationTask, subset: str, symbol: str) -> list[
             f"data-bin {task.cfg.data}: subset {subset!r} has no {task.cfg.target_lang} side; give --reference FILE"
         )
     unknown = "so the scores are off: give the text with --reference FILE"
-    return _joined(task.target_dictionary, dataset.tgt, symbol, "references", unknown)
+    return _joined(task.target_dictionary, dataset.tgt, symbol, "" if quiet else "references", unknown)
 
 
 def databin_sources(task: TranslationTask, subset: str, symbol: str) -> list[str]:
@@ -61,6 +62,6 @@ def databin_sources(task: TranslationTask, subset: str, symbol: str) -> list[str
 def _joined(dictionary: Dictionary, lines: Sequence[torch.Tensor], symbol: str, what: str, effect: str) -> list[str]:
     rows = [lines[row] for row in range(len(lines))]
     unknown = sum(bool((row == dictionary.unk()).any()) for row in rows)
-    if unknown:
+    if unknown and what:
         logger.warning("%d of %d %s hold %s, %s", unknown, len(rows), what, dictionary.unk_word, effect)
-    return [post_process(dictionary.string(row), symbol) for row in rows]
+    return [join(dictionary.string(row), symbol) for row in rows]

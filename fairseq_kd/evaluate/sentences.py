@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from fairseq.tasks.translation import TranslationTask
 
+from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
 from fairseq_kd.evaluate.references import databin_references, read_references
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring
 
@@ -21,6 +23,8 @@ class Sentences:
         references: detokenised text, a line for each source.
         subset: the split that they are.
         post_process: how a translation's subwords are joined.
+        detokenize: "moses" where joined text is made plain text then, else "none".
+        languages: of source and target.
         scoring: how text becomes the words that scores count.
     """
 
@@ -28,7 +32,14 @@ class Sentences:
     references: list[str]
     subset: str
     post_process: str
+    detokenize: str = NONE
+    languages: tuple[str | None, str | None] = (None, None)
     scoring: Scoring = field(default_factory=Scoring)
+
+    def text(self, subwords: str, side: int = 1) -> str:
+        """Subwords of the source (``side`` 0) or of a translation (1) as plain text."""
+        joined = join(subwords, self.post_process)
+        return detokenize(joined, self.languages[side]) if self.detokenize == MOSES else joined
 
     def skipped(self, engine: Engine) -> list[bool]:
         """Whether the engine refuses each source: it is empty, or longer than the model's positions."""
@@ -36,7 +47,12 @@ class Sentences:
 
 
 def read_sentences(
-    task: TranslationTask, subset: str, reference: str | Path | None, post_process: str, tokenize: str
+    task: TranslationTask,
+    subset: str,
+    reference: str | Path | None,
+    post_process: str,
+    tokenize: str,
+    detokenizer: str = NONE,
 ) -> Sentences:
     """The sentences of a loaded subset.
 
@@ -48,9 +64,16 @@ def read_sentences(
     sources = [dataset.src[row] for row in range(len(dataset))]
     if not sources:
         raise UserError(f"data-bin {task.cfg.data}: subset {subset!r} has no rows")
-    if reference:
-        references = read_references(reference, len(sources))
+    symbols = task.target_dictionary.symbols[task.target_dictionary.nspecial :]
+    warn_of_joining(symbols, post_process, f"the dictionary of {task.cfg.target_lang}")
+    target = [] if dataset.tgt is None else databin_references(task, subset, post_process, quiet=bool(reference))
+    chosen = choose_detokenizer(detokenizer, target, symbols)
+    if reference or not target:
+        references = read_references(reference, len(sources)) if reference else databin_references(task, subset, "none")
     else:
-        references = databin_references(task, subset, post_process)
-    scoring = choose_scoring(tokenize, references, task.cfg.target_lang)
-    return Sentences(sources, references, subset, post_process, scoring)
+        references = target
+    languages = (task.cfg.source_lang, task.cfg.target_lang)
+    if chosen == MOSES and (not reference or looks_tokenised(references)):
+        references = [detokenize(line, languages[1]) for line in references]
+    scoring = choose_scoring(tokenize, references, languages[1])
+    return Sentences(sources, references, subset, post_process, chosen, languages, scoring)

@@ -15,6 +15,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.distributions import next_tokens
+from fairseq_kd.networks.finite import check_finite, finite_projection
 from fairseq_kd.networks.parameters import count_parameters
 from fairseq_kd.networks.teacher_tasks import Direction, TeacherTask
 from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens
@@ -32,6 +33,10 @@ class Teacher:
         models: in eval mode; several count as the mean of their probabilities.
         dtype: the models' dtype, whatever the student's; None follows the student.
         tokens: of each model's task; None: all take the student's batches as they are.
+
+    Attributes:
+        paths: the checkpoints, for errors.
+        update: the current update of a training, for errors.
     """
 
     def __init__(
@@ -42,6 +47,9 @@ class Teacher:
     ):
         self.models = list(models)
         self.dtype = dtype
+        self.paths = "of the training"
+        self.update: int | None = None
+        self._checked: dict[BaseFairseqModel, bool] = {}
         self.tokens = [None if one is None or one.plain else one for one in tokens or [None] * len(self.models)]
 
     def follow(self, student: nn.Module) -> None:
@@ -68,13 +76,17 @@ class Teacher:
             real: mask of the target tokens that count, shape (batch, length).
 
         Raises:
-            UserError: the batch is longer than a teacher's positions.
+            UserError: the batch is longer than a teacher's positions, or an answer is NaN or infinite.
         """
         answers = []
         for model, tokens in zip(self.models, self.tokens, strict=True):
             asked, mask = (sample, real) if tokens is None else tokens.batch(sample, real)
             self._check_length(model, asked["net_input"])
             answer = next_tokens(model, asked, mask)
+            if model not in self._checked:
+                self._checked[model] = finite_projection(answer)
+            sound = self._checked[model]
+            check_finite(answer, mask, sample, self.paths, self.update, sound=sound)
             answers.append(answer if tokens is None else tokens.kept_part(answer))
         return answers
 
@@ -149,7 +161,9 @@ def load_teacher(
         models += build_models([path], task, role, [state])
         models[-1].make_generation_fast_(need_attn=False)  # else every layer computes attention weights to return
         logger.info("teacher %s: %s parameters", path, f"{count_parameters(models[-1]):,}")
-    return Teacher(models, dtype, tokens)
+    teacher = Teacher(models, dtype, tokens)
+    teacher.paths = ":".join(paths)
+    return teacher
 
 
 def _tokens(own: TeacherTask, student: TranslationTask) -> TeacherTokens:

@@ -87,6 +87,7 @@ class WithTeacher(_Task):
             # Building a model draws its initial weights: the student's dropout must not depend on when that was.
             with torch.random.fork_rng(devices=[]):
                 self._teacher = load_teacher(paths, self.teacher_task(), data, unchecked, dtype, direction=named)
+        self._teacher.update = self.update if student.training else None
         self._teacher.follow(student)
         return self._teacher
 

@@ -145,7 +145,7 @@ def test_unknown_words_are_written_as_fairseq_writes_them(
     engines: tuple[FairseqEngine, CTranslate2Engine], task: TranslationTask
 ) -> None:
     dictionary = task.target_dictionary
-    (hypothesis,) = engines[1]._read({(dictionary.unk_word, dictionary[5], dictionary.bos_word): -1.0}, 1)
+    (hypothesis,) = engines[1]._read(0, {(dictionary.unk_word, dictionary[5], dictionary.bos_word): -1.0}, 1)
     assert hypothesis.tokens == dictionary.string(torch.tensor([dictionary.unk(), 5, dictionary.bos()]))
 
 

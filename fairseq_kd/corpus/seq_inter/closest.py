@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from fairseq.data.data_utils import post_process
-
 from fairseq_kd.corpus.seq_inter.nbest import Candidate
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
+from fairseq_kd.data.joining import join
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def closest(candidates: Sequence[Candidate], gold: str, similarity: Similarity) 
     values: dict[str, float] = {}
     found = []
     for candidate in candidates:
-        text = post_process(candidate.tokens, similarity.post_process)
+        text = join(candidate.tokens, similarity.post_process)
         if text not in values:
             statistics = scorer._compute_segment_statistics(scorer._preprocess_segment(text), cached)
             values[text] = scorer._compute_score_from_stats(statistics).score
@@ -59,7 +58,7 @@ def most_agreed(candidates: Sequence[Candidate], similarity: Similarity) -> Sele
     Each other candidate counts as a reference, as often as its text is in the list. A candidate alone has 0.
     """
     scorer = similarity.scorer
-    texts = [post_process(candidate.tokens, similarity.post_process) for candidate in candidates]
+    texts = [join(candidate.tokens, similarity.post_process) for candidate in candidates]
     counts = Counter(texts)
     cached = scorer._cache_references([list(counts)])  # the n-grams of each text, counted once
     values: dict[str, float] = {}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from fairseq.data.data_utils import post_process
-
+from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, folders
+from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 
@@ -30,18 +31,20 @@ class Gold:
     lines: Callable[[], Iterator[str]]
 
 
-def open_gold(path: Path, subset: str, symbol: str) -> Gold:
+def open_gold(path: Path, subset: str, symbol: str, languages: Languages = UNNAMED) -> Gold:
     """The lines of a text file, or the target side of a data-bin's ``subset`` with its subwords joined.
 
     Args:
         path: the text file, or the folder that fairseq-preprocess made.
         subset: the split of the data-bin.
         symbol: how the data-bin's subwords are joined, fairseq's name.
+        languages: source and target of the data-bin, where the lists' signature names them.
 
     Raises:
         UserError: the path is missing, empty or damaged, or the data-bin lacks the subset or its target side.
     """
-    gold = _databin(path, subset, symbol) if path.is_dir() else _text(path)
+    databin = all(folder.is_dir() for folder in folders(path))
+    gold = _databin(path, subset, symbol, languages) if databin else _text(path)
     if not gold.rows:
         raise UserError(f"reference {path}: it is empty; give the gold target, one line a row")
     return gold
@@ -60,7 +63,8 @@ def _text(path: Path) -> Gold:
         with open(path, "rb") as handle:
             for number, line in enumerate(handle, 1):
                 try:
-                    yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    yield without_mark(text, f"reference {path}") if number == 1 else text
                 except UnicodeDecodeError as error:
                     raise UserError(
                         f"reference {path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
@@ -70,8 +74,8 @@ def _text(path: Path) -> Gold:
     return Gold(sum(1 for _ in lines()), {"text": file_hash(path)}, lines)
 
 
-def _databin(path: Path, subset: str, symbol: str) -> Gold:
-    task = open_databin(path, subset)
+def _databin(path: Path, subset: str, symbol: str, languages: Languages) -> Gold:
+    task = open_databin(path, subset, languages)
     dataset, dictionary, target = task.dataset(subset), task.target_dictionary, task.cfg.target_lang
     if dataset.tgt is None:
         raise UserError(f"data-bin {path}: subset {subset!r} has no {target} side; give --reference FILE")
@@ -87,8 +91,8 @@ def _databin(path: Path, subset: str, symbol: str) -> Gold:
                     "give the text with --reference FILE",
                     path, dictionary.unk_word, row,
                 )  # fmt: skip
-            yield post_process(dictionary.string(ids), symbol)
+            yield join(dictionary.string(ids), symbol)
 
-    stem = f"{subset}.{task.cfg.source_lang}-{target}.{target}"
-    names = (f"dict.{target}.txt", f"{stem}.bin", f"{stem}.idx")
-    return Gold(len(dataset), {name: file_hash(path / name) for name in names}, lines)
+    folder = Path(task.cfg.data)
+    names = [f"dict.{target}.txt", *file_names(folder, subset, task.cfg.source_lang, target, target)]
+    return Gold(len(dataset), {name: file_hash(folder / name) for name in names}, lines)

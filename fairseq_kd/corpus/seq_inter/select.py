@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
+from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -60,6 +63,7 @@ def select(
     *,
     workers: int | None = None,
     block_rows: int = 1000,
+    languages: Languages = UNNAMED,
 ) -> dict[str, Any]:
     """Choose from each list the candidate closest to the gold target, and write the chosen text and ``report.json``.
 
@@ -74,6 +78,7 @@ def select(
         similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
         workers: processes; by default one for each processor.
         block_rows: rows written at a time, all that a kill can lose.
+        languages: source and target of a data-bin as the gold target; by default those that were decoded.
 
     Returns:
         The report: "metric" (sacreBLEU's signature), "candidates" of each row, and what
@@ -95,9 +100,10 @@ def select(
     if output.resolve() == nbest.parent.resolve():
         raise UserError(f"--output {output}: the lists are in it; give another folder")
     origin = _origin(nbest)
-    gold = _gold(nbest, reference, origin, similarity)
+    gold = _gold(nbest, reference, origin, similarity, languages)
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
+    warn_of_joining(_first_tokens(nbest), similarity.post_process, nbest.name)
     folder = select_folder(output, _settings(lists, gold, similarity, origin))
     folder.claim()
     paths = [output / name for name in (origin.source, origin.target, REPORT) if name]
@@ -109,14 +115,22 @@ def select(
     return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
 
 
-def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity) -> Gold:
+def _first_tokens(nbest: Path, lines: int = 1000) -> list[str]:
+    """The tokens of the first candidates."""
+    with open(nbest, encoding="utf-8", newline="\n") as handle:
+        return [token for line in islice(handle, lines) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
+
+
+def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:
     if not similarity.needs_gold:
         if reference is not None:
             raise UserError(f"--reference {reference}: --metric {similarity.metric} needs none; leave it out")
         return no_gold(nbest)
     if reference is None:
         raise UserError(f"--metric {similarity.metric}: needs the gold target; give --reference FILE")
-    return open_gold(reference, origin.subset, similarity.post_process)
+    made = origin.decode or {}
+    languages = given if any(given) else (made.get("source"), made.get("target"))
+    return open_gold(reference, origin.subset, similarity.post_process, languages)
 
 
 def _origin(nbest: Path) -> Origin:

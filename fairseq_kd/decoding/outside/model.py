@@ -11,7 +11,7 @@ from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.decoding.conversion import CannotConvert
 from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel
 from fairseq_kd.decoding.ctranslate2_search import PAD, Beam, BeamSearch, LimitedBatch
-from fairseq_kd.decoding.interface import Progress, batches, out_of_memory, too_few
+from fairseq_kd.decoding.interface import Progress, TooFew, batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.convert import is_hugging_face, kept_hugging_face, ready_profile
 from fairseq_kd.decoding.outside.positions import positions
@@ -150,7 +150,7 @@ class OutsideText:
                 raise
             raise out_of_memory(options) from None
         for i, beam in beams.items():
-            found[i] = self._read(beam, options.nbest)
+            found[i] = self._read(i, beam, options.nbest)
         return found
 
     def _pieces(self, line: str) -> list[str]:
@@ -175,10 +175,10 @@ class OutsideText:
             limited += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
         return limited
 
-    def _read(self, beam: Beam, nbest: int) -> list[TextHypothesis]:
-        usable = sorted((pair for pair in beam.items() if not math.isnan(pair[1])), key=lambda pair: -pair[1])
+    def _read(self, line: int, beam: Beam, nbest: int) -> list[TextHypothesis]:
+        usable = sorted((pair for pair in beam.items() if math.isfinite(pair[1])), key=lambda pair: -pair[1])
         if len(usable) < nbest:
-            raise too_few(len(usable), nbest)
+            raise TooFew(line, len(usable), nbest)
         return [self._text(tokens, score / math.log(2)) for tokens, score in usable[:nbest]]
 
     def _text(self, tokens: Iterable[str], score: float) -> TextHypothesis:

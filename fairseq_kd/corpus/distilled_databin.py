@@ -1,0 +1,105 @@
+"""A distilled data-bin's training split: the rows that the teacher translated, with the gold data-bin's sources."""
+
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder, best_fitting_int_dtype
+
+from fairseq_kd.corpus.text_lines import stream_lines
+from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin_files import file_names
+from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
+from fairseq_kd.errors import UserError
+
+SPLIT = "train"
+
+
+def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
+    """Find the rows that the teacher did not translate: their targets are empty lines.
+
+    ``data`` gets ``left_out.json`` and, where there are such rows, ``kept.SOURCE`` and ``kept.TARGET`` without them.
+
+    Args:
+        text: the folder of ``train.SOURCE`` and ``train.TARGET``.
+        source: the source language.
+        target: the target language.
+        data: the folder of the new data-bin.
+
+    Returns:
+        The number of rows left out.
+
+    Raises:
+        UserError: a file cannot be read, or no row was translated.
+    """
+    pair = [text / f"{SPLIT}.{language}" for language in (source, target)]
+    rows, left_out = 0, []
+    for row in stream_lines(pair[1]):
+        if not row.strip():
+            left_out.append(rows)
+        rows += 1
+    if len(left_out) == rows:
+        raise UserError(f"{pair[1]}: the teacher translated none of the {rows} rows; does it take such long sources?")
+    write_left_out(data, SPLIT, rows, left_out)
+    if left_out:
+        with ExitStack() as stack:
+            kept = [
+                stack.enter_context(open(data / f"kept.{side}", "w", encoding="utf-8")) for side in (source, target)
+            ]
+            for texts in zip(*map(stream_lines, pair), strict=True):
+                if texts[1].strip():
+                    for handle, line in zip(kept, texts, strict=True):
+                        handle.write(line + "\n")
+    return len(left_out)
+
+
+def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
+    """Give the training split of ``data`` the sources of the gold data-bin, symbol by symbol.
+
+    Text cannot hold every symbol: a ``</s>`` or ``<pad>`` within a gold source is lost in the decoded text.
+
+    Args:
+        data: the distilled data-bin, with its ``left_out.json``.
+        gold: the gold data-bin.
+        source: the source language.
+        target: the target language.
+
+    Raises:
+        UserError: a data-bin cannot be used, or it has other rows.
+    """
+    pair = (source, target)
+    task = open_databin(gold, SPLIT, pair)
+    sources, stem = task.dataset(SPLIT).src, f"{SPLIT}.{source}-{target}.{source}"
+    names = file_names(gold, SPLIT, *pair, source)
+    rows, left_out = read_left_out(data, SPLIT) or (len(sources), np.empty(0, dtype=np.int64))
+    if rows != len(sources):
+        raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}")
+    if not len(left_out) and isinstance(sources, MMapIndexedDataset):
+        for name in names:
+            shutil.copy(gold / name, data / f"{stem}{Path(name).suffix}")
+    else:
+        dtype = best_fitting_int_dtype(len(task.source_dictionary))
+        builder = MMapIndexedDatasetBuilder(str(data / f"{stem}.bin"), dtype=dtype)
+        for row in np.flatnonzero(places(rows, left_out) != MISSING).tolist():
+            builder.add_item(sources[row])
+        builder.finalize(str(data / f"{stem}.idx"))
+    write_left_out(data, SPLIT, rows, left_out.tolist(), hashes(data, gold, SPLIT, pair))
+
+
+def main(step: str, *words: str) -> None:
+    """What ``scripts/generate_distilled_corpus.sh`` calls.
+
+    Args:
+        step: "keep" or "sources".
+        words: "TEXT SOURCE TARGET DATA" for the first, "DATA GOLD SOURCE TARGET" for the second.
+    """
+    if step == "keep":
+        print(keep_translated(Path(words[0]), words[1], words[2], Path(words[3])))
+    else:
+        take_sources(Path(words[0]), Path(words[1]), words[2], words[3])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

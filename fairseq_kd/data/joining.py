@@ -1,0 +1,90 @@
+"""Subwords joined to text, and whether a way of joining fits a vocabulary."""
+
+import logging
+import re
+from collections.abc import Iterable
+
+from fairseq.data.data_utils import post_process
+
+logger = logging.getLogger(__name__)
+
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""A byte-fallback piece of sentencepiece."""
+MARKS = {
+    "sentencepiece": "▁ at the start of words",
+    "subword_nmt": "@@ at the end of parts",
+    "none": "neither ▁ nor @@",
+}
+
+
+def join(subwords: str, post: str) -> str:
+    """A row's text.
+
+    As fairseq's ``post_process``, but a run of byte-fallback pieces becomes its characters, as sentencepiece decodes
+    it: a byte that belongs to no character becomes U+FFFD. Text that only looks like such a piece stays.
+
+    Args:
+        subwords: separated by spaces.
+        post: one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+    """
+    if post != "sentencepiece" or "<0x" not in subwords:
+        return post_process(subwords, post)
+    text, run = [], bytearray()
+    for piece in subwords.split(" "):
+        byte = BYTE.fullmatch(piece)
+        if byte:
+            run.append(int(byte[1], 16))
+            continue
+        text += [_characters(run), piece.replace("▁", " ")]
+        run.clear()
+    return "".join([*text, _characters(run)]).strip()
+
+
+def _characters(run: bytearray) -> str:
+    found, place = [], 0
+    while place < len(run):
+        for size in range(1, 5):
+            try:
+                found.append(bytes(run[place : place + size]).decode("utf-8"))
+            except UnicodeDecodeError:
+                continue
+            place += size
+            break
+        else:
+            found.append("\N{REPLACEMENT CHARACTER}")
+            place += 1
+    return "".join(found)
+
+
+def fitting_post_process(symbols: Iterable[str]) -> str | None:
+    """How the subwords of a vocabulary or a text are joined, as their marks tell it; None where there are none.
+
+    Args:
+        symbols: of a dictionary, or the tokens of a text; special symbols do not matter.
+    """
+    counts = {"sentencepiece": 0, "subword_nmt": 0, "none": 0}
+    for symbol in symbols:
+        kind = "sentencepiece" if "▁" in symbol else "subword_nmt" if symbol.endswith("@@") else "none"
+        counts[kind] += len(symbol) > 0
+    marked = max(("sentencepiece", "subword_nmt"), key=counts.__getitem__)
+    # A text may hold one of the marks by chance; a vocabulary of subwords has it in many.
+    if counts[marked] > 0.01 * sum(counts.values()):
+        return marked
+    return "none" if counts["none"] else None
+
+
+def warn_of_joining(symbols: Iterable[str], post: str, what: str, option: str = "--post-process") -> None:
+    """Log a warning where subwords are joined in a way that does not fit them.
+
+    Args:
+        symbols: as :func:`fitting_post_process` takes them.
+        post: how they are joined.
+        what: what the message calls them.
+        option: that chooses ``post``.
+    """
+    fitting = fitting_post_process(symbols)
+    if fitting is not None and fitting != post:
+        logger.warning(
+            "%s %s does not fit %s, which has %s: the joined text is wrong; give %s %s",
+            option, post, what, MARKS[fitting], option, fitting,
+        )  # fmt: skip
