@@ -19,7 +19,7 @@ from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
 from fairseq_kd.storage.files import file_hash
@@ -131,7 +131,7 @@ def _open(data: str | Path, subset: str, model: str) -> TranslationTask:
     """The data-bin's task with its split; for a source-only data-bin, with the model's own dictionaries."""
     if not is_source_only(data):
         return open_databin(data, subset)
-    task = own_task(model, check_checkpoint(model, "model"))
+    task = own_task(model, read_checkpoint(model, "model", on_disk=True))
     load_source(data, subset, task)
     return task
 
