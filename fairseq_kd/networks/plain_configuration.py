@@ -3,9 +3,11 @@
 import argparse
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf.base import Node
@@ -25,6 +27,13 @@ and texts that hold each other twice grow without end.
 LANGUAGE = re.compile(r"[\w.@+-]{1,60}")
 NAMES_A_FILE = re.compile(r".*(path|file|dir|checkpoint|pretrained\w*from)")
 """Settings of a model that fairseq opens while it builds the model, such as ``encoder_embed_path``."""
+OF_TRAINING = {
+    option.name
+    for group in fields(FairseqConfig)
+    if is_dataclass(group.default)
+    for option in fields(group.default)
+}
+"""Options such as ``save_dir`` and ``pipeline_checkpoint``. No model reads them, and most may not be None."""
 
 
 def plain_configuration(config: Any) -> dict[str, Any]:
@@ -60,7 +69,8 @@ def plain_arguments(args: Any) -> argparse.Namespace:
             del plain[name]
     if plain.get("task") is not None and plain["task"] not in TASK_REGISTRY:
         plain["task"] = "translation"
-    return argparse.Namespace(**without_files(plain))
+    training = {name: value for name, value in plain.items() if name in OF_TRAINING}
+    return argparse.Namespace(**without_files(plain) | training)
 
 
 def without_files(model: Any) -> Any:
