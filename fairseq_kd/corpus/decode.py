@@ -20,7 +20,7 @@ from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
@@ -136,7 +136,7 @@ def _open(data: str | Path, subset: str, model: str, pair: tuple[str, str], give
     """The data-bin's task with its split; for a source-only data-bin, with the model's own dictionaries."""
     if not is_source_only(data, pair):
         return open_databin(data, subset, pair)
-    state = check_checkpoint(model, "model")
+    state = read_checkpoint(model, "model", on_disk=True)
     folders = [None if language == "None" else language for language in pair]
     named = zip(given, recorded_languages_of(state), folders, strict=True)
     source, target = (next(filter(None, names), None) for names in named)

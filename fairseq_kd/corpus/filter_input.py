@@ -1,5 +1,6 @@
 """The text that a filter reads: a decode's output with the teacher's scores, or the two files of parallel text."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 from fairseq_kd.storage.settings import read_settings
+
+LANGUAGE = re.compile(r"[^/\0]+")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def open_corpus(text: Path, languages: tuple[str, str] | None) -> Corpus:
         languages: the endings of the two files; for a folder None.
 
     Raises:
-        UserError: a file is missing, the sides have different numbers of rows or none, or the languages are missing.
+        UserError: a file is missing, the sides have different numbers of rows or none, or the languages are missing or
+            no endings of two files.
     """
     signature = None
     if text.is_dir():
@@ -76,6 +80,11 @@ def open_corpus(text: Path, languages: tuple[str, str] | None) -> Corpus:
         text = text / signature["subset"]
     if languages is None:
         raise UserError(f"{text}: no such folder; for the files {text}.SRC and {text}.TGT give the two languages")
+    if languages[0] == languages[1] or not all(map(LANGUAGE.fullmatch, languages)):
+        raise UserError(
+            f"--source-lang {languages[0]} --target-lang {languages[1]}: they are the endings of two files; "
+            "give two different ones, without a slash"
+        )
     source, target = (text.with_name(f"{text.name}.{language}") for language in languages)
     rows = [count_lines(path) for path in (source, target)]
     if rows[0] != rows[1]:

@@ -16,7 +16,7 @@ from fairseq_kd.decoding.interface import Engine, Hypothesis, Progress
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler
 from fairseq_kd.decoding.text import TextHypothesis, one_line
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.storage.files import file_hash
 
 
@@ -62,7 +62,7 @@ class FairseqText:
         """
         spm = [("source-spm", source_spm), ("target-spm", target_spm)]
         self._source_spm, self._target_spm = (load_spm(path, f"--{name}") if path else None for name, path in spm)
-        self.task = own_task(models[0], check_checkpoint(models[0], "model"), data, languages)
+        self.task = own_task(models[0], read_checkpoint(models[0], "model", on_disk=True), data, languages)
         source, target = self.languages = (self.task.cfg.source_lang, self.task.cfg.target_lang)
         if sampling:
             self._chosen = choose_engine("fairseq", precision, models, self.task, Sampler)

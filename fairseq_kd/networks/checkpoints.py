@@ -32,7 +32,7 @@ from fairseq_kd.networks.plain_configuration import plain_arguments, plain_confi
 allow_plain_classes()
 
 
-def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = False) -> dict[str, Any]:
     """A fairseq checkpoint's content on the CPU, ``state["cfg"]`` its configuration in fairseq's present form.
 
     :func:`build_models` takes it, so that no caller has to read the file twice.
@@ -40,12 +40,13 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any
     Args:
         path: the file.
         role: what errors call it ("teacher", "model").
+        on_disk: whether the tensors stay on disk, as with :func:`check_checkpoint`.
 
     Raises:
         UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
             configuration reads from this machine.
     """
-    return _usable(saved_state(path, role), path, role)
+    return _usable(_load(Path(path), role, on_disk), path, role)
 
 
 def _usable(state: dict[str, Any], path: str | Path, role: str) -> dict[str, Any]:
@@ -115,8 +116,18 @@ def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
     known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))
     if not known:
         raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+    for name, weight in state["model"].items():
+        if not isinstance(name, str) or not _held_in_full(weight):
+            raise UserError(f"{role} {path}: refused: {str(name)[:60]} is no plain weight; get the file again")
     state["model"] = without_copies(state["model"])
     return state
+
+
+def _held_in_full(weight: Any) -> bool:
+    """Whether it is a tensor with a place in memory for each of its numbers, and so no larger than its file."""
+    if not isinstance(weight, torch.Tensor) or weight.layout != torch.strided or weight.device.type != "cpu":
+        return False
+    return weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
 
 
 def model_config(path: str | Path, role: str = "checkpoint") -> Any:
@@ -125,7 +136,7 @@ def model_config(path: str | Path, role: str = "checkpoint") -> Any:
     Raises:
         UserError: as :func:`read_checkpoint`.
     """
-    return _usable(check_checkpoint(path, role), path, role)["cfg"].model
+    return read_checkpoint(path, role, on_disk=True)["cfg"].model
 
 
 def _explain(path: Path, role: str, zipped: bool, error: Exception) -> UserError:

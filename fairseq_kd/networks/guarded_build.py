@@ -83,7 +83,9 @@ def guarded_build(build: Callable[[], Model], weights: Mapping[str, Tensor]) -> 
     Raises:
         Refused: the model would run text, open a file, or be larger.
     """
-    numbers = 4 * sum(tensor.numel() for tensor in weights.values()) + 1_000_000
+    # Tied weights share their memory and count once: a file may give one memory many names.
+    held = {tensor.data_ptr(): tensor.numel() for tensor in sorted(weights.values(), key=Tensor.numel)}
+    numbers = 4 * sum(held.values()) + 1_000_000
     pieces = 100 * len(weights) + 10_000
     with without_side_effects(), _few_parameters(numbers, pieces), _SmallTensors(numbers + TABLES):
         return build()

@@ -3,22 +3,37 @@
 import argparse
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_REGISTRY
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.base import Node
 
 from fairseq_kd.networks.guarded_build import Refused
 
 DEEPEST = 40
-"""How deep a configuration may be nested; fairseq's own has six levels."""
-RESOLVER = re.compile(r"\$\{[^}]*:")
-"""``${oc.env:HOME}`` and the like, which OmegaConf fills in from this machine. ``${model.dropout}`` is harmless."""
+"""How deep a configuration may be nested; fairseq's own has six levels, OmegaConf's nodes between them."""
+MOST_VALUES = 100_000
+"""Values in a configuration. In a pickle one list can stand in many places, and so grow beyond all memory."""
+REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+"""``${model.dropout}``, as fairseq's own defaults have it. Its value is put in its place.
+
+Any other ``${`` is refused: ``${oc.env:HOME}`` reads from this machine, ``${${model.x}:HOME}`` does so in disguise,
+and texts that hold each other twice grow without end.
+"""
 LANGUAGE = re.compile(r"[\w.@+-]{1,60}")
 NAMES_A_FILE = re.compile(r".*(path|file|dir|checkpoint|pretrained\w*from)")
 """Settings of a model that fairseq opens while it builds the model, such as ``encoder_embed_path``."""
+OF_TRAINING = {
+    option.name
+    for group in fields(FairseqConfig)
+    if is_dataclass(group.default)
+    for option in fields(group.default)
+}
+"""Options such as ``save_dir`` and ``pipeline_checkpoint``. No model reads them, and most may not be None."""
 
 
 def plain_configuration(config: Any) -> dict[str, Any]:
@@ -28,15 +43,15 @@ def plain_configuration(config: Any) -> dict[str, Any]:
         config: a dict or a DictConfig, as it was saved.
 
     Raises:
-        Refused: it asks OmegaConf to read from this machine, or is nested too deeply to be fairseq's.
+        Refused: it asks OmegaConf to read from this machine, or is nested too deeply or too large to be fairseq's.
     """
-    plain = _plain(config, "cfg")
+    plain = _Plain().of(config, "cfg")
     if not isinstance(plain, dict):
         raise Refused("its configuration is no dictionary")
     if plain.get("model") is not None:
         plain["model"] = without_files(plain["model"])
     _check_languages(plain.get("task"))
-    return plain
+    return _References(plain).of(plain, "cfg")
 
 
 def plain_arguments(args: Any) -> argparse.Namespace:
@@ -45,7 +60,7 @@ def plain_arguments(args: Any) -> argparse.Namespace:
     What the training used and is not installed here (a task, a criterion, an optimiser) is left out or, for the task,
     replaced by ``translation``: fairseq looks up its defaults, and only the model is needed.
     """
-    plain = _plain(vars(args) if isinstance(args, argparse.Namespace) else args, "args")
+    plain = _Plain().of(vars(args) if isinstance(args, argparse.Namespace) else args, "args")
     if not isinstance(plain, dict):
         raise Refused("its configuration is no dictionary")
     _check_languages(plain)
@@ -54,7 +69,8 @@ def plain_arguments(args: Any) -> argparse.Namespace:
             del plain[name]
     if plain.get("task") is not None and plain["task"] not in TASK_REGISTRY:
         plain["task"] = "translation"
-    return argparse.Namespace(**without_files(plain))
+    training = {name: value for name, value in plain.items() if name in OF_TRAINING}
+    return argparse.Namespace(**without_files(plain) | training)
 
 
 def without_files(model: Any) -> Any:
@@ -77,17 +93,51 @@ def _check_languages(task: Any) -> None:
             raise Refused(f"its configuration has {language[:60]!r} as {name}")
 
 
-def _plain(value: Any, where: str, depth: int = 0) -> Any:
-    if depth > DEEPEST:
-        raise Refused(f"its configuration is nested deeper than {DEEPEST} levels")
-    if isinstance(value, DictConfig | ListConfig):
-        value = OmegaConf.to_container(value, resolve=False)
-    if isinstance(value, argparse.Namespace):
-        return argparse.Namespace(**_plain(vars(value), where, depth))
-    if isinstance(value, Mapping):
-        return {name: _plain(item, f"{where}.{name}", depth + 1) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item, where, depth + 1) for item in value)
-    if isinstance(value, str) and RESOLVER.search(value):
-        raise Refused(f"its configuration reads {value[:60]!r} from this machine, at {where[:80]}")
-    return value.value if isinstance(value, Enum) else value
+class _Plain:
+    """Copies values as dicts, lists, namespaces and single values, and counts them."""
+
+    def __init__(self) -> None:
+        self.left = MOST_VALUES
+
+    def of(self, value: Any, where: str, depth: int = 0) -> Any:
+        self.left -= 1
+        if depth > DEEPEST:
+            raise Refused(f"its configuration is nested deeper than {DEEPEST} levels")
+        if self.left < 0:
+            raise Refused(f"its configuration has more than {MOST_VALUES} values")
+        if isinstance(value, Node):
+            # Not OmegaConf.to_container, which follows shared nodes without end.
+            return self.of(value._value(), where, depth + 1)
+        if isinstance(value, argparse.Namespace):
+            return argparse.Namespace(**self.of(vars(value), where, depth))
+        if isinstance(value, Mapping):
+            return {name: self.of(item, f"{where}.{name}", depth + 1) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self.of(item, where, depth + 1) for item in value)
+        return self.single(value, where, depth)
+
+    def single(self, value: Any, where: str, depth: int) -> Any:
+        """What stands for a single value: the value itself."""
+        if isinstance(value, str) and "${" in value and not REFERENCE.fullmatch(value):
+            raise Refused(f"its configuration reads {value[:60]!r} from this machine, at {where[:80]}")
+        return value.value if isinstance(value, Enum) else value
+
+
+class _References(_Plain):
+    """Copies a plain configuration with each reference's value in its place; one that leads nowhere stays."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.root = root
+
+    def single(self, value: Any, where: str, depth: int) -> Any:
+        """The value, or the value that it refers to."""
+        match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            return value
+        found: Any = self.root
+        for name in match[1].split("."):
+            if not isinstance(found, Mapping) or name not in found:
+                return value
+            found = found[name]
+        return self.of(found, where, depth + 1)

@@ -16,6 +16,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.vocabulary import recorded_task
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.plain_configuration import LANGUAGE
 from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ Direction = tuple[str | None, str | None]
 """Source and target language by the teacher's names; None: as the checkpoint or the data names it."""
 
 SIDES = ("source", "target")
+LONGEST_LIST = 100_000
+"""Characters of a file that lists languages."""
 PLAIN = ("translation", "translation_kd")
 MULTILINGUAL = ("translation_multi_simple_epoch", "translation_multi_simple_epoch_kd")
 MBART = ("translation_from_pretrained_bart",)
@@ -107,13 +110,22 @@ class TeacherTask:
         if self.settings.get("lang_dict"):
             path = Path(self.settings["lang_dict"])
             beside = Path(self.path).with_name(path.name)
-            found = next((file for file in (path, beside) if file.is_file()), None)
+            found = next((file for file in (beside, path) if file.is_file()), None)
             if found is None:
                 raise UserError(f"{self.role} {self.path}: its list of languages {path} is missing; put it beside")
-            return [line.strip() for line in found.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return self._listed(found)
         if listed:
             return listed.split(",") if isinstance(listed, str) else list(listed)
         return sorted({language for pair in self.pairs() for language in pair.split("-")})
+
+    def _listed(self, file: Path) -> list[str]:
+        """The languages in a file. The checkpoint chose it, so what is no list of languages is not shown."""
+        with open(file, encoding="utf-8", errors="replace") as handle:
+            text = handle.read(LONGEST_LIST)
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(text) == LONGEST_LIST or not all(LANGUAGE.fullmatch(name) for name in names):
+            raise UserError(f"{self.role} {self.path}: {file} is no list of languages, one a line")
+        return names
 
     def pairs(self) -> list[str]:
         """The directions that a multilingual teacher was trained on."""

@@ -313,3 +313,12 @@ def test_a_model_of_the_same_direction(tiny_corpus: Path, tmp_path: Path) -> Non
     model = train_model(tiny_corpus, tmp_path, "--max-update", "1", "--source-lang", "src", "--target-lang", "tgt")
     with pytest.raises(UserError, match="translates src-tgt, as the corpus; give one of tgt-src"):
         ReverseModel(model, ("src", "tgt"))
+
+
+@pytest.mark.parametrize("pair", [("en", "en"), ("en/../x", "de"), ("", "de")])
+def test_the_languages_are_endings_of_two_files(tmp_path: Path, pair: tuple[str, str]) -> None:
+    (tmp_path / "a.en").write_text("a house\n")
+    (tmp_path / "a.de").write_text("ein Haus\n")
+    with pytest.raises(UserError, match="endings of two files"):
+        filter_corpus(tmp_path / "a", tmp_path / "out", languages=pair)
+    assert not (tmp_path / "out").exists()

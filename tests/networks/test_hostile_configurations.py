@@ -12,6 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.options import get_training_parser, parse_args_and_arch
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
 
@@ -179,6 +180,17 @@ def test_nesting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["task", "criterion", "optimizer", "lr_scheduler", "bpe"])
 def test_the_training_used_a_plugin_that_is_not_here(tmp_path: Path, name: str) -> None:
     state = read_checkpoint(saved(tmp_path / "a.pt", **{name: "of_another_plugin"}))
+    assert build_models([tmp_path / "a.pt"], small_task(), states=[state])
+
+
+def test_all_options_of_a_command_line(tmp_path: Path) -> None:
+    """fairseq 0.10 saved every option of fairseq-train, --save-dir and --pipeline-checkpoint among them."""
+    words = "--task translation --arch transformer -s en -t de --save-dir kept --tensorboard-logdir logs".split()
+    words += [word for name, size in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(size))]
+    words += ["--encoder-embed-path", str(tmp_path / "gone")]
+    args = parse_args_and_arch(get_training_parser(), ["data", *words])
+    state = read_checkpoint(saved(tmp_path / "a.pt", **vars(args)))
+    assert state["cfg"].checkpoint.save_dir == "kept"
     assert build_models([tmp_path / "a.pt"], small_task(), states=[state])
 
 
