@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--more-text", metavar="FILE", type=Path, nargs="+", default=[],
         help="with --vocab-size: files of subwords that the sentencepiece model learns from, too")  # fmt: skip
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
-        help="how subwords of the teacher are joined (%(default)s)")  # fmt: skip
+        help="how subwords of the teacher are joined (%(default)s); text that decode --input joined stays "
+        "as it is")  # fmt: skip
     add("--source", default=SOURCES[0], choices=SOURCES,
         help="where the source side comes from: the student's data-bin, which has the same rows, or the decoded text "
         "cut anew (%(default)s)")  # fmt: skip

@@ -119,7 +119,7 @@ def _settings(
     reverse_spm_model: Path | None,
     shard: Shard,
 ) -> dict[str, Any]:
-    asked = None
+    asked, made = None, corpus.signature or {}
     if reverse is not None:
         asked = {"files": reverse.sha256, "spm_model": file_hash(reverse_spm_model) if reverse_spm_model else None}
     return {
@@ -127,6 +127,7 @@ def _settings(
         "source": corpus.languages[0],
         "target": corpus.languages[1],
         "rows": corpus.rows,
+        **{key: made[key] for key in ("tokenizers",) if key in made},  # recut asks whether the text is in subwords
         "text": [file_hash(path) for path in (corpus.source, corpus.target)],
         "along": {path.name: file_hash(path) for path in along},
         "filter": {**asdict(rules), "post_process": post},

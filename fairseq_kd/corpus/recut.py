@@ -53,7 +53,8 @@ def recut(
         student_data: the student's data-bin.
         spm_model: the sentencepiece model that cut it.
         output: another folder, which gets the text.
-        post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`. Text that
+            ``decode --input`` joined with a sentencepiece model stays as it is.
         student_post: how the student's subwords are joined.
         source: "databin" takes the source side from the student's data-bin, which must have the same rows; "decoded"
             cuts the decoded source anew.
@@ -70,12 +71,13 @@ def recut(
     subset, pair = made["subset"], (made["source"], made["target"])
     check_pair(student_data, pair, f"--student-data {student_data}", str(decoded))
     model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
+    posts = ["none" if (made.get("tokenizers") or {}).get(f"{side}-spm") else post for side in ("source", "target")]
     settings = {
         **{key: made[key] for key in ("subset", "source", "target", "rows")},
         "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{language}" for language in pair)},
         "spm_model": file_hash(spm_model),
         "student_data": _hashes(student_data, subset, pair, whole=source == "databin"),
-        "recut": {"post_process": [post, student_post], "source": source},
+        "recut": {"post_process": [posts[1], student_post], "source": source},
         "block_rows": made["rows"],
     }
     folder = BlockFolder(output, "recut", settings, output, ())
@@ -85,7 +87,7 @@ def recut(
     if finished:
         logger.info("%s: already cut with these settings; nothing to do", output)
         return finished
-    rows = [_joined(decoded / f"{subset}.{language}", made["rows"], post) for language in pair]
+    rows = [_joined(decoded / f"{subset}.{one}", how) for one, how in zip(pair, posts, strict=True)]
     coverages = [Coverage(one.indices.__contains__) for one in (task.source_dictionary, task.target_dictionary)]
     sides = [cut(model, side, coverage) for side, coverage in zip(rows, coverages, strict=True)]
     if source == "databin":
@@ -128,7 +130,7 @@ def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict
     return {name: file_hash(data / name) for name in names if (data / name).is_file()}
 
 
-def _joined(path: Path, rows: int, post: str) -> Callable[[], Iterator[str]]:
+def _joined(path: Path, post: str) -> Callable[[], Iterator[str]]:
     """The rows of a file of subwords as text, from the first on at each call."""
     first = (token for line in islice(stream_lines(path), ROWS_LOOKED_AT) for token in line.split(" "))
     warn_of_joining(first, post, str(path))

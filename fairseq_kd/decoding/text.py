@@ -73,8 +73,8 @@ def check_tokenizer(translator: TextTranslator, lines: Sequence[str]) -> None:
     share = translator.unknown_share(lines)
     if share > MOST_UNKNOWN:
         raise UserError(
-            f"{share:.0%} of the symbols in the first {len(lines)} lines are unknown to the model, at most "
-            f"{MOST_UNKNOWN:.0%} can be: the tokenizer is not the model's, or the text is of another language; give "
+            f"{share:.0%} of the symbols in the first {len(lines)} lines are unknown to the model, more than "
+            f"{MOST_UNKNOWN:.0%}: the tokenizer is not the model's, or the text is of another language; give "
             "the model's own --spm-model"
         )
 

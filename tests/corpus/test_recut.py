@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.corpus.filter import filter_corpus
+from fairseq_kd.corpus.filter_rules import Rules
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain, recut
 from fairseq_kd.errors import UserError
@@ -147,6 +149,22 @@ def test_text_that_the_students_data_bin_does_not_hold(teacher: Path, student: P
     own = lines_of(student / "data-bin", "train")
     for side, lines in zip(("src", "tgt"), own, strict=True):
         assert (tmp_path / "out" / f"train.{side}").read_text().splitlines() == lines[:30]
+
+
+def test_decoded_raw_text_keeps_its_spaces(student: Path, tmp_path: Path) -> None:
+    """`decode --input` with a sentencepiece model writes text, whose spaces stand between words, not subwords."""
+    own = lines_of(student / "data-bin", "train")
+    decoded = finished(tmp_path / "text", *([plain(row, "sentencepiece") for row in rows] for rows in own))
+    assert " " in (decoded / "train.tgt").read_text()
+    made = json.loads((decoded / "signature.json").read_text())
+    made["tokenizers"] = {"source-spm": "a hash", "target-spm": "a hash"}
+    (decoded / "signature.json").write_text(json.dumps(made))
+    everything = Rules(length_ratio=0, copies=False, repeats=0, duplicates=False)
+    filter_corpus(decoded, tmp_path / "filtered", everything)
+    for name in ("text", "filtered"):
+        recut(tmp_path / name, student / "data-bin", student / "spm.model", tmp_path / f"{name}-out", source="decoded")
+        for side, lines in zip(("src", "tgt"), own, strict=True):
+            assert (tmp_path / f"{name}-out" / f"train.{side}").read_text().splitlines() == lines
 
 
 def shorter(decoded: Path, teacher: Path, folder: Path) -> dict[str, Any]:

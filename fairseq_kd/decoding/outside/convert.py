@@ -64,7 +64,7 @@ def import_transformers() -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"a Hugging Face model needs transformers, which cannot be imported ({error}); "
-            "pip install 'fairseq-kd[hf]', or give a CTranslate2 folder"
+            "run pip install 'transformers>=4.56,<5' protobuf, or give a CTranslate2 folder"
         ) from None
 
 

@@ -188,6 +188,6 @@ def test_transformers_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).touch()
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "needs transformers, which cannot be imported" in (message := told(tmp_path))
-    assert "pip install 'fairseq-kd[hf]'" in message
+    assert "pip install 'transformers>=4.56,<5' protobuf" in message
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "fairseq-kd" and "hf" in project["optional-dependencies"]
