@@ -72,12 +72,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict[str, Any]) -> None:
-    if options.source_lang or options.target_lang:
-        raise UserError(
-            "--source-lang and --target-lang go with --input; a data-bin names its languages. If it has no target "
-            "side, copy the model's dict.TARGET.txt into it"
-        )
-    for name in ("spm_model", "source_spm", "target_spm", "profile"):
+    for name in ("spm_model", "source_spm", "target_spm", "source_lang", "target_lang", "profile"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:

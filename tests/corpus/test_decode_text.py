@@ -114,7 +114,6 @@ def test_samples_depend_on_the_row_alone(
         (["--input", "TEXT", "--subset", "train"], "--subset is a split of a data-bin"),
         ([], "give what to translate: --data DATABIN, or raw text with --input FILE"),
         (["--data", "TEXT", "--spm-model", "x"], "--spm-model goes with --input"),
-        (["--data", "TEXT", "--target-lang", "x"], "go with --input; a data-bin names its languages"),
         (["--input", "none.txt"], "none.txt: no such file"),
         (["--input", "EMPTY"], "empty.txt: the file is empty"),
         (["--input", "TEXT"], "symbols in the first 45 lines are unknown to the model"),
