@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ UNK = 3
 
 @pytest.fixture(scope="module")
 def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The teacher, which writes <unk> wherever it wrote its most frequent word."""
+    """The teacher, which writes <unk> where it wrote the word that it writes most."""
+    task = open_databin(tiny_corpus, "test")
+    rows = [task.dataset("test").src[row] for row in range(20)]
+    found = FairseqEngine([str(tiny_teacher)], task).translate(rows, DecodingOptions(max_len_b=10))
+    ((word, _),) = Counter(token for nbest in found for token in nbest[0].tokens.split()).most_common(1)
 
     def change(state: dict[str, Any]) -> None:
         for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
-            weight = state["model"][name]
-            weight[UNK] = weight[4] * 1.5
+            weight = state["model"][name] = state["model"][name].clone()
+            weight[UNK] = weight[task.target_dictionary.index(word)] * 1.5
 
     return edited(tiny_teacher, tmp_path_factory.mktemp("unsure"), change)
 
