@@ -28,10 +28,7 @@ LANGUAGE = re.compile(r"[\w.@+-]{1,60}")
 NAMES_A_FILE = re.compile(r".*(path|file|dir|checkpoint|pretrained\w*from)")
 """Settings of a model that fairseq opens while it builds the model, such as ``encoder_embed_path``."""
 OF_TRAINING = {
-    option.name
-    for group in fields(FairseqConfig)
-    if is_dataclass(group.default)
-    for option in fields(group.default)
+    option.name for group in fields(FairseqConfig) if is_dataclass(group.default) for option in fields(group.default)
 }
 """Options such as ``save_dir`` and ``pipeline_checkpoint``. No model reads them, and most may not be None."""
 

@@ -185,7 +185,8 @@ def test_the_training_used_a_plugin_that_is_not_here(tmp_path: Path, name: str) 
 
 def test_all_options_of_a_command_line(tmp_path: Path) -> None:
     """fairseq 0.10 saved every option of fairseq-train, --save-dir and --pipeline-checkpoint among them."""
-    words = "--task translation --arch transformer -s en -t de --save-dir kept --tensorboard-logdir logs".split()
+    words = ["--task", "translation", "--arch", "transformer", "-s", "en", "-t", "de"]
+    words += ["--save-dir", "kept", "--tensorboard-logdir", "logs"]
     words += [word for name, size in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(size))]
     words += ["--encoder-embed-path", str(tmp_path / "gone")]
     args = parse_args_and_arch(get_training_parser(), ["data", *words])
