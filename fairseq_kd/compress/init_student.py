@@ -1,7 +1,9 @@
 """A student that starts from layers of its teacher (Shleifer & Rush 2020, arXiv 2010.13002)."""
 
 import argparse
+import itertools
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -16,10 +18,14 @@ from torch import Tensor
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.guarded_build import Refused, literal
 from fairseq_kd.networks.hidden_states import SIDES, copied_layers, transformer_config
 from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
+
+NAME = re.compile(r"\w[\w.-]*")
+OPTION = re.compile(r"--[a-z0-9-]+")
 
 
 def init_student(
@@ -46,7 +52,8 @@ def init_student(
         The options that tell fairseq-train the student's shape.
 
     Raises:
-        UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint.
+        UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint; or its options
+            would make fairseq-train run text.
     """
     teacher, output = Path(teacher), Path(output)
     state = read_checkpoint(teacher, role="teacher")
@@ -67,11 +74,25 @@ def init_student(
     for side, layers in chosen.items():
         logger.info("%s: layers %s of the teacher's 0 to %d", side, layers, getattr(config, side).layers - 1)
         _set_layers(model, side, len(layers))
+    options = _plain_options(teacher, architecture_options(model))
     with whole_file(output, "wb") as handle:
         torch.save(_checkpoint(state["cfg"], weights), handle)
     after = _parameters(weights, config)
     logger.info("%s: %s parameters of the teacher's %s", output, f"{after:,}", f"{before:,}")
-    return architecture_options(model)
+    return options
+
+
+def _plain_options(teacher: Path, words: list[str]) -> list[str]:
+    """The options, none of whose values is text that fairseq-train would run or take for another option."""
+    for option, value in itertools.pairwise(words):
+        try:
+            if option.startswith("--") and not value.startswith("--") and not NAME.fullmatch(value):
+                literal(value)
+            elif value.startswith("--") and not OPTION.fullmatch(value):
+                raise Refused(f"its configuration has {value[:60]!r} where a name or a number belongs")
+        except Refused as reason:
+            raise UserError(f"teacher {teacher}: refused: {reason}; get the file from its maker again") from None
+    return words
 
 
 def _check_widths(widths: Mapping[str, int], config: TransformerConfig) -> None:

@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.nodes import StringNode
 
+from fairseq_kd.compress.init_student import init_student
 from fairseq_kd.compress.prune import prune
 from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.errors import UserError
@@ -165,3 +166,18 @@ def test_the_list_beside_the_checkpoint_comes_first(tmp_path: Path) -> None:
     torch.save(state, path)
     read = TeacherTask(str(path), read_checkpoint(path)["cfg"], small_task(), (None, None), "teacher")
     assert read.known_languages() == ["en", "de"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adaptive_softmax_cutoff": "[__import__('os').getpid()]"},
+        {"adaptive_softmax_cutoff": "[().__class__]"},
+        {"activation_fn": "--user-dir=/tmp/of-somebody"},
+    ],
+)
+def test_a_students_options_hold_no_text_to_run(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """init-student prints them for fairseq-train, which evaluates some."""
+    with pytest.raises(UserError, match="refused: its configuration has"):
+        init_student(saved(tmp_path / "a.pt", **changes), tmp_path / "student.pt")
+    assert not (tmp_path / "student.pt").exists()
