@@ -93,11 +93,23 @@ class FairseqEngine:
                 nbest_lists = generator.generate(self.models, sample, prefix_tokens=given, bos_token=start[0])
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
+            except AssertionError:  # fairseq's search reached its last step without an end: every score is NaN
+                raise TooFew(self._endless(batch, sources, options), 0, options.nbest) from None
             for i, hypotheses in zip(batch, nbest_lists, strict=True):
                 found[i] = self._read(i, hypotheses, options)
             if progress:
                 progress(len(batch))
         return found
+
+    def _endless(self, batch: Sequence[int], sources: Sequence[torch.Tensor], options: DecodingOptions) -> int:
+        """The first sentence of a batch that alone finds no end either."""
+        for i in batch:
+            try:
+                generator = self._generator(options, 0)
+                self.task.inference_step(generator, self.models, self._sample([sources[i]]))
+            except AssertionError:
+                return i
+        return batch[0]
 
     def takes(self, source: torch.Tensor) -> bool:
         """As :meth:`Engine.takes`."""

@@ -48,6 +48,7 @@ class Sampler(FairseqEngine):
         # Its ids are the first of the model's, so that no symbol of the model's own task is drawn.
         self.dictionary = task.target_dictionary
         self.teacher = Teacher(self.models, tokens=[self.tokens])
+        self.teacher.paths = str(model_paths[0])
 
     @torch.no_grad()
     def draw(
