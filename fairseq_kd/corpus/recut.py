@@ -16,6 +16,7 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.decode_text import SUBSET
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
@@ -69,6 +70,8 @@ def recut(
     """
     made = _signature(decoded, output)
     subset, pair = made["subset"], (made["source"], made["target"])
+    if source == "databin" and subset == SUBSET:
+        raise UserError(f"{decoded}: it was decoded from raw text, so no data-bin has its rows; give --source decoded")
     check_pair(student_data, pair, f"--student-data {student_data}", str(decoded))
     model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
     posts = ["none" if (made.get("tokenizers") or {}).get(f"{side}-spm") else post for side in ("source", "target")]

@@ -167,6 +167,18 @@ def test_decoded_raw_text_keeps_its_spaces(student: Path, tmp_path: Path) -> Non
             assert (tmp_path / f"{name}-out" / f"train.{side}").read_text().splitlines() == lines
 
 
+def test_no_data_bin_has_the_rows_of_raw_text(student: Path, tmp_path: Path) -> None:
+    own = lines_of(student / "data-bin", "train")
+    decoded = finished(tmp_path / "text", *([plain(row, "sentencepiece") for row in rows] for rows in own))
+    made = json.loads((decoded / "signature.json").read_text())
+    made |= {"subset": "text", "sha256": {name.replace("train", "text"): one for name, one in made["sha256"].items()}}
+    for side in ("src", "tgt"):
+        (decoded / f"train.{side}").rename(decoded / f"text.{side}")
+    (decoded / "signature.json").write_text(json.dumps(made))
+    with pytest.raises(UserError, match="decoded from raw text"):
+        recut(decoded, student / "data-bin", student / "spm.model", tmp_path / "out")
+
+
 def shorter(decoded: Path, teacher: Path, folder: Path) -> dict[str, Any]:
     lines = [(decoded / f"train.{side}").read_text().splitlines() for side in ("src", "tgt")]
     return {"decoded": finished(folder / "shorter", lines[0][:-1], lines[1][:-1])}
