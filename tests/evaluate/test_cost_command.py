@@ -120,7 +120,7 @@ def test_a_measurement_has_a_process_to_itself(sure_teacher: Path, tiny_corpus: 
     task = open_databin(tiny_corpus, "test")
     ballast = bytearray(b"x") * 2**30
     search = cost.DecodingOptions(beam=2, max_len_b=5)
-    shared = {"data": str(tiny_corpus), "subset": "test", "rows": 3}
+    shared = {"data": str(tiny_corpus), "subset": "test", "rows": 3, "languages": ["src", "tgt"]}
     call = list(cost._calls([("model", [str(sure_teacher)], search)], shared, task))[-1]
     figures = interleaved.measure(call)
     assert 0 < figures["memory"] < 500 < len(ballast) / 2**20 and figures["seconds"] > 0

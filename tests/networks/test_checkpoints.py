@@ -78,7 +78,7 @@ def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
 
 def test_missing(tmp_path: Path) -> None:
     assert "no such file" in message(tmp_path / "none.pt")
-    assert "no such file" in message(tmp_path)
+    assert "a folder, not a fairseq checkpoint (.pt)" in message(tmp_path)
 
 
 def test_cut_short_anywhere(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.convert import import_transformers
 from fairseq_kd.decoding.outside.model import OutsideText, open_outside
 from fairseq_kd.decoding.outside.profile import Given
-from fairseq_kd.networks.checkpoints import allow_fairseq_classes
+from fairseq_kd.networks.plain_classes import allow_plain_classes
 from tests.decoding.outside.conftest import FAMILIES, LANGUAGES
 from tests.support.outside import LEXICON, sentences
 
@@ -116,7 +116,7 @@ def fairseqs(folder: Path, line: str, tag: str, options: DecodingOptions) -> lis
     from fairseq import tasks
     from fairseq.sequence_generator import SequenceGenerator
 
-    allow_fairseq_classes()
+    allow_plain_classes()
     state = torch.load(folder / "multilingual.pt", weights_only=True)
     task = tasks.setup_task(state["args"])
     model = task.build_model(state["args"])
