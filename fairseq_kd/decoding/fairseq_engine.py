@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ from fairseq_kd.decoding.repetition import RepeatBlocker
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_parameters
 from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens
+
+Search = Callable[[Sequence[torch.Tensor]], list[list[dict[str, torch.Tensor]]]]
+"""Searches the translations of sources: for each a list of hypotheses, best first."""
 
 
 class FairseqEngine:
@@ -79,37 +82,35 @@ class FairseqEngine:
                 lacks a token of the prefix, or the options ask for patience.
         """
         options.require("fairseq")
-        start = self.tokens.start
-        prefix = [*start[1:], *prefix_symbols(options.prefix, self.task.target_dictionary)]
-        generator = self._generator(options, len(prefix))
+        search = self._searcher(options)
         found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:
             progress(len(sources) - len(usable))
         for batch in batches(usable, options.max_tokens):
-            sample = self._collated([self.tokens.source(sources[i]) for i in batch])
             try:
-                given = torch.tensor([prefix] * len(batch), device=self._device()) if prefix else None
-                nbest_lists = generator.generate(self.models, sample, prefix_tokens=given, bos_token=start[0])
+                nbest_lists = search([sources[i] for i in batch])
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(options) from None
             except AssertionError:  # fairseq's search reached its last step without an end: every score is NaN
-                raise TooFew(self._endless(batch, sources, options), 0, options.nbest) from None
+                raise TooFew(_endless(search, batch, sources), 0, options.nbest) from None
             for i, hypotheses in zip(batch, nbest_lists, strict=True):
                 found[i] = self._read(i, hypotheses, options)
             if progress:
                 progress(len(batch))
         return found
 
-    def _endless(self, batch: Sequence[int], sources: Sequence[torch.Tensor], options: DecodingOptions) -> int:
-        """The first sentence of a batch that alone finds no end either."""
-        for i in batch:
-            try:
-                generator = self._generator(options, 0)
-                self.task.inference_step(generator, self.models, self._sample([sources[i]]))
-            except AssertionError:
-                return i
-        return batch[0]
+    def _searcher(self, options: DecodingOptions) -> Search:
+        start = self.tokens.start
+        prefix = [*start[1:], *prefix_symbols(options.prefix, self.task.target_dictionary)]
+        generator = self._generator(options, len(prefix))
+
+        def search(sources: Sequence[torch.Tensor]) -> list[list[dict[str, torch.Tensor]]]:
+            sample = self._collated([self.tokens.source(source) for source in sources])
+            given = torch.tensor([prefix] * len(sources), device=self._device()) if prefix else None
+            return generator.generate(self.models, sample, prefix_tokens=given, bos_token=start[0])
+
+        return search
 
     def takes(self, source: torch.Tensor) -> bool:
         """As :meth:`Engine.takes`."""
@@ -153,3 +154,13 @@ class FairseqEngine:
         text = self.task.target_dictionary.string(tokens, extra_symbols_to_ignore=self.tokens.unseen)
         unseen = 0 if self.tokens.plain else len(tokens) - len(text.split()) - 1
         return Hypothesis(text, score / math.log(2), options.lenpen, unseen)
+
+
+def _endless(search: Search, batch: Sequence[int], sources: Sequence[torch.Tensor]) -> int:
+    """The first sentence of a batch that alone finds no end either."""
+    for i in batch:
+        try:
+            search([sources[i]])
+        except AssertionError:
+            return i
+    return batch[0]
