@@ -1,5 +1,6 @@
 """A distilled data-bin's training split: the rows that the teacher translated, with the gold data-bin's sources."""
 
+import json
 import shutil
 import sys
 from contextlib import ExitStack
@@ -15,10 +16,14 @@ from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, wri
 from fairseq_kd.errors import UserError
 
 SPLIT = "train"
+SIGNATURE = "signature.json"
 
 
 def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
-    """Find the rows that the teacher did not translate: their targets are empty lines.
+    """Find the rows that the teacher did not translate.
+
+    The signature of the decode names them. Where there is none, they are the rows with an empty target. (A sample may
+    be empty too; the teacher then gave the end of the sentence at once, and a student should learn that.)
 
     ``data`` gets ``left_out.json`` and, where there are such rows, ``kept.SOURCE`` and ``kept.TARGET`` without them.
 
@@ -35,9 +40,9 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
         UserError: a file cannot be read, or no row was translated.
     """
     pair = [text / f"{SPLIT}.{language}" for language in (source, target)]
-    rows, left_out = 0, []
+    named, rows, left_out = _skipped(text), 0, []
     for row in stream_lines(pair[1]):
-        if not row.strip():
+        if not row.strip() and (named is None or rows in named):
             left_out.append(rows)
         rows += 1
     if len(left_out) == rows:
@@ -48,11 +53,22 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
             kept = [
                 stack.enter_context(open(data / f"kept.{side}", "w", encoding="utf-8")) for side in (source, target)
             ]
-            for texts in zip(*map(stream_lines, pair), strict=True):
-                if texts[1].strip():
+            missing = set(left_out)
+            for number, texts in enumerate(zip(*map(stream_lines, pair), strict=True)):
+                if number not in missing:
                     for handle, line in zip(kept, texts, strict=True):
                         handle.write(line + "\n")
     return len(left_out)
+
+
+def _skipped(text: Path) -> set[int] | None:
+    """The rows that a decode named as not translated; None where no signature speaks of them."""
+    try:
+        made = json.loads((text / SIGNATURE).read_text(encoding="utf-8"))
+        skipped = made.get("skipped") or made["decode"]["skipped"]
+        return {int(row) for rows in skipped.values() for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def take_sources(data: Path, gold: Path, source: str, target: str) -> None:

@@ -31,15 +31,22 @@ class DistilledDataset(AlignedDataset):
         distilled: its rows, or some of them, with the teacher's targets.
         places: for each gold row its row in ``distilled``, :data:`fairseq_kd.data.left_out.MISSING` where that has
             none, shape (gold rows,).
+        empty_is_missing: an empty target, ``</s>`` alone, stands for a row that the teacher did not translate. Where
+            ``left_out.json`` names those rows, an empty target is the teacher's own.
     """
 
-    def __init__(self, dataset: LanguagePairDataset, distilled: LanguagePairDataset, places: np.ndarray):
+    def __init__(
+        self,
+        dataset: LanguagePairDataset,
+        distilled: LanguagePairDataset,
+        places: np.ndarray,
+        empty_is_missing: bool = True,
+    ):
         super().__init__(dataset)
         self.distilled = distilled
         self.places = places
         sizes = np.asarray(distilled.tgt_sizes)[places]
-        # An empty translation, </s> alone, stands for a row that the teacher did not translate.
-        self.taught = (places != MISSING) & (sizes > 1)
+        self.taught = (places != MISSING) & ((sizes > 1) | (not empty_is_missing))
         self.target_sizes = np.where(self.taught, sizes, 0)
 
     def along(self, rows: list[int]) -> dict[str, Any]:
@@ -75,7 +82,8 @@ def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | Di
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
     distilled = other.dataset(split)
-    joined = DistilledDataset(dataset, distilled, _places(data, Path(paths[0]), split, pair, len(dataset), distilled))
+    where = _places(data, Path(paths[0]), split, pair, len(dataset), distilled)
+    joined = DistilledDataset(dataset, distilled, where, empty_is_missing=read_left_out(data, split) is None)
     missed = len(joined) - int(joined.taught.sum())
     if missed:
         logger.warning(

@@ -101,6 +101,8 @@ def test_an_empty_translation_is_left_out_where_no_file_names_it(tiny_corpus: Pa
     other.tgt_sizes[5] = 1
     joined = DistilledDataset(gold, other, np.arange(300))
     assert joined.filter_indices_by_size(np.arange(300), (1024, 1024))[1] == [5]
+    named = DistilledDataset(gold, other, np.arange(300), empty_is_missing=False)
+    assert named.filter_indices_by_size(np.arange(300), (1024, 1024))[1] == []
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"split": "train", "rows": 300, "left_out": [3, 3]}', "[" * 100000])
@@ -115,6 +117,17 @@ def test_a_teacher_that_translated_nothing_is_refused(tmp_path: Path) -> None:
         (tmp_path / f"train.{side}").write_text("\n\n")
     with pytest.raises(UserError, match="translated none of the 2 rows"):
         keep_translated(tmp_path, "src", "tgt", tmp_path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_empty_sample_stays_where_the_decode_names_the_rows(nested: bool, tmp_path: Path) -> None:
+    for side, text in (("src", "a\nb\nc\n"), ("tgt", "x\n\n\n")):
+        (tmp_path / f"train.{side}").write_text(text)
+    made = {"skipped": {"empty_source": [], "too_long_source": [2]}}
+    (tmp_path / "signature.json").write_text(json.dumps({"decode": made} if nested else made))
+    assert keep_translated(tmp_path, "src", "tgt", tmp_path) == 1
+    assert (tmp_path / "kept.src").read_text() == "a\nb\n"
+    assert (tmp_path / "kept.tgt").read_text() == "x\n\n"
 
 
 def test_special_symbols_in_the_sources_stay(tiny_corpus: Path, tmp_path: Path) -> None:
