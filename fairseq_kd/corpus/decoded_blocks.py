@@ -22,7 +22,15 @@ Decoded = tuple[Block, Sequence[str], Sequence[Sequence[Hypothesis]]]
 
 
 def decode_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
-    """The blocks of a decode into ``output``: one file with the sources, then one with the translations."""
+    """The blocks of a decode into ``output``: one file with the sources, then one with the translations.
+
+    Raises:
+        UserError: the split or a language of ``settings``, which may come from a file, would lead to another folder.
+    """
+    for role in ("subset", "source", "target"):
+        name = str(settings[role])
+        if Path(name).name != name or name == "..":
+            raise UserError(f"{output}: its signature has {name[:60]!r} as {role}, which is no name; decode again")
     return BlockFolder(output, "decode", settings, output / "parts", (".src", ".tsv"), f"{settings['subset']}-")
 
 

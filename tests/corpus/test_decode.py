@@ -251,3 +251,10 @@ def test_merge_of_a_folder_that_no_decode_wrote_is_refused(tmp_path: Path) -> No
     (tmp_path / "parts" / "signature.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         merge(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/../../x", "../x", "a/b", "..", "/etc/x"])
+@pytest.mark.parametrize("role", ["subset", "source", "target"])
+def test_a_name_in_a_signature_leads_to_no_other_folder(role: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"as {role}, which is no name"):
+        decode_folder(tmp_path, SETTINGS | {role: name})
