@@ -4,7 +4,6 @@ import logging
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.guarded_build import without_side_effects
 from fairseq_kd.networks.teacher import Teacher, load_teacher
+from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
 from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
@@ -69,7 +69,7 @@ class WithTeacher(_Task):
         """
         if self._teacher is None:
             paths = split_paths(self.cfg.teacher_path or "")
-            if not student.training and not all(Path(path).exists() for path in paths):
+            if not student.training and paths and not teacher_is_there(self):
                 if not self._missed:
                     logger.warning(
                         "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
