@@ -35,6 +35,20 @@ VERBS = {
     "user-dir": "print the plugin's folder, the value of fairseq's --user-dir",
 }
 
+PLAIN = {"≤": "<=", "≥": ">=", "×": "x", "→": "->", "…": "...", "–": "-", "−": "-", "±": "+-", "·": "*", "′": "'"}
+"""What the help shows for a sign that the terminal's encoding lacks."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Its help also prints in an ASCII locale, where argparse ends in a UnicodeEncodeError."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        encoding = getattr(file or sys.stderr, "encoding", None) or "utf-8"
+        for sign, plain in PLAIN.items():
+            if sign in message and sign.encode(encoding, "replace") == b"?":
+                message = message.replace(sign, plain)
+        super()._print_message(message.encode(encoding, "backslashreplace").decode(encoding), file)
+
 
 def verb_module(name: str) -> Any:
     """The module of a verb, with its ``add_arguments(parser)`` and ``run(options)``."""
@@ -43,7 +57,7 @@ def verb_module(name: str) -> Any:
 
 def build_parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
     """The parser of `fairseq-kd`. It imports the modules of ``verbs`` alone, so no other verb knows its options."""
-    parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
+    parser = Parser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
     add_verbose(parser, False)
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, summary in VERBS.items():

@@ -5,10 +5,16 @@ that it meets neither a pickle that runs code nor a task or a data folder that t
 """
 
 import argparse
+import atexit
+import errno
+import functools
 import hashlib
+import io
 import json
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -90,6 +96,9 @@ def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | No
 def kept(name: Any, path: str, write: Callable[[Path], None]) -> Path:
     """The kept folder that ``write`` made; where there is none yet, it is made now.
 
+    Without $FAIRSEQ_KD_CACHE, and where the home folder cannot be written, the folder is a temporary one. It is deleted
+    when the process ends.
+
     Args:
         name: all that the conversion depends on, as plain data.
         path: the model, for the log.
@@ -99,16 +108,41 @@ def kept(name: Any, path: str, write: Callable[[Path], None]) -> Path:
         UserError: the folder cannot be written.
     """
     key = hashlib.sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()[:32]
-    cache = Path(os.environ.get("FAIRSEQ_KD_CACHE") or Path.home() / ".cache" / "fairseq_kd")
-    folder = cache / "ctranslate2" / key
+    named = os.environ.get("FAIRSEQ_KD_CACHE")
+    cache = named or os.path.expanduser("~/.cache/fairseq_kd")
+    try:
+        if cache.startswith("~"):  # neither $HOME nor an entry for this user
+            raise FileNotFoundError(errno.ENOENT, "this user has no home folder", cache)
+        return _made_once(Path(cache, "ctranslate2", key), path, write)
+    except OSError as error:
+        if named:
+            raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
+        logger.warning(
+            "%s: cannot be written (%s); the converted model is deleted when this command ends; set FAIRSEQ_KD_CACHE "
+            "to keep it", cache, error.strerror,
+        )  # fmt: skip
+    try:
+        return _made_once(_temporary_folder() / key, path, write)
+    except OSError as error:
+        raise UserError(
+            f"neither {cache} nor $TMPDIR can be written ({error.strerror}); set FAIRSEQ_KD_CACHE to a folder with room"
+        ) from None
+
+
+def _made_once(folder: Path, path: str, write: Callable[[Path], None]) -> Path:
     if not folder.is_dir():
         logger.info("%s: converting it for ctranslate2, kept in %s", path, folder)
-        try:
-            with whole_folder(folder) as new:
-                write(new)
-        except OSError as error:
-            raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
+        with whole_folder(folder) as new:
+            write(new)
     return folder
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """One for this process, deleted at its end."""
+    folder = tempfile.mkdtemp(prefix="fairseq_kd-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def write_model(
@@ -136,7 +170,10 @@ def write_model(
     state = read_checkpoint(path, "model") if state is None else state
     (model,) = build_models([path], task, "model", [state])
     checked = folder / "checked.pt"
-    torch.save({"args": _arguments(state["cfg"].model), "model": model.state_dict()}, checked)
+    held = io.BytesIO()  # torch.save to a path ends in a RuntimeError where the disk is full
+    torch.save({"args": _arguments(state["cfg"].model), "model": model.state_dict()}, held)
+    checked.write_bytes(held.getbuffer())
+    del held
     _convert(checked, task, folder, precision)
     if precision == "float32":
         compare(model, task, folder)

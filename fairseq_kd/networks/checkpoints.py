@@ -20,13 +20,12 @@ from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
-from omegaconf import OmegaConf
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.guarded_build import Refused, guarded_build
-from fairseq_kd.networks.parameters import without_copies
 from fairseq_kd.networks.plain_classes import allow_plain_classes
-from fairseq_kd.networks.plain_configuration import plain_arguments, plain_configuration
+from fairseq_kd.networks.plain_configuration import as_config, plain_arguments, plain_configuration
+from fairseq_kd.networks.second_copies import keep_one_copy, without_copies
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -63,7 +62,7 @@ def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     if state.get("args") is not None:
         state["args"] = plain_arguments(state["args"])
     if state.get("cfg") is not None:
-        state["cfg"] = OmegaConf.create(plain_configuration(state["cfg"]), flags={"allow_objects": True})
+        state["cfg"] = as_config(plain_configuration(state["cfg"]))
     state = checkpoint_utils._upgrade_state_dict(state)
     if state.get("cfg") is None:
         state["cfg"] = convert_namespace_to_omegaconf(state["args"])
@@ -180,6 +179,7 @@ def _build(path: str | Path, state: dict[str, Any], task: TranslationTask, role:
 
     def build() -> BaseFairseqModel:
         (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=used)
+        keep_one_copy(model)
         return model
 
     try:

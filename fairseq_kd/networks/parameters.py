@@ -19,33 +19,6 @@ SOFTMAX = re.compile(r"decoder\.(output_projection|fc_out|adaptive_softmax|embed
 BUFFERS = ("version", "_float_tensor")
 PADDING = 1
 """The index of ``<pad>`` in every fairseq dictionary."""
-COPY = re.compile(r"(encoder\.layers\.\d+)\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")
-"""fairseq 0.12.2's second name for a weight of an encoder layer."""
-COPIED = {
-    "in_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out_proj": ("self_attn.out_proj",),
-    "fc1": ("fc1",),
-    "fc2": ("fc2",),
-}
-"""The modules whose weights such a copy repeats."""
-
-
-def without_copies(model: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A checkpoint's model without the second copies of encoder weights that fairseq 0.12.2 saves.
-
-    0.12.2 keeps them for torch's fast path; no other release knows their names. A copy goes only where the weights
-    that it repeats are in the checkpoint too. Without any copy the result is ``model`` itself.
-    """
-
-    def is_copy(name: str) -> bool:
-        match = COPY.fullmatch(name)
-        if match is None:
-            return False
-        layer, copy, kind = match.groups()
-        return all(f"{layer}.{module}.{kind}" in model for module in COPIED[copy])
-
-    copies = set(filter(is_copy, model))
-    return {name: tensor for name, tensor in model.items() if name not in copies} if copies else model
 
 
 def is_parameter(name: str) -> bool:

@@ -1,6 +1,7 @@
 """A checkpoint's configuration as plain data: it reads no environment variable and opens no file."""
 
 import argparse
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_REGISTRY
+from omegaconf import DictConfig, OmegaConf, _utils
 from omegaconf.base import Node
 
 from fairseq_kd.networks.guarded_build import Refused
@@ -80,6 +82,24 @@ def without_files(model: Any) -> Any:
         name: None if isinstance(value, str) and NAMES_A_FILE.fullmatch(str(name)) else without_files(value)
         for name, value in model.items()
     }
+
+
+def as_config(plain: dict[str, Any]) -> DictConfig:
+    """Plain settings as fairseq's loader holds them. The model's may be a Namespace, which OmegaConf does not know.
+
+    omegaconf 2.0, on which fairseq 0.12.2 depends, has no flag for such objects; 0.12.2's own loader then replaces the
+    same function of omegaconf. It also reads a setting that is missing as None, unless the settings are a "struct".
+    """
+    if "flags" in inspect.signature(OmegaConf.create).parameters:
+        return OmegaConf.create(plain, flags={"allow_objects": True})
+    kept = _utils.is_primitive_type
+    _utils.is_primitive_type = lambda _: True
+    try:
+        config = OmegaConf.create(plain)
+    finally:
+        _utils.is_primitive_type = kept
+    OmegaConf.set_struct(config, True)
+    return config
 
 
 def _check_languages(task: Any) -> None:

@@ -66,8 +66,11 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def file_hash(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    found = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
     with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(2**20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def split_paths(paths: str) -> list[str]:

@@ -92,11 +92,16 @@ class RolloutsAhead:
         # Before the translator's first draw, which is when its thread seeds itself.
         numbers = (self.seed, self.task.update, iterator.shard_id)
         self.seeded(numbers)
-        with TemporaryDirectory() as folder:
-            try:
+        try:
+            with TemporaryDirectory() as folder:
                 translator = live_translator(student, self.task, Path(folder), check=not self._checked)
-            except CannotConvert as reason:
-                raise self._refused(reason) from None
+        except CannotConvert as reason:
+            raise self._refused(reason) from None
+        except OSError as error:
+            raise UserError(
+                f"--rollout-refresh {self.updates}: a temporary copy of the student cannot be written "
+                f"({error.strerror}); set TMPDIR to a folder with room"
+            ) from None
         self._checked = True  # the comparison with the student's own probabilities is made once
         # The translator has copied the weights, so the folder can go before it decodes.
         positions = student.max_decoder_positions()
@@ -114,7 +119,7 @@ class RolloutsAhead:
         The stand-in is a window of its own.
         """
         # This process's batches of the epoch in their order, each a list of rows; [] fills up the last round.
-        batches = iterator.epoch_batch_sampler.batches
+        batches = _sampler(iterator).batches
         frequencies = self.batches_per_update
         count = self.updates * frequencies[min(iterator.epoch, len(frequencies)) - 1]
         # Searched from the last window's batch on: a row is in one batch of the epoch, and batches come in order.
@@ -169,3 +174,9 @@ class RolloutsAhead:
 
     def _refused(self, reason: Exception) -> UserError:
         return UserError(f"--rollout-refresh {self.updates}: {reason}; leave it out to draw from any student")
+
+
+def _sampler(iterator: EpochBatchIterator) -> Any:
+    """The order of an epoch's batches; fairseq 0.12.2 has it under another name."""
+    name = "epoch_batch_sampler" if hasattr(iterator, "epoch_batch_sampler") else "batch_sampler"
+    return getattr(iterator, name)

@@ -14,6 +14,7 @@ from torch import nn
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.guarded_build import without_side_effects
+from fairseq_kd.networks.second_copies import keep_one_copy
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
 from fairseq_kd.storage.files import split_paths
@@ -45,6 +46,7 @@ class WithTeacher(_Task):
         """As the task of fairseq. The task remembers the model for :meth:`student`. A checkpoint's text is not run."""
         with without_side_effects() if from_checkpoint else nullcontext():
             model = super().build_model(cfg, from_checkpoint)
+        keep_one_copy(model)
         self._student = weakref.ref(model)
         return model
 

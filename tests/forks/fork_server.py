@@ -57,7 +57,7 @@ def serve(listener: socket.socket) -> Callable[[], Any]:
 def attend(connection: socket.socket) -> Callable[[], Any]:
     """Stand between a command's process at the other end and the one that does its work."""
     size, received, *_ = socket.recv_fds(connection, 8, 250)
-    request = json.loads(connection.recv(int.from_bytes(size), socket.MSG_WAITALL))
+    request = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
     worker = os.fork()
     if worker == 0:
         return become(request, received)
@@ -75,7 +75,7 @@ def attend(connection: socket.socket) -> Callable[[], Any]:
             os.killpg(worker, signal.SIGKILL)
             os._exit(0)
     with contextlib.suppress(OSError):
-        connection.sendall(os.waitpid(worker, 0)[1].to_bytes(4))
+        connection.sendall(os.waitpid(worker, 0)[1].to_bytes(4, "big"))
     os._exit(0)
 
 
@@ -126,8 +126,10 @@ def end_at_once() -> None:
 if __name__ == "__main__":
     status = 1
     atexit.register(end_at_once)  # before the imports, and so after what they and the commands register
-    for name in ("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli"):
+    for name in ("fairseq", "sacrebleu", "sentencepiece"):
         importlib.import_module(name)
+    with contextlib.suppress(ModuleNotFoundError):  # Snakemake 9 needs Python 3.11
+        importlib.import_module("snakemake.cli")
     gc.collect()
     gc.freeze()  # what was imported is not looked through again and again in each process
     status = status_of(serve(socket.socket(fileno=int(sys.argv[1]))))

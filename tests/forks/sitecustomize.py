@@ -27,13 +27,13 @@ def hand_over(address: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _: connection.send(bytes([number])))
-    socket.send_fds(connection, [len(message).to_bytes(8)], files)
+    socket.send_fds(connection, [len(message).to_bytes(8, "big")], files)
     connection.sendall(message)
     status = connection.recv(4)
     if not status:
         os.write(2, b"the tests' fork server has ended\n")
         os._exit(70)
-    code = os.waitstatus_to_exitcode(int.from_bytes(status))
+    code = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)

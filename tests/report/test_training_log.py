@@ -175,7 +175,8 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
     for training in content["rows"][0]["training"]:
         del training["validation"]["bleu"]
     write_gates(content, tmp_path / "low.png")
-    heights = [int.from_bytes(path.read_bytes()[20:24]) for path in (tmp_path / "again.png", tmp_path / "low.png")]
+    pictures = (tmp_path / "again.png", tmp_path / "low.png")
+    heights = [int.from_bytes(path.read_bytes()[20:24], "big") for path in pictures]
     assert heights[1] < 0.7 * heights[0]
 
 
