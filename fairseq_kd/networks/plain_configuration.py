@@ -99,6 +99,8 @@ def as_config(plain: dict[str, Any]) -> DictConfig:
     finally:
         _utils.is_primitive_type = kept
     OmegaConf.set_struct(config, True)
+    if OmegaConf.is_config(config.get("model")):  # to which fairseq adds settings while it builds the model
+        OmegaConf.set_struct(config.model, False)
     return config
 
 
