@@ -181,8 +181,8 @@ def fake_python(folder: Path, answer: str) -> str:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("echo 3.9", "is Python 3.9, but fairseq needs 3.11 or 3.12"),
-        ("echo 3.13", "is Python 3.13, but"),
+        ("echo 3.9", "is Python 3.9, but fairseq needs 3.10 to 3.13"),
+        ("echo 3.14", "is Python 3.14, but"),
         ("exit 3", "does not run; name another with PYTHON="),
         ("echo 3.12", "cannot make .venv with"),
     ],
@@ -236,7 +236,7 @@ def test_setup_installs_nothing_into_the_environment_of_another_folder(clone: Pa
 
 def test_setup_without_a_python(clone: Path) -> None:
     line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON="/no/such/python")
-    assert line.startswith("setup.sh: error: no /no/such/python found; install Python 3.11 or 3.12")
+    assert line.startswith("setup.sh: error: no /no/such/python found; install Python 3.10 to 3.13")
 
 
 def test_train_without_the_package(tmp_path: Path) -> None:
