@@ -5,6 +5,7 @@ Its checkpoint holds second copies of the encoder's weights. They are zero, so w
 
 import json
 import lzma
+import math
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_it_teaches(criterion: str, stock: Path, tmp_path: Path) -> None:
     assert losses(done.stdout + done.stderr, "loss") == pytest.approx(EXPECTED["losses"][criterion], rel=0.15)
     # What is written here has one copy, which 0.12.2 takes as every release does.
     assert not any(name.endswith(COPIES) for name in torch.load(tmp_path / "checkpoint_last.pt")["model"])
+
+
+@pytest.mark.parametrize("criterion", CRITERIONS)
+def test_it_learns_from_a_teacher_of_another_host(criterion: str, stock: Path, tmp_path: Path) -> None:
+    """The other way round: fairseq-fixed on Python 3.11 trained this teacher, 0.12.2 the student's first weights."""
+    words = ["--task", "translation_kd", "--criterion", criterion, "--teacher-path", str(stock / "student.pt")]
+    words += ["--teacher-data", str(stock / "data-bin"), "--share-all-embeddings", "--max-update", "2", *EVERY_ROW]
+    words += ["--finetune-from-model", str(stock / "stock.pt"), "--dropout", "0"]
+    words += [word.format(stock) for word in CRITERIONS[criterion]]
+    done = train_command(stock / "data-bin", tmp_path, *words, "--disable-validation")
+    found = losses(done.stdout + done.stderr, "loss")
+    assert len(found) == 2 and all(map(math.isfinite, found))
 
 
 def test_a_student_starts_from_it_and_it_trains_on(stock: Path, tmp_path: Path) -> None:
