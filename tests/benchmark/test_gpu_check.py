@@ -24,7 +24,8 @@ def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "gpu check" / "table.json").read_text())
     assert done.stdout == markdown(table) + "\n" and "A dry run" in done.stdout
     names = [line["name"] for line in table["paths"]]
-    assert len(names) == len(set(names)) and {"token_kd", "f_distill js, rollouts ahead", "decode, sampling"} <= {*names}
+    assert len(names) == len(set(names))
+    assert {"token_kd", "f_distill js, rollouts ahead", "decode, sampling"} <= {*names}
     assert all(line["ok"] for line in table["paths"])
     assert not any("reason" in line for part in ("losses", "training") for line in table[part])
     assert {row["section"] for row in table["rows"]} == {"Training step", "Decoding"} and len(table["rows"]) >= 8
