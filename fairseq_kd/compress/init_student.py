@@ -144,7 +144,7 @@ def _parameters(weights: dict[str, Tensor], config: TransformerConfig) -> int:
     """How many parameters: a tied matrix counts once, buffers not at all."""
     left_out = {"encoder.version", "decoder.version"}
     left_out |= {f"{side}.embed_positions._float_tensor" for side in SIDES}
-    one_table = config.share_all_embeddings or config.merge_src_tgt_embed
+    one_table = config.share_all_embeddings or getattr(config, "merge_src_tgt_embed", False)  # an option since 0.12.3
     if one_table:
         left_out.add("decoder.embed_tokens.weight")
     if one_table or config.share_decoder_input_output_embed:
