@@ -17,6 +17,7 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, batches
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
+from fairseq_kd.storage.structured import read_json
 
 SETTINGS: dict[str, Any] = {
     "models": ["a" * 64],
@@ -176,7 +177,7 @@ def test_merge_keeps_rows_aligned_and_counts_what_was_not_translated(
     assert (tmp_path / "train.en").read_text() == "s 0\n\ns 2\ns 3\ns 4\ns 5\ns 6\n"
     assert (tmp_path / "train.de").read_text() == "t 0 0\n\nt 2 0\nt 3 0\n\nt 5 0\nt 6 0\n"
     assert not (tmp_path / "train.nbest.tsv").exists()
-    signature = json.loads((tmp_path / "signature.json").read_text())
+    signature = read_json(tmp_path / "signature.json")
     assert returned == signature == merge(tmp_path)
     assert signature["skipped"] == {"empty_source": [1], "too_long_source": [4]}
     assert signature["lines"] == {"train.en": 7, "train.de": 7}

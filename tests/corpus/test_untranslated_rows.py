@@ -15,6 +15,7 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.left_out import read_left_out
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.corpora import binarise
 from tests.support.models import build
 
@@ -62,7 +63,7 @@ def test_training_joins_the_rows_that_are_there(
         data = tmp_path
         for path in partial.iterdir():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-        found = json.loads((data / "left_out.json").read_text())
+        found = read_json(data / "left_out.json")
         del found["sources"]
         (data / "left_out.json").write_text(json.dumps(found))
     task, _, _ = build(tiny_corpus, *TASK, "--distilled-data", str(data))
