@@ -22,9 +22,11 @@ PATH=$root/.venv/bin:$PATH
 
 # One line each: title, label and scale of the axis, the points, the folders that all points share, and each point's runs.
 mapfile -t plan < <(python - "$config" <<'END'
-import sys, yaml
+import sys
 
-config = yaml.safe_load(open(sys.argv[1]))
+from fairseq_kd.report.experiment import read_experiment
+
+config = read_experiment(sys.argv[1], complete=True, option="")
 changed = {key for keys in config["points"].values() for key in keys}
 print(config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
 print(*config["points"])
