@@ -98,8 +98,9 @@ def open_records(path: Path, tokens: int, rows: int, kind: np.dtype) -> Records:
         raise Damaged(f"it does not hold {tokens} records of this cache")
     end = records.offset + records.nbytes
     size = path.stat().st_size
+    plain = records.view(np.ndarray)  # whose slices are made in half the time
     if size == end:
-        return Records(path, records, None)
+        return Records(path, plain, None)
     if size != end + rows * SUM.itemsize + LENGTH:
         raise Damaged("its size is wrong")
     with open(path, "rb") as handle:
@@ -108,4 +109,4 @@ def open_records(path: Path, tokens: int, rows: int, kind: np.dtype) -> Records:
         sums = handle.read(rows * SUM.itemsize)
         if handle.read() != seal_of(head + sums):
             raise Damaged("the checksum of its head differs")
-    return Records(path, records, np.frombuffer(sums, SUM))
+    return Records(path, plain, np.frombuffer(sums, SUM))

@@ -29,8 +29,15 @@ _BEAM = keys(
     {"mode_mass": maybe(number_or_nan), OPTIONAL_RATE: number},
 )
 _FORCED = keys(
-    {"accuracy": number, "correct": list_of(whole()), "tokens": list_of(whole())},
-    {"bleu": _SCORE, "entropy": maybe(number), "hypotheses": list_of(text)},
+    {},
+    {
+        "accuracy": number,
+        "correct": list_of(whole()),
+        "tokens": list_of(whole()),
+        "bleu": _SCORE,
+        "entropy": maybe(number),
+        "hypotheses": list_of(text),
+    },
 )
 _COST_LINE = keys(
     {"engine": text, "precision": text, "batched": truth, "beam": whole(1)},

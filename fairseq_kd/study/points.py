@@ -63,9 +63,16 @@ def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
         ):
             if own != first:
                 raise UserError(f"point {point.at:g}: its {what} differ from those of point {points[0].at:g}")
-        if any(not {"teacher_forced", "source_lengths"} <= result.keys() for result in point.results):
+        if not all(_complete(result) for result in point.results):
             raise UserError(f"point {point.at:g}: scored by an earlier fairseq-kd evaluate; evaluate it again")
     return points
+
+
+def _complete(result: Result) -> bool:
+    """Whether a result has what a study needs; a model without gold targets has no teacher-forced figures."""
+    if not {"teacher_forced", "source_lengths"} <= result.keys():
+        return False
+    return result["teacher_forced"] is None or {"correct", "tokens"} <= result["teacher_forced"].keys()
 
 
 def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], teacher: str | None) -> None:
