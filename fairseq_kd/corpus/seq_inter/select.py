@@ -135,7 +135,11 @@ def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Simil
 
 def _origin(nbest: Path) -> Origin:
     decode = read_made(nbest.parent)
-    if decode is None or nbest.name not in decode.get("sha256", {}) or not {"source", "target"} <= decode.keys():
+    if (
+        decode is None
+        or nbest.name not in decode.get("sha256", {})
+        or not {"subset", "source", "target"} <= decode.keys()
+    ):
         return Origin(nbest.parent, nbest.name.removesuffix(".nbest.tsv"), None)
     return Origin(nbest.parent, decode["subset"], decode)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.shapes import anything
 from fairseq_kd.storage.structured import Unreadable, read_yaml
 
 BESIDE = "fairseq_kd.yaml"
@@ -116,12 +117,12 @@ def _values(name: str) -> dict[str, Any]:
 def _load(path: Path) -> dict[str, Any]:
     origin = f"profile {path}"
     try:
-        values = read_yaml(path)
+        values = read_yaml(path, anything)
     except FileNotFoundError:
         raise UserError(f"{origin}: no such file; give a YAML file or one of {', '.join(READY)}") from None
     except (OSError, Unreadable) as error:
         raise UserError(f"{origin}: cannot be read as YAML ({error})") from None
-    if not values:
+    if not isinstance(values, dict) or not values:
         raise UserError(f"{origin}: holds no keys; it needs source_spm or the name of a ready profile")
     for key, value in values.items():
         _check(origin, key, value)
