@@ -23,8 +23,8 @@ _NAMES = {"subset": file_name, "source": file_name, "target": file_name}
 _DECODING = keys({"nbest": whole(1, 10**6)})
 DECODE = keys({**_NAMES, "rows": whole(), "block_rows": whole(1), "options": _DECODING}, _OPTIONAL)
 """The settings of a decode, and its signature."""
-MADE = keys({}, {**_NAMES, "rows": whole(), "block_rows": whole(1), "options": _DECODING, **_OPTIONAL})
-"""The signature of any corpus; what a reader needs, it asks for. A selection from lists that no signature tells of has no languages."""
+MADE = keys({}, {**_NAMES, "rows": whole(), "block_rows": whole(), "options": _DECODING, **_OPTIONAL})
+"""The signature of any corpus. A selection from lists that no signature tells of has no languages."""
 
 
 def read_decode(path: Path) -> dict[str, Any] | None:
