@@ -34,7 +34,7 @@ VERBS = {
     "trim": "cut the symbols that a text never uses out of a model and its dictionaries",
     "average": "take the mean of several checkpoints of one training",
     "export": "make a model deployable: a CTranslate2 folder or a sparse file",
-    "script": "run another stage: prepare-data, join-databins, prune-and-retrain, get-multi30k, get-iwslt, get-wmt14",
+    "script": "run another of the stage scripts",
     "last-checkpoint": "print the newest sound checkpoint of a folder",
     "user-dir": "print the plugin's folder, the value of fairseq's --user-dir",
 }
