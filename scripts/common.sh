@@ -8,6 +8,11 @@ script=${FAIRSEQ_KD_COMMAND:-$(basename "$0")}
 unset FAIRSEQ_KD_COMMAND
 die() { echo "$script: error: $*" >&2; exit 1; }
 say() { echo "$script: $*" >&2; }
+# A user without an entry in the system's list, as in containers: Python's libraries ask for a name and a home.
+if ! getent passwd "$UID" >/dev/null 2>&1; then
+  export USER=${USER:-$UID} HOME=${HOME:-${TMPDIR:-/tmp}/fairseq-kd-$UID}
+  mkdir -p "$HOME" 2>/dev/null || true
+fi
 # A verb of fairseq-kd names the Python that runs it, and has put that Python's commands on the PATH.
 if [[ -n ${FAIRSEQ_KD_PYTHON:-} ]]; then
   python() { "$FAIRSEQ_KD_PYTHON" "$@"; }
