@@ -81,9 +81,10 @@ def read_words(words: list[str]) -> argparse.Namespace:
     that no option declares. Only a verb that hands them on (:data:`HANDS_ON`) takes others.
     """
     parser = build_parser([word for word in words if word in VERBS][:1])
-    options, options.others = parser.parse_known_args(words)
-    if options.others and options.verb not in HANDS_ON:
-        parser.error(f"unrecognized arguments: {' '.join(options.others)}")
+    options, others = parser.parse_known_args(words)
+    options.others = others
+    if others and options.verb not in HANDS_ON:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     options.verbose = "--verbose" in words
     options.words = [word for word in words[words.index(options.verb) + 1 :] if word != "--verbose"]
     return options

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,26 @@ def test_a_file_that_is_no_experiment(text: str, told: str, tmp_path: Path) -> N
     assert done.returncode == 1 and told in first
     assert last == f"fairseq-kd run: error: {tmp_path}/my own.yaml cannot be read, see above"
     assert [path.name for path in tmp_path.iterdir()] == ["my own.yaml"]
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+    slow = EXPERIMENT | {"raw": "echo begun >&2; sleep 60"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(slow))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "fairseq_kd.cli", "run", "mine.yaml"],
+        cwd=tmp_path,
+        env=environment(forked=False) | {"PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert running.stderr is not None and running.stderr.readline() == "step 1 of 8, raw text\n"
+    os.killpg(running.pid, signal.SIGINT)  # to all processes, as the terminal does
+    out, err = running.communicate(timeout=55)
+    assert (running.returncode, out) == (1, "")
+    assert err.splitlines()[-1].startswith("fairseq-kd run: error: stopped: interrupted (all output: ")
 
 
 def test_run_in_a_folder_of_the_users(tmp_path: Path) -> None:
