@@ -1,5 +1,6 @@
 """The calls that `fairseq-kd benchmark` times, a line of its table for each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ctranslate2
@@ -51,8 +52,10 @@ def loss_calls() -> list[TimedCall]:
     ]
 
 
-def training_calls(teacher: str, data: str, cache: Path) -> list[TimedCall]:
-    """Whole updates of the same student."""
+def training_calls(
+    teacher: str, data: str, cache: Path, student: Sequence[str] = tuple(STUDENT.split())
+) -> list[TimedCall]:
+    """Whole updates of the same student, whose options of fairseq-train are ``student``."""
     task = ["--task", "translation_kd"]
     live = [*task, "--teacher-path", teacher, "--teacher-data", data, "--criterion", "token_kd", *SMOOTHED]
     cached = [*task, "--teacher-cache", str(cache), "--criterion", "token_kd", *SMOOTHED]
@@ -64,9 +67,7 @@ def training_calls(teacher: str, data: str, cache: Path) -> list[TimedCall]:
         f"token_kd, cache of top {TOP_K}": cached,
     }
     return [
-        TimedCall(
-            "Training step", name, measure_training, {"data": data, "options": [*STUDENT.split(), *chosen], "steps": 20}
-        )
+        TimedCall("Training step", name, measure_training, {"data": data, "options": [*student, *chosen], "steps": 20})
         for name, chosen in options.items()
     ]
 

@@ -1,5 +1,6 @@
 """CTranslate2's beam search behind the interface: the same hypotheses as fairseq's, several times as fast."""
 
+import ctypes
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from fairseq_kd.decoding.interface import (
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 
+CUBLAS = "libcublas.so.12"
+"""What CTranslate2 4 loads when it first multiplies on a GPU. A torch for CUDA 13 brings another one."""
 CPU_BATCH = 32
 """Sentences that one thread decodes together; few, so that all threads end at about the same time."""
 
@@ -29,13 +32,27 @@ def device() -> str:
     """The device that CTranslate2 decodes on: "cuda", all GPUs, if there are any, else "cpu".
 
     Raises:
-        CannotConvert: torch sees a GPU that this build of CTranslate2 cannot use.
+        CannotConvert: torch sees a GPU that this build of CTranslate2 cannot use, or a library is missing.
     """
     if not torch.cuda.is_available():
         return "cpu"
     if not import_ctranslate2().get_cuda_device_count():
         raise CannotConvert("this build of ctranslate2 sees no GPU (CUDA_VISIBLE_DEVICES= decodes on the CPU)")
+    if not loadable(CUBLAS):
+        raise CannotConvert(
+            f"it needs {CUBLAS} on a GPU, which is missing; install nvidia-cublas-cu12 or put its folder in "
+            "LD_LIBRARY_PATH (CUDA_VISIBLE_DEVICES= decodes on the CPU)"
+        )
     return "cuda"
+
+
+def loadable(library: str) -> bool:
+    """Whether the system's loader finds a shared library, or has loaded it already."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def check_precision(precision: str) -> None:

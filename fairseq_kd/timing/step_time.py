@@ -27,6 +27,8 @@ def time_steps(step: Callable[[int], object], warm_up: int, steps: int) -> dict[
     Returns:
         "seconds", the median of a step, and "memory", by how many MiB the peak rose over all steps.
     """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # an earlier call's peak is none of these steps'
     before, seconds = peak_memory(), []
     for number in range(warm_up + steps):
         start = time.perf_counter()
