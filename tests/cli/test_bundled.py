@@ -216,3 +216,14 @@ def test_run_in_a_folder_of_the_users(tmp_path: Path) -> None:
     assert {"table.md", "table.json", "table.png"} <= {path.name for path in (folder / "results" / "mine").iterdir()}
     again = run_command("fairseq-kd", "run", "mine.yaml", "--dry-run", cwd=folder)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_user_whom_the_system_does_not_list(tmp_path: Path) -> None:
+    """In a container, for example: Python's libraries then need a name and a home from the environment."""
+    script = f'source "{ROOT}/scripts/common.sh"; echo "$USER $HOME"; [[ -d $HOME ]]'
+    (tmp_path / "getent").write_text("#!/bin/sh\nexit 2\n")
+    (tmp_path / "getent").chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    for given, home in (({}, f"{tmp_path}/fairseq-kd-{os.getuid()}"), ({"HOME": "/"}, "/")):
+        done = subprocess.run(["bash", "-c", script], env={**variables, **given}, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"{os.getuid()} {home}\n"), done.stderr
