@@ -52,6 +52,8 @@ def training() -> set[str]:
         TASK_REGISTRY["translation_from_pretrained_bart"],
     ]
     registered += [ARCH_MODEL_REGISTRY["transformer"], ARCH_MODEL_REGISTRY["lstm"]]
+    # The page on non-autoregressive students
+    registered += [ARCH_MODEL_REGISTRY["nonautoregressive_transformer"], TASK_REGISTRY["translation_lev"]]
     for registry in ("optimizer", "lr_scheduler"):
         registered += REGISTRIES[registry]["registry"].values()
     return found.union(*map(_added_by, registered))
