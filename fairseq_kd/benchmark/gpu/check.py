@@ -14,7 +14,8 @@ from fairseq_kd.benchmark.calls import STUDENT, decoding_calls, training_calls
 from fairseq_kd.benchmark.gpu.commands import PLUGIN, fairseq_kd_command, reason, run
 from fairseq_kd.benchmark.gpu.losses import measure_losses
 from fairseq_kd.benchmark.gpu.markdown import markdown
-from fairseq_kd.benchmark.gpu.paths import Material, check_paths
+from fairseq_kd.benchmark.gpu.path import Material
+from fairseq_kd.benchmark.gpu.paths import check_paths
 from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -23,12 +24,12 @@ from fairseq_kd.timing.interleaved import TimedCall, measure, table_lines
 
 LARGE = """
   --arch transformer --share-all-embeddings --dropout 0.1 --optimizer adam --lr 1e-4 --clip-norm 1.0 --max-tokens 8192
-  --num-workers 0 --data-buffer-size 0 --seed 1 --bf16
+  --num-workers 0 --data-buffer-size 0 --seed 1 --fp16
 """
 """The student whose steps are timed: Transformer-base (Vaswani et al. 2017)."""
 FULL = """
   --criterion token_kd --lr 1.5e-3 --lr-scheduler inverse_sqrt --warmup-updates 500 --max-tokens-valid 8192
-  --no-epoch-checkpoints --log-format simple --log-interval 100 --bf16
+  --no-epoch-checkpoints --log-format simple --log-interval 100 --fp16
 """
 """The whole training: the benchmark's small student, in large batches."""
 SIZES = {"tokens": 8192, "width": 4096}
@@ -91,11 +92,11 @@ def make_teacher(work: Path, gpu: bool, small: bool) -> tuple[str, str]:
     fairseq_kd_command(["prepare", *pair, *splits, "--vocab-size", "500", "--output", str(data)], gpu)
     subword = [f"--{split}pref={data / 'subword' / split}" for split in ("train", "valid", "test")]
     dictionaries = ["--srcdict", str(data / "dict.txt"), "--joined-dictionary"]
-    run(["fairseq_cli.preprocess", *pair, *subword, *dictionaries, f"--destdir={data / 'data-bin'}"], gpu)
+    run(["fairseq-preprocess", *pair, *subword, *dictionaries, f"--destdir={data / 'data-bin'}"], gpu)
     options = ["--criterion", "fused_cross_entropy", "--lr", "3e-3", "--max-update", "20" if small else "400"]
     place = ["--save-dir", str(work / "teacher"), *([] if gpu else ["--cpu"])]
     words = [str(data / "data-bin"), "--user-dir", PLUGIN, *STUDENT.split(), *options, "--disable-validation", *place]
-    run(["fairseq_cli.train", *words], gpu)
+    run(["fairseq-train", *words], gpu)
     return str(work / "teacher" / "checkpoint_last.pt"), str(data / "data-bin")
 
 
@@ -137,14 +138,14 @@ def whole_training(given: Material) -> dict[str, Any]:
         "name", "seconds", "epochs" and "bleu"; or "reason", why there is none.
     """
     epochs, folder = ("8", given.folder / "student") if given.gpu else ("1", given.folder / "student")
-    options = [word for word in FULL.split() if given.gpu or word != "--bf16"]
+    options = [word for word in FULL.split() if given.gpu or word != "--fp16"]
     live = ["--task", "translation_kd", "--teacher-path", given.teacher, "--teacher-data", given.data]
     words = [given.data, "--user-dir", PLUGIN, *STUDENT.split(), *options, *live, "--max-epoch", epochs]
     words += ["--max-tokens", "8192", "--save-dir", str(folder), *([] if given.gpu else ["--cpu"])]
-    line: dict[str, Any] = {"name": "token_kd, live teacher, --bf16", "epochs": int(epochs)}
+    line: dict[str, Any] = {"name": "token_kd, live teacher, --fp16", "epochs": int(epochs)}
     started = time.monotonic()
     try:
-        run(["fairseq_cli.train", *words], given.gpu)
+        run(["fairseq-train", *words], given.gpu)
         line["seconds"] = time.monotonic() - started
         result = given.of("student", given.gpu) + ".json"
         search = ["--subset", "valid", "--beam", "1", "--engine", "fairseq", "--max-len-a", "1.2", "--max-len-b", "10"]
@@ -157,13 +158,12 @@ def whole_training(given: Material) -> dict[str, Any]:
 
 
 def _write(table: dict[str, Any], output: Path) -> None:
+    first: dict[str, float] = {}
+    for row in (one for one in table.get("losses", []) if "seconds" in one):
+        row["speed"] = first.setdefault(row["section"], row["seconds"]) / row["seconds"]
     write_json(output / "table.json", table)
     with whole_file(output / "table.md") as handle:
         handle.write(markdown(table))
-    if table.get("losses"):
-        sections: dict[str, dict[str, Any]] = {}
-        for row in (one for one in table["losses"] if "seconds" in one):
-            first = sections.setdefault(row["section"], row)
-            row["speed"] = first["seconds"] / row["seconds"]
-        rows = [row for row in [*table["losses"], *table.get("rows", [])] if "speed" in row]
+    rows = [row for row in [*table.get("losses", []), *table.get("rows", [])] if "speed" in row]
+    if rows:
         write_plot({"rows": rows}, output / "table.png")

@@ -14,15 +14,21 @@ from fairseq_kd.errors import UserError
 
 PLUGIN = str(Path(fairseq_kd.__file__).parent)
 LOGGED = re.compile(r"train_inner \| (\{.*\})")
+MODULES = {
+    "fairseq-train": "fairseq_cli.train",
+    "fairseq-preprocess": "fairseq_cli.preprocess",
+    "fairseq-kd": "fairseq_kd.cli",
+}
+"""What a command runs, where only its package is on the path."""
 LIMIT = 240
 """Seconds that one command may take."""
 
 
 def run(words: Sequence[str], gpu: bool) -> str:
-    """Run ``python -m WORDS…`` and return what it prints.
+    """Run a command and return what it prints.
 
     Args:
-        words: the module and its arguments.
+        words: a command of :data:`MODULES`, or a module; and its arguments.
         gpu: whether the command sees the GPU.
 
     Raises:
@@ -31,10 +37,10 @@ def run(words: Sequence[str], gpu: bool) -> str:
     hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
     # As many commands as there are cores run at once: one thread each.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **hidden}
+    installed = Path(sys.executable).with_name(words[0])
+    start = [str(installed)] if installed.exists() else [sys.executable, "-m", MODULES.get(words[0], words[0])]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, timeout=LIMIT
-        )
+        done = subprocess.run([*start, *words[1:]], capture_output=True, text=True, env=environment, timeout=LIMIT)
     except subprocess.TimeoutExpired:
         raise UserError(f"{words[0]} took more than {LIMIT} s") from None
     if done.returncode:
@@ -50,7 +56,7 @@ def reason(error: UserError) -> str:
 
 def fairseq_kd_command(words: Sequence[str], gpu: bool) -> str:
     """Run ``fairseq-kd WORDS…``; as :func:`run`."""
-    return run(["fairseq_kd.cli", *words], gpu)
+    return run(["fairseq-kd", *words], gpu)
 
 
 @cache
@@ -67,5 +73,5 @@ def train(data: str, options: tuple[str, ...], gpu: bool) -> list[float]:
     """
     log = ["--log-format", "json", "--log-interval", "1"]
     device = [] if gpu else ["--cpu"]
-    printed = run(["fairseq_cli.train", data, "--user-dir", PLUGIN, *options, *log, *device], gpu)
+    printed = run(["fairseq-train", data, "--user-dir", PLUGIN, *options, *log, *device], gpu)
     return [float(json.loads(line)["loss"]) for line in LOGGED.findall(printed)]

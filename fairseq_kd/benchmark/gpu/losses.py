@@ -3,6 +3,7 @@
 Liger-Kernel (Hsu et al. 2024) is measured where it is installed; it needs a GPU.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def _dense_js(given: Inputs) -> Tensor:
     with torch.no_grad():
         teacher = functional.linear(given.teacher_features, given.teacher_weight)
         log_p = functional.log_softmax(teacher, -1, dtype=_wide(given))
-    log_m = torch.logsumexp(torch.stack([log_p, log_q]), 0) - torch.log(torch.tensor(2.0))
+    log_m = torch.logsumexp(torch.stack([log_p, log_q]), 0) - math.log(2.0)
     halves = (functional.kl_div(log_m, own, reduction="sum", log_target=True) for own in (log_p, log_q))
     return sum(halves, torch.zeros((), device=log_q.device)) / 2
 

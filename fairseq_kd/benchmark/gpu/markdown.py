@@ -29,11 +29,12 @@ def markdown(table: dict[str, Any]) -> str:
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in table["seconds"].items())
     notes = [
         "Paths: fairseq-train's difference is the greatest relative difference of a logged loss over ten updates, of "
-        "their mean where sequences are drawn at random; decode's is the share of lines that differ.",
+        "their mean where sequences are drawn at random; decode's is the share of lines that differ, evaluate's is in "
+        "BLEU.",
         "Losses: forward and backward in bfloat16 of 8,192 tokens from features (4,096 wide, both models) to the "
         "gradients of features and projection; memory is the peak above the inputs. The error is that of 256 tokens' "
         "gradient against float64's, relative to its norm.",
-        "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --bf16`; memory is what "
+        "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --fp16`; memory is what "
         "model, teacher, optimiser and steps took together.",
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "

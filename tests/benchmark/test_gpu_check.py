@@ -1,0 +1,77 @@
+"""The GPU check on a machine without a GPU: every step with tiny sizes, and its verdicts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_kd.benchmark.gpu.losses import Inputs, draw, losses, measure_losses
+from fairseq_kd.benchmark.gpu.markdown import markdown
+from fairseq_kd.benchmark.gpu.path import GpuPath, Measured
+from fairseq_kd.benchmark.gpu.paths import outcome
+from fairseq_kd.decoding.ctranslate2_engine import loadable
+from fairseq_kd.errors import UserError
+from tests.support.scripts import refused, shell
+
+SCRIPT = "gpu_check.sh"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: run scripts/gpu_check.sh itself")
+def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
+    done = shell(SCRIPT, "--dry-run", "--output", tmp_path / "gpu check", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "gpu check" / "table.json").read_text())
+    assert done.stdout == markdown(table) + "\n" and "A dry run" in done.stdout
+    names = [line["name"] for line in table["paths"]]
+    assert len(names) == len(set(names))
+    assert {"token_kd", "f_distill js, rollouts ahead", "decode, sampling"} <= {*names}
+    assert all(line["ok"] for line in table["paths"])
+    assert not any("reason" in line for part in ("losses", "training") for line in table[part])
+    assert {row["section"] for row in table["rows"]} == {"Training step", "Decoding"} and len(table["rows"]) >= 8
+    assert (tmp_path / "gpu check" / "table.png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_it_says_what_does_go(tmp_path: Path) -> None:
+    assert "--dry-run" in refused(SCRIPT, "--output", tmp_path, folder=tmp_path)
+    assert not (tmp_path / "table.md").exists()
+
+
+def test_a_path_fails_beyond_its_limit_and_where_it_breaks() -> None:
+    def breaks() -> Measured:
+        raise UserError("no such thing")
+
+    assert outcome(GpuPath("near", 0.1, lambda: Measured(0.1, "")))["ok"]
+    assert not outcome(GpuPath("far", 0.1, lambda: Measured(0.11, "")))["ok"]
+    assert not outcome(GpuPath("nan", 0.1, lambda: Measured(float("nan"), "")))["ok"]
+    assert outcome(GpuPath("broken", 0.1, breaks)) == {
+        **{"name": "broken", "limit": 0.1, "ok": False},
+        "reason": "no such thing",
+    }
+
+
+def test_the_losses_that_are_compared_are_the_same_loss() -> None:
+    given = draw(vocabulary=50, tokens=20, width=8, device="cpu", dtype=torch.float64)
+    for entries in losses("cpu").values():
+        first = values(entries["dense"][0], given)
+        for loss, _ in entries.values():
+            for one, other in zip(values(loss, given), first, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def values(loss, given: Inputs) -> list[torch.Tensor]:
+    """The loss and both gradients."""
+    given.features.grad = given.weight.grad = None
+    value = loss(given)
+    value.backward()
+    return [value.detach(), given.features.grad.clone(), given.weight.grad.clone()]
+
+
+def test_an_error_of_bfloat16_is_measured() -> None:
+    lines = measure_losses(vocabulary=50, tokens=20, width=8, device="cpu", steps=1)
+    assert all(1e-4 < line["error"] < 2e-2 for line in lines)
+
+
+def test_a_library_that_is_missing_is_seen() -> None:
+    assert loadable("libc.so.6") and not loadable("libnone.so.12")
