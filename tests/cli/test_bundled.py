@@ -167,8 +167,8 @@ def test_a_dry_run_trains_nothing(tmp_path: Path) -> None:
     [
         ("points: {1: {}}\n", "the key 'title' is missing"),
         ("name: ../x\n", "name: '../x' is not the name of a folder"),
-        ("a: [\n", "it is no experiment: while parsing"),
-        ("- a\n", "it is no experiment: "),
+        ("a: [\n", "my own.yaml: is not YAML: while parsing"),
+        ("- a\n", "my own.yaml: the whole file: a list is no mapping"),
     ],
 )
 def test_a_file_that_is_no_experiment(text: str, told: str, tmp_path: Path) -> None:
