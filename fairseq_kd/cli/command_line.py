@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -70,8 +71,15 @@ def add_verbose(parser: argparse.ArgumentParser, default: bool | str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. The modules of the other verbs are not imported."""
     words = sys.argv[1:] if arguments is None else arguments
-    with on_terminal(verbose="--verbose" in words):
-        run_verb(read_words(words))
+    try:
+        with on_terminal(verbose="--verbose" in words):
+            run_verb(read_words(words))
+    except KeyboardInterrupt:
+        print("fairseq_kd: interrupted", file=sys.stderr, flush=True)
+        # By the signal, so that a script that called the verb stops too; and at once, without waiting for the threads
+        # of an engine.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 def read_words(words: list[str]) -> argparse.Namespace:
