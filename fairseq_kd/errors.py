@@ -1,5 +1,7 @@
 """The one exception for mistakes a user can make."""
 
+PREFIX = "fairseq_kd: error: "
+
 
 class UserError(SystemExit):
     """A mistake of the user's, told in one line: what is wrong, where, what to do.
@@ -9,4 +11,5 @@ class UserError(SystemExit):
     """
 
     def __init__(self, message: str):
-        super().__init__(f"fairseq_kd: error: {' '.join(message.split())}")
+        # An error that comes from another process is made of its own text.
+        super().__init__(PREFIX + " ".join(message.split()).removeprefix(PREFIX))

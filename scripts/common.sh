@@ -1,12 +1,31 @@
 # shellcheck shell=bash
 # The stage scripts source this file: it puts .venv in front of the PATH and holds the functions that they share.
+# It lies in the scripts/ of a clone or of an installed package; $root is the clone or the package.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-script=$(basename "$0")
+# What the user typed, where that was not this script: `fairseq-kd run`, for instance. The scripts that it calls go by
+# their own names.
+script=${FAIRSEQ_KD_COMMAND:-$(basename "$0")}
+unset FAIRSEQ_KD_COMMAND
 die() { echo "$script: error: $*" >&2; exit 1; }
 say() { echo "$script: $*" >&2; }
-if [[ -x $root/.venv/bin/fairseq-kd ]]; then PATH=$root/.venv/bin:$PATH; fi
+# A user without an entry in the system's list, as in containers: Python's libraries ask for a name and a home.
+if ! getent passwd "$UID" >/dev/null 2>&1; then
+  export USER=${USER:-$UID} HOME=${HOME:-${TMPDIR:-/tmp}/fairseq-kd-$UID}
+  mkdir -p "$HOME" 2>/dev/null || true
+fi
+# A verb of fairseq-kd names the Python that runs it, and has put that Python's commands on the PATH.
+if [[ -n ${FAIRSEQ_KD_PYTHON:-} ]]; then
+  python() { "$FAIRSEQ_KD_PYTHON" "$@"; }
+elif [[ -x $root/.venv/bin/fairseq-kd ]]; then
+  PATH=$root/.venv/bin:$PATH
+fi
 # usage [STATUS]: print the script's header comment, which is its manual, and end.
-usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+usage() {
+  local typed="bash scripts/${0##*/}"
+  [[ $script == "${0##*/}" ]] || typed=$script
+  sed -n "2,/^[^#]/{/^#/{s/^# \{0,1\}//;s#bash scripts/${0##*/}#$typed#g;p}}" "$0"
+  exit "${1:-0}"
+}
 
 # download URL FILE VARIABLE [SHA256]: get a whole file, or end with an error that names the variable for a folder of the
 # text. A download that broke off goes on. With a sum, a file with another one is refused.
@@ -30,15 +49,25 @@ download() {
 # hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a
 # run is killed; the system drops this one with the last process.)
 hold() {
-  mkdir -p "$1"
+  mkdir -p "$1" 2>/dev/null && [[ -w $1 ]] || die "$1 cannot be written; give another folder"
   exec 9>"$1/lock"
   flock -w 10 9 || die "another run is at work in $1; wait for it or end it"
+}
+# keep_a_cache FOLDER: where the user's cache cannot be written, Snakemake and fairseq-kd take one in FOLDER. (Snakemake
+# copies its files there and stops where it cannot.)
+keep_a_cache() {
+  local cache=${XDG_CACHE_HOME:-~/.cache}/snakemake
+  if ! mkdir -p "$cache" 2>/dev/null || [[ ! -w $cache ]]; then
+    say "${cache%/*} cannot be written; the cache is $1/cache"
+    export XDG_CACHE_HOME=$1/cache FAIRSEQ_KD_CACHE=${FAIRSEQ_KD_CACHE:-$1/cache/fairseq_kd}
+  fi
 }
 # run_workflow CONFIG FOLDER POINT [snakemake options…]: run an experiment, or one point of a study, in a locked folder. The
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps.
 run_workflow() {
   local folder=$2 reason command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${3:+--config "point=$3"} --directory "$folder")
+  keep_a_cache "$folder"
   shift 3
   "${command[@]}" --unlock >/dev/null 2>&1 || true
   command+=(--cores "$(nproc)" --rerun-incomplete "$@")
@@ -49,7 +78,7 @@ run_workflow() {
   esac
   trap : INT # else Ctrl-C would end this script before it could tell how to go on
   reason=$(python "$root/scripts/progress" "$folder" "${command[@]}") ||
-    die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run the script again to go on"
+    die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run it again to go on"
   trap - INT
 }
 # copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and all its splits but train. Files of the other

@@ -139,6 +139,7 @@ make_student_data() {
     --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1 ||
     die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
   echo "$arguments" >"$new/arguments"
+  python -m fairseq_kd.data.databin_checksums "$new"
   mv "$new" "$student_data"
 }
 
@@ -163,6 +164,7 @@ binarise() {
     python -m fairseq_kd.corpus.distilled_databin sources "$new" "$data" "$source" "$target"
   copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
+  python -m fairseq_kd.data.databin_checksums "$new"
   rm -rf "$output/data-bin"
   mv "$new" "$output/data-bin"
   ((left_out == 0)) ||
@@ -181,9 +183,17 @@ if [[ -n $seq_inter ]]; then
     --workers "$threads" "${post[@]}" "${selection[@]}"
 fi
 
-read -r source target < <(python -c 'import json, sys
-made = json.load(open(sys.argv[1]))
-print(made["source"], made["target"])' "$teacher/signature.json")
+languages=$(python - "$teacher" 2>&1 <<'END'
+import sys
+from pathlib import Path
+
+from fairseq_kd.corpus.signatures import read_made
+
+made = read_made(Path(sys.argv[1]))
+print(made["source"], made["target"])
+END
+) || die "${languages#fairseq_kd: error: }"
+read -r source target <<<"$languages"
 rows=$(count_rows "$data" "$source")
 if [[ -n $vocab_size ]]; then
   make_student_data

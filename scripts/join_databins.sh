@@ -98,6 +98,7 @@ for language in (source, target):
     assert found == rows, f"{found} rows of {rows}"
 END
 echo "$made_from" >"$new/joined"
+python -m fairseq_kd.data.databin_checksums "$new"
 rm -rf "$output/data-bin"
 mv "$new" "$output/data-bin"
 rm -f "$output/join.log"

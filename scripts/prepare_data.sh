@@ -65,5 +65,6 @@ for split in train valid test; do
   done
 done
 echo "$arguments" >"$new/arguments"
+python -m fairseq_kd.data.databin_checksums "$new"
 mv "$new" "$output/data-bin"
 say "$output/data-bin: ready"

@@ -48,12 +48,14 @@ for step in "${steps[@]}"; do
 done
 
 python - "$output" "${steps[@]}" <<'END'
-import json, os, sys
+import os, sys
+
+from fairseq_kd.storage.settings import read_settings
 
 output, steps = sys.argv[1], sys.argv[2:]
 print("| sparsity | parameters | non-zero | sparse file, bytes | model |\n| ---: | ---: | ---: | ---: | --- |")
 for step in steps:
-    report = json.load(open(f"{output}/{step}/pruned.pt.json"))
+    report = read_settings(f"{output}/{step}/pruned.pt.json", "prune")
     best = f"{output}/{step}/retrained/checkpoint_best.pt"
     model = best if os.path.exists(best) else best.replace("_best", "_last")
     figures = " | ".join(f"{report[key]:,}" for key in ("parameters", "nonzero", "sparse_bytes"))

@@ -7,9 +7,10 @@
 #                                         the experiment in configs/NAME.yaml; on a cluster add, for example,
 #                                         --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 #
-# The script works in runs/NAME and writes results/NAME/table.{md,json,png}; here NAME is the key `name` of the YAML file.
-# The argument can name a folder too: kim_rush_2016/wmt14_en_de_2x500. The terminal shows a line for each running step.
-# runs/NAME/workflow.log gets the output of all steps. If the script was interrupted, run it again and it goes on.
+# The script works in the clone's runs/NAME and writes results/NAME/table.{md,json,png}; here NAME is the key `name` of the
+# YAML file. The argument can name a folder too: kim_rush_2016/wmt14_en_de_2x500. The terminal shows a line for each
+# running step. runs/NAME/workflow.log gets the output of all steps. If the script was interrupted, run it again and it
+# goes on.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then usage; fi
@@ -23,12 +24,4 @@ fi
 config=$root/configs/$experiment.yaml
 [[ -f $config ]] || die "no configs/$experiment.yaml; there are: $(cd "$root/configs" && echo *.yaml */*.yaml)"
 bash "$root/scripts/setup.sh"
-PATH=$root/.venv/bin:$PATH
-
-name=$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' "$config")
-started=$SECONDS
-hold "$root/runs/$name"
-run_workflow "$config" "$root/runs/$name" '' "$@"
-publish "$root/runs/$name/table" "$root/results/$name"
-cat "$root/results/$name/table.md"
-say "wrote results/$name/table.md, table.json and pictures in $((SECONDS - started)) s"
+FAIRSEQ_KD_COMMAND=$script exec bash "$root/scripts/run.sh" --output "$root" "$config" "$@"

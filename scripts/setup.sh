@@ -10,6 +10,7 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
+[[ -f $root/pyproject.toml ]] || die "this script is for a clone; see fairseq-kd --help"
 cd "$root"
 
 # A .venv that is a link belongs to another folder: it is used as it is, and nothing is installed into it.

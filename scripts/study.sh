@@ -15,54 +15,6 @@ source "$(dirname "$0")/common.sh"
 
 config=$root/configs/study_$1.yaml
 [[ -f $config ]] || die "no configs/study_$1.yaml; there are: $(cd "$root/configs" && echo study_*.yaml)"
-runs=$root/runs/study_$1 results=$root/results/study_$1
 shift
 bash "$root/scripts/setup.sh"
-PATH=$root/.venv/bin:$PATH
-
-# One line each: title, label and scale of the axis, the points, the folders that all points share, and each point's runs.
-mapfile -t plan < <(python - "$config" <<'END'
-import sys, yaml
-
-config = yaml.safe_load(open(sys.argv[1]))
-changed = {key for keys in config["points"].values() for key in keys}
-print(config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
-print(*config["points"])
-# Each folder depends on these keys and on those of the folders before it.
-made_from = {
-    "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
-    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding"}, "caches": {"cache"},
-}
-common = []
-for folder, keys in made_from.items():
-    if keys & changed:
-        break
-    common.append(folder)
-print(*common)
-seeds = config["seeds"]
-print("teacher", *(f"{name}.{seed}" for name, row in config["rows"].items() for seed in row.get("seeds", seeds)))
-END
-)
-[[ ${#plan[@]} == 6 ]] || die "$config cannot be read, see above"
-read -ra points <<<"${plan[3]}"
-read -ra common <<<"${plan[4]}"
-read -ra scored <<<"${plan[5]}"
-
-started=$SECONDS files=() diagnoses=()
-hold "$runs"
-for point in "${points[@]}"; do
-  mkdir -p "$runs/$point"
-  # The stage scripts see that the work in them is done. A point's own marks of that are not shared.
-  for folder in "${common[@]}"; do
-    mkdir -p "$runs/common/$folder"
-    [[ -e $runs/$point/$folder ]] || ln -s "../common/$folder" "$runs/$point/$folder"
-  done
-  say "${plan[1]}: $point"
-  run_workflow "$config" "$runs/$point" "$point" "$@"
-  for run in "${scored[@]}"; do files+=("$point=$runs/$point/scores/$run.json"); done
-  diagnoses+=("$point=$runs/$point/scores/diagnosis.json")
-done
-fairseq-kd study "${files[@]}" --title "${plan[0]}" --axis "${plan[1]}" --scale "${plan[2]}" --teacher Teacher \
-  --config "$config" --diagnosis "${diagnoses[@]}" --output "$runs/study"
-publish "$runs/study" "$results"
-say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"
+FAIRSEQ_KD_COMMAND=$script exec bash "$root/scripts/run.sh" --output "$root" "$config" "$@"

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -10,9 +11,12 @@ from fairseq_kd.cli.messages import VARIABLE, on_terminal
 from fairseq_kd.errors import UserError
 
 VERBS = {
+    "run": "run an experiment: train a teacher, distil students, score them, make a table",
     "synthetic": "make a small language pair with several right translations",
     "noise": "put noise into the training text: misaligned pairs or noisy words",
     "prepare": "check raw text and cut it into sentencepiece subwords",
+    "train": "train with fairseq-train, so that a killed training goes on",
+    "distil-corpus": "make a data-bin of a teacher's translations for students",
     "translate": "translate standard input, a line for a line",
     "decode": "write a model's translations of a data-bin's split or of a text file",
     "select": "take from each n-best list the candidate closest to the gold target",
@@ -31,10 +35,13 @@ VERBS = {
     "trim": "cut the symbols that a text never uses out of a model and its dictionaries",
     "average": "take the mean of several checkpoints of one training",
     "export": "make a model deployable: a CTranslate2 folder or a sparse file",
+    "script": "run another of the stage scripts",
     "last-checkpoint": "print the newest sound checkpoint of a folder",
     "user-dir": "print the plugin's folder, the value of fairseq's --user-dir",
 }
 
+HANDS_ON = ("run",)
+"""Verbs that give undeclared options to another program."""
 PLAIN = {"≤": "<=", "≥": ">=", "×": "x", "→": "->", "…": "...", "–": "-", "−": "-", "±": "+-", "·": "*", "′": "'"}
 """What the help shows for a sign that the terminal's encoding lacks."""
 
@@ -77,9 +84,31 @@ def add_verbose(parser: argparse.ArgumentParser, default: bool | str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. The modules of the other verbs are not imported."""
     words = sys.argv[1:] if arguments is None else arguments
-    with on_terminal(verbose="--verbose" in words):
-        options = build_parser([word for word in words if word in VERBS][:1]).parse_args(words)
-        run_verb(options)
+    try:
+        with on_terminal(verbose="--verbose" in words):
+            run_verb(read_words(words))
+    except KeyboardInterrupt:
+        print("fairseq_kd: interrupted", file=sys.stderr, flush=True)
+        # By the signal, so that a script that called the verb stops too; and at once, without waiting for the threads
+        # of an engine.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+
+
+def read_words(words: list[str]) -> argparse.Namespace:
+    """The options of a command line.
+
+    Besides the declared options there are ``words``, all words behind the verb but --verbose, and ``others``, those
+    that no option declares. Only a verb that hands them on (:data:`HANDS_ON`) takes others.
+    """
+    parser = build_parser([word for word in words if word in VERBS][:1])
+    options, others = parser.parse_known_args(words)
+    options.others = others
+    if others and options.verb not in HANDS_ON:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    options.verbose = "--verbose" in words
+    options.words = [word for word in words[words.index(options.verb) + 1 :] if word != "--verbose"]
+    return options
 
 
 def run_verb(options: argparse.Namespace) -> None:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print Markdown and write the file."""
     from fairseq_kd.diagnose import diagnose
-    from fairseq_kd.diagnose.advice import published_studies
     from fairseq_kd.diagnose.markdown import markdown
+    from fairseq_kd.diagnose.study_files import published_studies
 
     studies = published_studies() if options.study is None else options.study or None
     diagnosis = diagnose(

@@ -1,7 +1,6 @@
 """Make a model deployable: as a folder that needs neither fairseq nor torch, or as a sparse file."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,7 +11,8 @@ from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpa
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.conversion import SIGNATURE, CannotConvert, inputs, kept_conversion, read_made, write_model
+from fairseq_kd.decoding.conversion import CannotConvert, inputs, kept_conversion, write_model
+from fairseq_kd.decoding.converted_folder import SIGNATURE, check_model, read_made
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, whole_folder
@@ -95,15 +95,15 @@ def export_to_ctranslate2(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         if not (folder / SIGNATURE).is_file() or not made_from.items() <= read_made(folder).items():
             raise UserError(f"--output {folder}: holds something else than this export; give another or delete it")
+        check_model(folder)
         logger.info("%s: already exported from the same inputs; nothing to do", folder)
         return
     try:
         # Only a float32 model can be compared with the checkpoint; decode and evaluate have mostly made it already.
         kept_conversion(model, task, state)
         with whole_folder(folder) as new:
-            write_model(model, task, new, precision, state, sentencepiece=made_from["sentencepiece"])
-            if spm_model:
-                shutil.copyfile(spm_model, new / SENTENCEPIECE)
+            beside = {SENTENCEPIECE: spm_model} if spm_model else {}
+            write_model(model, task, new, precision, state, beside, sentencepiece=made_from["sentencepiece"])
     except CannotConvert as reason:
         raise UserError(f"--to ctranslate2: {reason}") from None
     logger.info("%s: wrote the model in %s", folder, precision)

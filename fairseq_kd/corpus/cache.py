@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.record_files import write_records
 from fairseq_kd.data.soft_targets import (
     MANIFEST,
     claim,
@@ -26,7 +27,6 @@ from fairseq_kd.data.soft_targets import (
     record_type,
     untaught,
     warn_of_untaught,
-    write_records,
 )
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
@@ -183,6 +183,10 @@ class Recorder:
             progress(len(batch))
         return records
 
+    def ends(self, rows: range) -> list[int]:
+        """Where each row's records end in what :meth:`records` gives."""
+        return offsets(self.dataset.tgt_sizes[rows.start : rows.stop])[1:].tolist()
+
     def _sizes(self, sample: dict[str, Any]) -> list[int]:
         """The number of real target tokens of each of the batch's rows."""
         sizes = real_tokens(sample["target"], self.task.target_dictionary.pad()).sum(dim=1).tolist()
@@ -228,7 +232,7 @@ def _write_blocks(folder: BlockFolder, shard: Shard, recorder: Recorder) -> None
                 model.cuda()
         with tqdm(total=total, initial=total - left, unit="row", desc="cache", disable=None) as bar:
             for block in missing:
-                write_records(block, recorder.records(block.rows, bar.update))
+                write_records(block, recorder.records(block.rows, bar.update), recorder.ends(block.rows))
     if all(block.done for block in folder.blocks):
         folder.sweep()
         _log(folder, recorder)

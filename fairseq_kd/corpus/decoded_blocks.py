@@ -13,9 +13,11 @@ from tqdm import tqdm
 from fairseq_kd.decoding.interface import Hypothesis, Progress
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, Shard, count_rows
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.storage.checksums import read_sealed
+from fairseq_kd.storage.files import write_sealed
 
 logger = logging.getLogger(__name__)
+
 
 Decoded = tuple[Block, Sequence[str], Sequence[Sequence[Hypothesis]]]
 """A block, its sources and the translations of each."""
@@ -65,14 +67,18 @@ def write_missing(
 
 
 def write_block(block: Block, sources: Sequence[str], nbest_lists: Sequence[Sequence[Hypothesis]]) -> None:
-    """Write the sources, one a line, then the translations as lines "row, rank from 1, score, subwords"."""
+    """Write the sources, one a line, then the translations as lines "row, rank from 1, score, subwords".
+
+    The last line of both files is a checksum.
+    """
     source_path, translation_path = block.paths
-    with whole_file(source_path) as handle:
-        handle.writelines(f"{source}\n" for source in sources)
-    with whole_file(translation_path) as handle:
-        for row, hypotheses in zip(block.rows, nbest_lists, strict=True):
-            for rank, hypothesis in enumerate(hypotheses, 1):
-                handle.write(f"{row}\t{rank}\t{hypothesis.score:.6f}\t{hypothesis.tokens}\n")
+    write_sealed(source_path, "".join(f"{source}\n" for source in sources).encode())
+    lines = (
+        f"{row}\t{rank}\t{hypothesis.score:.6f}\t{hypothesis.tokens}\n"
+        for row, hypotheses in zip(block.rows, nbest_lists, strict=True)
+        for rank, hypothesis in enumerate(hypotheses, 1)
+    )
+    write_sealed(translation_path, "".join(lines).encode())
 
 
 def read_block(block: Block, nbest: int) -> tuple[list[str], list[list[str]]]:
@@ -98,5 +104,4 @@ def read_block(block: Block, nbest: int) -> tuple[list[str], list[list[str]]]:
 
 def _lines(path: Path) -> list[str]:
     # Only "\n" ends a line here: str.splitlines would also cut at separators that a subword may hold.
-    with open(path, encoding="utf-8", newline="\n") as handle:
-        return handle.read().split("\n")[:-1]
+    return read_sealed(path).decode("utf-8").split("\n")[:-1]

@@ -1,6 +1,5 @@
 """A distilled data-bin's training split: the rows that the teacher translated, with the gold data-bin's sources."""
 
-import json
 import shutil
 import sys
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder, best_fitting_int_dtype
 
+from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import file_names
@@ -16,7 +16,6 @@ from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, wri
 from fairseq_kd.errors import UserError
 
 SPLIT = "train"
-SIGNATURE = "signature.json"
 
 
 def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
@@ -40,7 +39,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
         UserError: a file cannot be read, or no row was translated.
     """
     pair = [text / f"{SPLIT}.{language}" for language in (source, target)]
-    named, rows, left_out = _skipped(text), 0, []
+    named, rows, left_out = _skipped(text, [path.name for path in pair]), 0, []
     for row in stream_lines(pair[1]):
         if not row.strip() and (named is None or rows in named):
             left_out.append(rows)
@@ -61,14 +60,17 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
     return len(left_out)
 
 
-def _skipped(text: Path) -> set[int] | None:
+def _skipped(text: Path, names: list[str]) -> set[int] | None:
     """The rows that a decode named as not translated; None where no signature speaks of them."""
-    try:
-        made = json.loads((text / SIGNATURE).read_text(encoding="utf-8"))
-        skipped = made.get("skipped") or made["decode"]["skipped"]
-        return {int(row) for rows in skipped.values() for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    made = read_made(text)
+    if made is None:
         return None
+    require_unchanged(text, made, *names)
+    decode = made.get("decode")
+    skipped = made.get("skipped") or (decode.get("skipped") if isinstance(decode, dict) else None)
+    if skipped is None:
+        return None
+    return {row for rows in skipped.values() for row in rows}
 
 
 def take_sources(data: Path, gold: Path, source: str, target: str) -> None:

@@ -1,6 +1,5 @@
 """Drop rows of a corpus that teach little: empty, unlike in length, copied, looping, repeated, or badly translated."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.structured import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def filter_corpus(
     paths += [output / ROWS, output / REPORT]
     if folder.finished(paths):
         logger.info("%s: already filtered with these settings; nothing to do", output)
-        return json.loads((output / REPORT).read_text(encoding="utf-8"))
+        return read_json(output / REPORT)
     _write_blocks(folder, shard, _Judge(corpus, rules, post, reverse, spm))
     if not all(block.done for block in folder.blocks):
         return None

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
+from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
-from fairseq_kd.storage.settings import read_settings
 
 LANGUAGE = re.compile(r"[^/\0]+")
 
@@ -47,7 +47,7 @@ class Corpus:
         """
         made = self.signature
         folder = self.source.parent
-        if made is None or "options" not in made or not (folder / "parts").is_dir():
+        if made is None or not {"options", "block_rows"} <= made.keys() or not (folder / "parts").is_dir():
             raise UserError(
                 f"{folder}: it has no scores; --score-share needs the output of fairseq-kd decode, with its parts/"
             )
@@ -71,12 +71,13 @@ def open_corpus(text: Path, languages: tuple[str, str] | None) -> Corpus:
     """
     signature = None
     if text.is_dir():
-        signature = read_settings(text / SIGNATURE, "decode")
+        signature = read_made(text)
         if signature is None or not {"subset", "source", "target"} <= signature.keys():
             raise UserError(
                 f"{text}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge"
             )
         languages = (signature["source"], signature["target"])
+        require_unchanged(text, signature, *(f"{signature['subset']}.{language}" for language in languages))
         text = text / signature["subset"]
     if languages is None:
         raise UserError(f"{text}: no such folder; for the files {text}.SRC and {text}.TGT give the two languages")

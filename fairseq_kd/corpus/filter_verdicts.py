@@ -8,6 +8,7 @@ duplicates are found.
 """
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 from fairseq_kd.corpus.filter_rules import DUPLICATE, KEPT
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.storage.checksums import Damaged, read_sealed
+from fairseq_kd.storage.files import write_sealed
 
 RECORD = np.dtype([("rule", "u1"), ("key", "<u8"), ("score", "<f4"), ("reverse", "<f4")])
 AT_ONCE = 1_000_000
@@ -29,8 +31,9 @@ def text_key(source: str, target: str) -> int:
 
 def write_records(block: Block, records: np.ndarray) -> None:
     """Write a block's records, shape (rows,)."""
-    with whole_file(block.paths[0], "wb") as handle:
-        np.save(handle, records)
+    buffer = io.BytesIO()
+    np.save(buffer, records)
+    write_sealed(block.paths[0], buffer.getvalue())
 
 
 def read_records(block: Block) -> np.ndarray:
@@ -41,10 +44,13 @@ def read_records(block: Block) -> np.ndarray:
     """
     (path,) = block.paths
     try:
-        records = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        content = io.BytesIO(read_sealed(path))
+        records = np.load(content, allow_pickle=False)
+        if content.read():
+            raise Damaged("it is too long")
+    except Exception as error:  # numpy lets errors of its parser, of zipfile and of others through
         raise UserError(f"{path}: cannot be read ({error}); delete it and run the filter again") from None
-    if records.dtype != RECORD or records.shape != (len(block.rows),):
+    if not isinstance(records, np.ndarray) or records.dtype != RECORD or records.shape != (len(block.rows),):
         raise UserError(f"{path}: not the records of {len(block.rows)} rows; delete it and run the filter again")
     return records
 

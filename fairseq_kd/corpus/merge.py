@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from fairseq_kd.corpus.decoded_blocks import decode_folder, output_paths, read_block
+from fairseq_kd.corpus.signatures import read_decode
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, Block
 from fairseq_kd.storage.files import whole_file
 from fairseq_kd.storage.provenance import versions
-from fairseq_kd.storage.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,7 @@ def merge(directory: Path) -> dict[str, Any]:
     Raises:
         UserError: ``directory`` is not a decode's, or a block is missing or damaged; then nothing is written.
     """
-    settings = read_settings(directory / "parts" / SIGNATURE, "decode") or read_settings(
-        directory / SIGNATURE, "decode"
-    )
+    settings = read_decode(directory / "parts" / SIGNATURE) or read_decode(directory / SIGNATURE)
     if settings is None:
         raise UserError(f"{directory}: it has no parts/{SIGNATURE}; give the --output of fairseq-kd decode")
     folder = decode_folder(directory, settings)

@@ -18,6 +18,7 @@ from sentencepiece import SentencePieceProcessor
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.decode_text import SUBSET
 from fairseq_kd.corpus.prepare import load_spm
+from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.data.databin_files import check_pair, file_names
@@ -26,7 +27,6 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
 from fairseq_kd.storage.provenance import versions
-from fairseq_kd.storage.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _signature(decoded: Path, output: Path) -> dict[str, Any]:
     """The signature of the text to cut; a UserError where there is none or the text is no longer that."""
     if decoded.resolve() == output.resolve():
         raise UserError(f"--output {output}: the decoded text is in it; give another folder")
-    made = read_settings(decoded / SIGNATURE, "decode")
+    made = read_made(decoded)
     if made is None or not {"subset", "source", "target", "rows", "sha256"} <= made.keys():
         raise UserError(f"{decoded}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge")
     # A filter's signature has the rows of its input, and the lines of its output.
@@ -121,8 +121,7 @@ def _signature(decoded: Path, output: Path) -> dict[str, Any]:
         found = count_lines(path)
         if found != made["rows"]:
             raise UserError(f"{path}: {found} lines, {SIGNATURE} says {made['rows']} rows; decode or merge it again")
-        if file_hash(path) != made["sha256"].get(path.name):
-            raise UserError(f"{path}: it has changed since {SIGNATURE} was written; decode or merge it again")
+        require_unchanged(decoded, made, path.name)
     return made
 
 

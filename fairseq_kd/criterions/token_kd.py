@@ -151,6 +151,8 @@ class TokenKDCriterion(FusedCriterion):
         """The teacher's answer from the batch's soft targets, else from the teacher; None where neither is at hand."""
         soft_targets = sample.get("soft_targets")
         if soft_targets is not None:
+            if "error" in soft_targets:
+                raise UserError(soft_targets["error"])
             return Truncated(soft_targets["ids"], normalised(soft_targets["log_probs"]))
         teacher = self.task.teacher(model)
         return None if teacher is None else teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))

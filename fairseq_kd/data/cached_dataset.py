@@ -54,8 +54,14 @@ class CachedDataset(AlignedDataset):
         self.places = places
 
     def along(self, rows: list[int]) -> dict[str, Any]:
-        """As :meth:`AlignedDataset.along`."""
-        return {"soft_targets": self.soft_targets.of(rows if self.places is None else self.places[rows].tolist())}
+        """As :meth:`AlignedDataset.along`; of a damaged row the entry "error" tells what is wrong.
+
+        It is not raised here, in a data loader's worker, whose end fairseq answers with a traceback of its own.
+        """
+        try:
+            return {"soft_targets": self.soft_targets.of(rows if self.places is None else self.places[rows].tolist())}
+        except UserError as error:
+            return {"soft_targets": {"error": str(error)}}
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
         """As the stock dataset, but also leaves out the rows that are longer than the teacher's positions."""

@@ -10,6 +10,7 @@ from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_ut
 from fairseq.data.indexed_dataset import IndexedDataset, infer_dataset_impl
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from fairseq_kd.data.databin_checksums import check_databin
 from fairseq_kd.data.databin_files import (
     UNNAMED,
     Languages,
@@ -34,6 +35,7 @@ def read_dictionary(path: str | Path) -> Dictionary:
     """
     if not Path(path).is_file():
         raise UserError(f"dictionary {path}: no such file")
+    check_databin(Path(path).parent, [Path(path).name])
     try:
         return Dictionary.load(str(path))
     except Exception as error:  # fairseq raises bare ones
@@ -126,6 +128,7 @@ def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -
         return None
     if missing:
         raise UserError(f"{missing[0]}.idx: no such file; other parts of {subset} have this side")
+    check_databin(folder, file_names(folder, subset, *pair, language))
     try:
         return _joined([_rows(prefix) for prefix in prefixes])
     except Exception as error:  # struct.error, ValueError, TypeError: whatever a damaged file leads to

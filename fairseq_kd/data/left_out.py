@@ -1,7 +1,6 @@
 """The gold rows that a distilled data-bin lacks: ``left_out.json`` in its folder."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,11 @@ import numpy as np
 from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, write_json
+from fairseq_kd.storage.shapes import keys, list_of, text, whole
+from fairseq_kd.storage.structured import Unreadable, read_json
 
 NAME = "left_out.json"
+SHAPE = keys({"split": text, "rows": whole(), "left_out": list_of(whole())}, {"sources": list_of(text)})
 MISSING = -1
 """The place of a row that was left out."""
 
@@ -39,7 +41,7 @@ def hashes(data: Path, gold: Path, split: str, pair: tuple[str, str]) -> list[st
 def same_sources(data: Path, gold: Path, split: str, pair: tuple[str, str]) -> bool:
     """Whether the hashes prove that the sources of ``data`` are those of ``gold`` without the rows left out."""
     own, wanted = _source_hashes(data, split, pair), _source_hashes(gold, split, pair)
-    recorded = json.loads((data / NAME).read_text(encoding="utf-8")) if (data / NAME).is_file() else {}
+    recorded = _read(data) or {}
     return [*wanted, *own] == recorded.get("sources") or (own == wanted and not recorded.get("left_out"))
 
 
@@ -55,26 +57,24 @@ def read_left_out(data: Path, split: str) -> tuple[int, np.ndarray] | None:
     Raises:
         UserError: the file is damaged.
     """
+    found = _read(data)
+    if found is None or found["split"] != split:
+        return None
+    return found["rows"], np.array(found["left_out"], dtype=np.int64)
+
+
+def _read(data: Path) -> dict[str, Any] | None:
     path = data / NAME
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        found = None
-    if not _sound(found):
-        raise UserError(f"{path}: damaged; delete the folder {data} and make it again")
-    return (found["rows"], np.array(found["left_out"], dtype=np.int64)) if found["split"] == split else None
-
-
-def _sound(found: Any) -> bool:
-    if not isinstance(found, dict) or not isinstance(found.get("split"), str) or type(found.get("rows")) is not int:
-        return False
-    rows = found.get("left_out")
-    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
-        return False
-    ascending = all(one < other for one, other in itertools.pairwise(rows))
-    return ascending and all(0 <= row < found["rows"] for row in rows)
+        found = read_json(path, SHAPE)
+        rows = found["left_out"]
+        if not all(one < other for one, other in itertools.pairwise(rows)) or (rows and rows[-1] >= found["rows"]):
+            raise Unreadable("left_out: the numbers of the rows do not ascend")
+    except (OSError, Unreadable) as error:
+        raise UserError(f"{path}: damaged ({error}); delete the folder {data} and make it again") from None
+    return found
 
 
 def places(rows: int, left_out: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ That is 4k + 2 bytes a token, 6k + 2 with int32.
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,33 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.data.databin_files import file_names, only_folder
+from fairseq_kd.data.record_files import Records, open_records
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder
-from fairseq_kd.storage.files import file_hash, whole_file
+from fairseq_kd.storage.checksums import Damaged
+from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.settings import differences, read_settings
+from fairseq_kd.storage.shapes import exactly, file_name, keys, list_of, map_of, number, one_of, text, whole
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 ID_TYPES = {"uint16": "<u2", "int32": "<i4"}
+SHAPE = keys(
+    {
+        "models": list_of(text),
+        "subset": file_name,
+        "rows": whole(1),
+        "block_rows": whole(1),
+        "top_k": whole(1, 2**20),
+        "temperature": number,
+        "vocabulary": whole(1, 2**31),
+        "max_positions": list_of(whole(1), 2),
+        "ids": one_of(*map(exactly, ID_TYPES)),
+    },
+    {"data": map_of(text), "source": text, "target": text, "tokens": whole()},
+)
+"""Of a manifest."""
 ALIKE = ("models", "top_k", "temperature", "vocabulary", "max_positions")
 """What all splits in one folder share: a training's criterion has one temperature and one teacher."""
 
@@ -37,13 +54,6 @@ def cache_folder(directory: Path, settings: dict[str, Any]) -> BlockFolder:
     """The blocks of the split that ``settings`` describe, one file each, below ``directory``."""
     folder = directory / settings["subset"]
     return BlockFolder(folder, "cache", settings, folder, (".npy",), settings_name=MANIFEST)
-
-
-def write_records(block: Block, records: np.ndarray) -> None:
-    """Write a block's records, shape (target tokens of its rows,)."""
-    (path,) = block.paths
-    with whole_file(path, "wb") as handle:
-        np.save(handle, records)
 
 
 def id_type(vocabulary: int) -> str:
@@ -122,9 +132,12 @@ def read_manifest(directory: Path, subset: str) -> dict[str, Any] | None:
     """The settings of a split's soft targets; None where ``directory`` has none of this split.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or of another split.
     """
-    return read_settings(directory / subset / MANIFEST, "cache")
+    found = read_settings(directory / subset / MANIFEST, "cache", SHAPE)
+    if found is not None and found["subset"] != subset:
+        raise UserError(f"{directory / subset / MANIFEST}: it is of {found['subset'][:60]!r}; the folder was renamed")
+    return found
 
 
 def splits(directory: Path) -> list[str]:
@@ -161,12 +174,6 @@ def refuse_mixture(directory: Path, settings: dict[str, Any]) -> None:
             )
 
 
-@lru_cache(maxsize=256)
-def _records(path: Path) -> np.ndarray:
-    """A block's records, mapped into memory. Each map keeps a file open, and a process may open only so many."""
-    return np.load(path, mmap_mode="r")
-
-
 class SoftTargets:
     """The finished soft targets of one split, read row by row.
 
@@ -187,21 +194,18 @@ class SoftTargets:
         self.blocks = folder.blocks
         self.block_rows = settings["block_rows"]
         self.offsets = offsets(target_sizes)
+        self.type = record_type(settings)
+        self.vocabulary = settings["vocabulary"]
         for block in self.blocks:
-            self._check(block, record_type(settings))
+            self._open(block)
 
-    def _check(self, block: Block, expected: np.dtype) -> None:
+    def _open(self, block: Block) -> Records:
         (path,) = block.paths
-        tokens = self.offsets[block.rows.stop] - self.offsets[block.rows.start]
+        tokens = int(self.offsets[block.rows.stop] - self.offsets[block.rows.start])
         try:
-            found = _records(path)
-        except (OSError, ValueError, EOFError) as error:
-            details = str(error)
-        else:
-            fits = found.shape == (tokens,) and found.dtype == expected
-            details = "" if fits else f"it does not hold {tokens} records of this cache"
-        if details:
-            raise UserError(f"{path}: damaged ({details}); delete it and run the cache again")
+            return open_records(path, tokens, len(block.rows), self.type)
+        except (OSError, Damaged) as error:
+            raise _damaged(path, error) from None
 
     def of(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The soft targets of ``rows``, in their order.
@@ -210,6 +214,9 @@ class SoftTargets:
             "ids", int64, shape (tokens, k), and "log_probs", float16, shape (tokens, k + 1), for :func:`normalised`.
             They stay in float16, as stored: under --bf16, fairseq turns a batch's float32 into bfloat16, whose 8 bits
             are too few, but leaves float16 alone. Half as many bytes go to the GPU, too.
+
+        Raises:
+            UserError: the records of a row are not those that were written.
         """
         records = np.concatenate([self._row(row) for row in rows])
         ids, stored = records["ids"].astype(np.int64), np.ascontiguousarray(records["log_probs"])
@@ -217,5 +224,17 @@ class SoftTargets:
 
     def _row(self, row: int) -> np.ndarray:
         block = self.blocks[row // self.block_rows]
-        first, last = self.offsets[row : row + 2] - self.offsets[block.rows.start]
-        return _records(block.paths[0])[first:last]
+        first, last = (self.offsets[row : row + 2] - self.offsets[block.rows.start]).tolist()
+        file = self._open(block)
+        try:
+            found = file.row(row - block.rows.start, first, last)
+        except Damaged as error:
+            raise _damaged(block.paths[0], error) from None
+        # Without a checksum, a damaged symbol would end a training with a traceback.
+        if file.sums is None and not 0 <= found["ids"].min(initial=0) <= found["ids"].max(initial=0) < self.vocabulary:
+            raise _damaged(block.paths[0], f"row {row} names a symbol that the dictionary lacks")
+        return found
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    return UserError(f"{path}: damaged ({reason}); delete it and run the cache again")

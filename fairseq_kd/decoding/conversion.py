@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -26,15 +26,13 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
+from fairseq_kd.decoding.converted_folder import check_model, sign
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters
-from fairseq_kd.storage.files import file_hash, whole_folder, write_json
-from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.files import file_hash, whole_folder
 
 logger = logging.getLogger(__name__)
-
-SIGNATURE = "signature.json"
 
 
 class CannotConvert(Exception):
@@ -54,7 +52,13 @@ def import_ctranslate2() -> ModuleType:
 
 
 def load_translator(folder: Path, **options: Any) -> Any:
-    """``ctranslate2.Translator(folder, …)``, but torch keeps its threads: making one sets OpenMP's for the process."""
+    """``ctranslate2.Translator(folder, …)``, but torch keeps its threads: making one sets OpenMP's for the process.
+
+    Raises:
+        CannotConvert: there is no CTranslate2.
+        UserError: a file of the folder has changed since it was converted.
+    """
+    check_model(folder)
     threads = torch.get_num_threads()
     try:
         return import_ctranslate2().Translator(str(folder), **options)
@@ -146,7 +150,13 @@ def _temporary_folder() -> Path:
 
 
 def write_model(
-    path: str, task: TranslationTask, folder: Path, precision: str, state: dict[str, Any] | None = None, **more: Any
+    path: str,
+    task: TranslationTask,
+    folder: Path,
+    precision: str,
+    state: dict[str, Any] | None = None,
+    beside: Mapping[str, Path] | None = None,
+    **more: Any,
 ) -> None:
     """Convert a checkpoint into the empty ``folder``, its weights stored in ``precision``.
 
@@ -160,6 +170,7 @@ def write_model(
         folder: an empty one.
         precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
         state: as for :func:`kept_conversion`.
+        beside: files to copy into the folder, by their names there.
         more: for ``signature.json``.
 
     Raises:
@@ -173,23 +184,12 @@ def write_model(
     held = io.BytesIO()  # torch.save to a path ends in a RuntimeError where the disk is full
     torch.save({"args": _arguments(state["cfg"].model), "model": model.state_dict()}, held)
     checked.write_bytes(held.getbuffer())
-    del held
     _convert(checked, task, folder, precision)
     if precision == "float32":
         compare(model, task, folder)
-    write_json(folder / SIGNATURE, {**inputs(path, task, precision), **more, **_figures(model), "versions": versions()})
-
-
-def read_made(folder: Path) -> dict[str, Any]:
-    """What :func:`write_model` recorded in ``folder``.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / SIGNATURE}: cannot be read ({error}); delete its folder") from None
+    for name, file in (beside or {}).items():
+        shutil.copyfile(file, folder / name)
+    sign(folder, {**inputs(path, task, precision), **more, **_figures(model)})
 
 
 def _arguments(config: Any) -> argparse.Namespace:

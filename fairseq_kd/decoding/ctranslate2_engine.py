@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator, read_made
+from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator
+from fairseq_kd.decoding.converted_folder import read_made
 from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, LimitedBatch
 from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,

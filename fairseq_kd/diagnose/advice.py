@@ -9,56 +9,14 @@ import argparse
 import shlex
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import fairseq_kd
 from fairseq_kd.diagnose.quantities import QUANTITIES, Values, common, coordinate, is_unlike
-from fairseq_kd.report.result_files import read_result
-from fairseq_kd.storage.files import file_hash
+from fairseq_kd.diagnose.study_files import Study, decodings, lines
 
 CLEAR, LEANING, NOT_KNOWN = "clear", "leaning", "not known"
 LEVELS = {"token_kd": "token-level", "hybrid_kd": "hybrid", "pre_distill": "pre-distillation"}
 F_DISTILL = "f-DISTILL"
-Study = dict[str, Any]
-
-
-def published_studies() -> list[Path]:
-    """The studies that lie in the clone of this package; none if it was installed without a clone."""
-    return sorted(Path(fairseq_kd.__file__).parent.parent.glob("results/study_*/study.json"))
-
-
-def read_studies(paths: Iterable[str | Path]) -> list[Study]:
-    """The content of each file of `fairseq-kd study`, and the file's "sha256".
-
-    Raises:
-        UserError: a file is missing, or `fairseq-kd study` did not write it.
-    """
-    return [{**read_result(path, "study", _check_study), "sha256": file_hash(path)} for path in paths]
-
-
-def _check_study(study: Study) -> None:
-    """Raise an error unless ``study`` is what `fairseq-kd study` writes."""
-    axis, places = study["over_axis"], len(study["points"])
-    complete = {"title", "teacher"} <= study.keys() and "label" in study["axis"] and _decodings(study)
-    if not complete or not places or len(axis["places"]) != places:
-        raise KeyError
-    for point in study["points"]:
-        if not set(_lines(study)) <= point["seeds"].keys():
-            raise KeyError
-    for measure in _decodings(study):
-        for scores in axis["scores"][measure].values():
-            if len([one["mean"] for one in scores]) != places:
-                raise ValueError
-        for pair in axis["comparisons"][measure]:
-            if not {"line", "other"} <= pair.keys() or len([one["interval"] for one in pair["differences"]]) != places:
-                raise ValueError
-
-
-def _decodings(study: Study) -> list[str]:
-    """The keys of two measures: BLEU with the smallest and with the largest beam."""
-    beams = sorted((name for name in study["measures"] if name.startswith("beam ")), key=lambda name: int(name[5:]))
-    return list(dict.fromkeys([*beams[:1], *beams[-1:]]))
 
 
 def advise(studies: Sequence[Study], own: Values) -> dict[str, Any]:
@@ -92,7 +50,7 @@ def assess(study: Study, own: Values) -> dict[str, Any]:
     """One study's "evidence" for a task, or the "reason" why it has none."""
     finding: dict[str, Any] = {"study": study["title"], "axis": study["axis"]["label"], "sha256": study["sha256"]}
     finding |= {"coordinate": None, "value": None, "range": None, "not_measured": [], "evidence": []}
-    seeds = [len(point["seeds"][name]) for point in study["points"] for name in _lines(study)]
+    seeds = [len(point["seeds"][name]) for point in study["points"] for name in lines(study)]
     finding["seeds"] = min(seeds, default=0)
     points = [point.get("diagnosis") for point in study["points"]]
     if None in points:
@@ -108,14 +66,14 @@ def assess(study: Study, own: Values) -> dict[str, Any]:
         finding["evidence"] = [
             {"at": study["points"][place]["at"], "value": values[name][place], **_evidence(study, measure, place)}
             for place in _nearest(values[name], value)
-            for measure in _decodings(study)
+            for measure in decodings(study)
         ]
     return finding
 
 
 def _reason(study: Study, values: dict[str, list[float]], name: str | None, own: Values) -> str | None:
     """Why a study has no evidence for a task, or None if it has."""
-    if len(_lines(study)) < 2:
+    if len(lines(study)) < 2:
         return "it has only one line"
     if name is None:
         return "no measured quantity rises or falls all along its axis by more than similar tasks differ"
@@ -138,11 +96,6 @@ def _both(name: str, value: float, values: Sequence[float]) -> str:
     return f"{quantity.label} {quantity.shown(value)} here, {low if low == high else f'{low} to {high}'} there"
 
 
-def _lines(study: Study) -> list[str]:
-    scores = study["over_axis"]["scores"][_decodings(study)[0]]
-    return [name for name in scores if name != study["teacher"]]
-
-
 def _nearest(values: Sequence[float], value: float) -> list[int]:
     """The place of ``value`` among ``values``, or those of its two neighbours."""
     if value in values:
@@ -155,7 +108,7 @@ def _nearest(values: Sequence[float], value: float) -> list[int]:
 def _evidence(study: Study, measure: str, place: int) -> dict[str, Any]:
     """The best line at a place, its leads over the other lines, and whether each lead's interval excludes zero."""
     axis = study["over_axis"]
-    scores = {name: axis["scores"][measure][name][place]["mean"] for name in _lines(study)}
+    scores = {name: axis["scores"][measure][name][place]["mean"] for name in lines(study)}
     best = max(scores, key=lambda name: scores[name])
     leads = {}
     for pair in axis["comparisons"][measure]:

@@ -15,9 +15,10 @@ from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.sampler import check_seed
-from fairseq_kd.diagnose.advice import advise, read_studies
+from fairseq_kd.diagnose.advice import advise
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.diagnose.student_size import student_parameters
+from fairseq_kd.diagnose.study_files import read_studies
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.mutual_risks import check_single_checkpoint, load_model

@@ -1,6 +1,5 @@
 """How likely teacher and student find each other's samples (Wen et al. 2023, Table 3)."""
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +19,13 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import Measurement
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.evaluate.result_file import make_place
+from fairseq_kd.evaluate.result_shapes import MEASURED
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.networks.checkpoints import build_models, check_checkpoint
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, split_paths, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
+from fairseq_kd.storage.structured import Unreadable, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -132,10 +133,13 @@ def _read_made(output: str | Path | None, settings: dict[str, Any]) -> dict[str,
     if output is None:
         return None
     try:
-        made = json.loads(Path(output).read_bytes())
-        return made if made["settings"] == settings else None
-    except (OSError, ValueError, TypeError, KeyError):
+        made = read_json(output, MEASURED)
+    except OSError:
         return None
+    except Unreadable as error:
+        logger.warning("%s: holds no sound result (%s); measuring again", output, error)
+        return None
+    return made if made["settings"] == settings else None
 
 
 def load_model(path: str | Path, task: TranslationTask, role: str) -> BaseFairseqModel:

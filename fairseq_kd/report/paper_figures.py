@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.result_files import METRICS
+from fairseq_kd.evaluate.result_shapes import METRICS
+from fairseq_kd.report.experiment import read_experiment
 from fairseq_kd.report.table_line import table_line
 
 FORCED = "teacher_forced"
@@ -27,14 +26,7 @@ def read_paper(config: str | Path, teacher: str | None) -> dict[str, Figures]:
     Raises:
         UserError: the file is no YAML, or figures have another form; the message names file, row and key.
     """
-    try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise UserError(f"--config {config}: {reason}") from None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        raise UserError(f"--config {config}: is not YAML; give the experiment's file") from None
-    content = content if isinstance(content, Mapping) else {}
+    content = read_experiment(config)
     rows = content.get("rows")
     found = {}
     for key, row in rows.items() if isinstance(rows, Mapping) else ():

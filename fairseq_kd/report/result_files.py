@@ -1,21 +1,18 @@
 """Result files of `fairseq-kd evaluate` and `fairseq-kd risks`, read, checked and grouped into a table's rows."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.result_shapes import MEASURED, METRICS, evaluated
 from fairseq_kd.storage.settings import differences
+from fairseq_kd.storage.shapes import Shape
+from fairseq_kd.storage.structured import Unreadable, read_json
 
-METRICS = ("bleu", "chrf", "ter")
 # These may differ between the files of one table, and are recorded.
 EVALUATED = ("versions", "machine", "commit", "engine", "precision", "decoding", "post_process", "languages", "subset")
-RATES = ("sentences_per_second", "target_tokens_per_second")
-# Measured by evaluate --compare-fairseq.
-OPTIONAL_RATE = "fairseq_sentences_per_second"
-RISKS = ("likelihood", "coverage", "likelihood_per_token", "coverage_per_token", "teacher_dist")
 Result = dict[str, Any]
 
 
@@ -34,48 +31,36 @@ class Row:
     risks: list[Result] = field(default_factory=list)
 
 
-def read_result(path: str | Path, verb: str, check: Callable[[Result], None]) -> Result:
+def read_result(path: str | Path, verb: str, shape: Shape) -> Result:
     """The content of a file that ``verb`` wrote.
 
     Args:
         path: the file.
         verb: of `fairseq-kd`.
-        check: raises ValueError, TypeError, AttributeError or KeyError for any other content.
+        shape: of what it writes.
 
     Raises:
-        UserError: the file is missing, or ``verb`` did not write it.
+        UserError: the file is missing, damaged or too large, or ``verb`` did not write it; the message names the key.
     """
     try:
-        result = json.loads(Path(path).read_bytes())
-        check(result)
+        return read_json(path, shape)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); give a file that fairseq-kd {verb} wrote"
         ) from None
-    except (ValueError, AttributeError, TypeError, KeyError):
-        raise UserError(f"{path}: no result of fairseq-kd {verb}; give the JSON it wrote with --output") from None
-    return result
+    except Unreadable as error:
+        raise UserError(
+            f"{path}: no result of fairseq-kd {verb}: {error}; give the JSON it wrote with --output"
+        ) from None
 
 
-def check_result(result: Result) -> None:
-    """Raise an error unless ``result`` is what `fairseq-kd evaluate` writes."""
-    # Files of versions without --precision do not say it.
-    result.setdefault("precision", "float32")
-    # Files of versions without --tokenize.
-    result.setdefault("tokenize", "13a")
-    complete = {"name", "seed", "models", "parameters", "references", *EVALUATED} <= result.keys()
-    figures = {*METRICS, *RATES, "hypotheses"}
-    if not complete or not result["beams"] or not all(figures <= beam.keys() for beam in result["beams"].values()):
-        raise KeyError
-    if any(len(beam["hypotheses"]) != len(result["references"]) for beam in result["beams"].values()):
-        raise ValueError
+def read_evaluated(path: str | Path) -> Result:
+    """What `fairseq-kd evaluate` wrote, with the values that earlier versions left out.
 
-
-def check_risks(found: Result) -> None:
-    """Raise an error unless ``found`` is what `fairseq-kd risks` writes."""
-    complete = {"teacher", "model", "rows", "sampling"} <= found["settings"].keys() and "bootstrap" in found
-    if not complete or not all({"mean", "interval"} <= found["risks"][name].keys() for name in RISKS):
-        raise KeyError
+    Raises:
+        UserError: as :func:`read_result`.
+    """
+    return {"precision": "float32", "tokenize": "13a", **read_result(path, "evaluate", evaluated)}
 
 
 def group_results(paths: Sequence[str | Path]) -> list[Row]:
@@ -91,7 +76,7 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
     rows: dict[str, Row] = {}
     first: Result = {}
     for path in paths:
-        result = read_result(path, "evaluate", check_result)
+        result = read_evaluated(path)
         first = first or result
         for what in ("references", "beams"):
             if list(result[what]) != list(first[what]):
@@ -133,7 +118,7 @@ def read_risks(paths: Sequence[str | Path], sentences: int) -> dict[str, Result]
     found: dict[str, Result] = {}
     first: Result = {}
     for path in paths:
-        one = read_result(path, "risks", check_risks)
+        one = read_result(path, "risks", MEASURED)
         settings = measured_with(one)
         first = first or settings
         if settings != first:

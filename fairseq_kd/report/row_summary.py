@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from fairseq_kd.evaluate.result_shapes import METRICS, OPTIONAL_RATE, RATES, RISKS
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
-from fairseq_kd.report.result_files import METRICS, OPTIONAL_RATE, RATES, RISKS, Result, Row
+from fairseq_kd.report.result_files import Result, Row
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -31,9 +32,9 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
     }
-    forced = [result.get("teacher_forced", {}).get("bleu") for result in row.results]
-    if None not in forced:
-        summary["teacher_forced"] = {"bleu": spread([one["score"] for one in forced])}
+    forced = [result["teacher_forced"] for result in row.results if result.get("teacher_forced")]
+    if all("bleu" in one for one in forced) and len(forced) == len(row.results):
+        summary["teacher_forced"] = {"bleu": spread([one["bleu"]["score"] for one in forced])}
     return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
 
 

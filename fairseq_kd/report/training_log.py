@@ -85,11 +85,11 @@ def _figures(tag: str, line: str) -> Figures:
     """The finite numbers of a line, by their names without the prefix that --log-format json gives them."""
     pairs = FIGURE.findall(line)
     if line.startswith("{"):
-        with contextlib.suppress(ValueError):  # a kill may have cut the line
+        with contextlib.suppress(ValueError, RecursionError):  # a kill may have cut the line
             pairs = [(name.removeprefix(f"{tag}_"), value) for name, value in json.loads(line).items()]
     figures = {}
     for name, value in pairs:
-        with contextlib.suppress(ValueError):  # a word
+        with contextlib.suppress(ValueError, TypeError, OverflowError):  # a word, or a list
             figures[name] = float(value)
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 

@@ -20,6 +20,10 @@ SIGNATURE = "signature.json"
 """The file that tells how a finished output was made, with the hashes of its files; it is written last."""
 
 
+MOST_BLOCKS = 10_000_000
+"""Blocks of a folder. With more, no file system would be of use."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """One run's share of the blocks: those whose number leaves ``number`` when divided by ``shards``.
@@ -96,8 +100,14 @@ class BlockFolder:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """All blocks, in the order of their rows."""
+        """All blocks, in the order of their rows.
+
+        Raises:
+            UserError: there are more than :data:`MOST_BLOCKS`.
+        """
         rows, size = self.settings["rows"], self.settings["block_rows"]
+        if rows > size * MOST_BLOCKS:
+            raise UserError(f"{self.output}: {rows} rows need too many blocks; give --block-rows above {size}")
         return [
             Block(number, range(first, min(first + size, rows)), self._paths(number))
             for number, first in enumerate(range(0, rows, size))

@@ -6,10 +6,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from fairseq_kd.storage.checksums import seal_of, with_checksum
 
 
 @contextmanager
@@ -57,10 +59,25 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
+def write_sealed(path: str | os.PathLike, content: bytes, covered: bytes | None = None) -> None:
+    """Write ``content`` and a last line with its checksum, whole or not at all.
+
+    Args:
+        path: of the file.
+        content: what :func:`fairseq_kd.storage.checksums.read_sealed` gives back.
+        covered: the bytes whose checksum the line has; None: all of ``content``.
+    """
+    with whole_file(path, "wb") as handle:
+        handle.write(content)
+        handle.write(seal_of(content if covered is None else covered))
+
+
+def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON, whole or not at all; a last key ``checksum`` shows later damage."""
+    # As JSON has it: tuples as lists, numbers as keys in words.
+    plain = json.loads(json.dumps(value, ensure_ascii=False))
     with whole_file(path) as handle:
-        json.dump(value, handle, indent=1, ensure_ascii=False)
+        json.dump(with_checksum(plain), handle, indent=1, ensure_ascii=False)
         handle.write("\n")
 
 

@@ -1,25 +1,27 @@
 """The settings of finished or unfinished work, as JSON files keep them, and where two of them differ."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.shapes import Shape, anything
+from fairseq_kd.storage.structured import read_json
 
 
-def read_settings(path: Path, work: str) -> dict[str, Any] | None:
+def read_settings(path: Path, work: str, shape: Shape = anything) -> dict[str, Any] | None:
     """The settings in the file ``path``; None where there is no such file.
 
     Args:
         path: of the JSON file.
         work: what wrote it, as the error calls it: "decode", "selection", "cache".
+        shape: of the settings.
 
     Raises:
-        UserError: the file is damaged, or its folder is a file.
+        UserError: the file is damaged or has another shape, or its folder is a file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, shape)
     except FileNotFoundError:
         return None
     except NotADirectoryError:

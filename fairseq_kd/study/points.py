@@ -1,16 +1,23 @@
 """The points of a study, read from files of `fairseq-kd evaluate` and `fairseq-kd diagnose`."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.experiment import read_experiment
 from fairseq_kd.report.result_files import Result, Row, group_results, read_result
+from fairseq_kd.storage.shapes import keys, maybe, number, text
+
+DIAGNOSED = keys(
+    {
+        "signature": keys({"teacher": text}),
+        "quantities": keys(dict.fromkeys(QUANTITIES, maybe(number))),
+    }
+)
+"""What `fairseq-kd diagnose` writes."""
 
 
 @dataclass
@@ -56,9 +63,16 @@ def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
         ):
             if own != first:
                 raise UserError(f"point {point.at:g}: its {what} differ from those of point {points[0].at:g}")
-        if any(not {"teacher_forced", "source_lengths"} <= result.keys() for result in point.results):
+        if not all(_complete(result) for result in point.results):
             raise UserError(f"point {point.at:g}: scored by an earlier fairseq-kd evaluate; evaluate it again")
     return points
+
+
+def _complete(result: Result) -> bool:
+    """Whether a result has what a study needs; a model without gold targets has no teacher-forced figures."""
+    if not {"teacher_forced", "source_lengths"} <= result.keys():
+        return False
+    return result["teacher_forced"] is None or {"correct", "tokens"} <= result["teacher_forced"].keys()
 
 
 def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], teacher: str | None) -> None:
@@ -76,7 +90,7 @@ def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], te
     for at, path in files.items():
         if at not in by_place:
             raise UserError(f"--diagnosis {at:g}={path}: there is no point {at:g}")
-        point, found = by_place[at], read_result(path, "diagnose", check_diagnosis)
+        point, found = by_place[at], read_result(path, "diagnose", DIAGNOSED)
         hashes = [
             model["sha256"]
             for row in point.rows
@@ -92,16 +106,6 @@ def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], te
         raise UserError(f"--diagnosis: point {', '.join(lacking)} has none; give one for each point")
 
 
-def check_diagnosis(found: Result) -> None:
-    """Raise an error unless ``found`` is what `fairseq-kd diagnose` writes."""
-    if not isinstance(found["signature"]["teacher"], str):
-        raise TypeError
-    for name in QUANTITIES:
-        value = found["quantities"][name]
-        if value is not None and not math.isfinite(value):
-            raise ValueError
-
-
 def read_methods(config: str | Path | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The training "data" and the "options" of an experiment's rows, by name.
 
@@ -110,16 +114,10 @@ def read_methods(config: str | Path | None, names: Sequence[str]) -> dict[str, d
         names: of the rows to return; a row that the file does not describe in full is left out.
 
     Raises:
-        UserError: there is no such file, or it is not YAML.
+        UserError: there is no such file, it is not YAML, or a key has a value of another kind.
     """
     if config is None:
         return {}
-    if not Path(config).is_file():
-        raise UserError(f"--config {config}: no such file")
-    try:
-        content = yaml.safe_load(Path(config).read_bytes())
-    except (yaml.YAMLError, OSError) as error:
-        raise UserError(f"--config {config}: is not YAML: {error}") from None
-    rows = content.get("rows") if isinstance(content, dict) else None
+    rows = read_experiment(config).get("rows")
     complete = [row for row in (rows or {}).values() if {"name", "data", "options"} <= set(row)]
     return {row["name"]: {"data": row["data"], "options": row["options"]} for row in complete if row["name"] in names}

@@ -13,6 +13,8 @@ from omegaconf import II
 from torch import nn
 
 from fairseq_kd.data.cached_dataset import add_soft_targets
+from fairseq_kd.data.databin_checksums import check_databin
+from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, splits
 from fairseq_kd.data.teacher_text_dataset import add_teacher_text
@@ -77,9 +79,13 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
 
         Raises:
-            UserError: --teacher-cache or --distilled-data lacks the training split, or their content for this split
-                is unfinished or belongs to other data.
+            UserError: a file of the data-bin is damaged, --teacher-cache or --distilled-data lacks the training split,
+                or their content for this split is unfinished or belongs to other data.
         """
+        pair = self.cfg.source_lang, self.cfg.target_lang
+        for folder in map(Path, split_data(self.cfg.data)):
+            names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
+            check_databin(folder, names)
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
         if self.cfg.distilled_data:
             self.datasets[split] = add_distilled(self, split)

@@ -15,9 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from display import Live, Plain
 from workflow_log import Workflow
+
+from fairseq_kd.errors import PREFIX, UserError
+from fairseq_kd.report.experiment import read_experiment
 
 PERIOD = 0.5
 """Seconds between two looks at the log."""
@@ -35,7 +37,11 @@ def follow(path: Path, offset: int) -> Iterator[list[str]]:
 
 def main(folder: Path, command: list[str]) -> int:
     """Run Snakemake to its end; returns its status."""
-    config = yaml.safe_load(Path(command[command.index("--configfile") + 1]).read_text(encoding="utf-8"))
+    try:
+        config = read_experiment(command[command.index("--configfile") + 1], option="")
+    except UserError as error:
+        print(str(error).removeprefix(PREFIX))
+        return 1
     workflow, path = Workflow(folder, config), folder / "workflow.log"
     # Inherited descriptors stay open: one of them is the lock of the folder.
     with path.open("ab") as log:

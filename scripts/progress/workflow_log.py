@@ -1,6 +1,5 @@
 """The steps of a run, as Snakemake's log tells of them."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from training_log import TrainingLog
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.report.result_files import read_evaluated
 
 NAMES = {
     "raw": "raw text",
@@ -140,8 +142,8 @@ class Workflow:
             return ""
         run = {"score_teacher": "teacher", "score_student": "{row}.{seed}", "score_pruned": "pruned.{sparsity}"}
         path = self.folder / "scores" / f"{run[step.rule].format_map(step.wildcards)}.json"
-        with suppress(OSError, ValueError, KeyError):
-            beams = json.loads(path.read_text(encoding="utf-8"))["beams"]
+        with suppress(UserError):
+            beams = read_evaluated(path)["beams"]
             return ", ".join(f"BLEU {beam['bleu']['score']:.2f} with beam {size}" for size, beam in beams.items())
         return ""
 

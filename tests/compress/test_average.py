@@ -1,6 +1,5 @@
 """`fairseq-kd average`, beside the formula of fairseq's scripts/average_checkpoints.py."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from fairseq_kd.compress.average import average
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.resume import newest_sound_checkpoint
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
 
@@ -54,7 +54,7 @@ def test_the_mean_and_what_is_kept(
     assert vars(mean["cfg"].model) == vars(states[0]["cfg"].model)
     assert "last_optimizer_state" not in mean and mean["optimizer_history"][-1]["num_updates"] == 0
     assert mean["extra_state"]["train_iterator"]["epoch"] == 1
-    report = json.loads(output.with_name("mean.pt.json").read_text())
+    report = read_json(output.with_name("mean.pt.json"))
     hashes = [one["sha256"] for one in report["checkpoints"]]
     assert len(set(hashes)) == 3 and mean["extra_state"]["averaged"] == {"checkpoints": hashes}
     assert f"the mean of 3 checkpoints, {report['parameters']:,} parameters" in capsys.readouterr().out

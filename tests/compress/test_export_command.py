@@ -1,6 +1,5 @@
 """`fairseq-kd export`: what it writes runs without fairseq and says what the engine says."""
 
-import json
 from pathlib import Path
 
 import ctranslate2
@@ -12,6 +11,7 @@ from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.structured import read_json
 from tests.support.training import train_model
 
 
@@ -30,7 +30,7 @@ def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus
     text = [task.source_dictionary.string(source).split() for source in sources]
     results = ctranslate2.Translator(str(tmp_path / "out")).translate_batch(text, beam_size=5, max_decoding_length=20)
     assert [" ".join(result.hypotheses[0]) for result in results] == expected
-    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    signature = read_json(tmp_path / "out" / "signature.json")
     assert signature["model"] == file_hash(sure_teacher) and signature["precision"] == "float32"
     assert signature["parameters"] == engine.parameters and "ctranslate2" in signature["versions"]
     assert (tmp_path / "out" / "spm.model").read_bytes() == b"pieces"

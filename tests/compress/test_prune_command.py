@@ -1,6 +1,5 @@
 """`fairseq-kd prune`, and real retraining that keeps every zero."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import is_prunable
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_command, train_model, train_on_two_processes
 
@@ -54,7 +54,7 @@ def test_the_report_and_the_checkpoint(
     words = ["--model", tiny_teacher, "--sparsity", "0.8", "--scheme", "class-distribution", "--output", path]
     kd("prune", *words)
     printed = capsys.readouterr().out
-    report = json.loads(path.with_name("pruned.pt.json").read_text())
+    report = read_json(path.with_name("pruned.pt.json"))
     model = read_checkpoint(path)["model"]
     count = sum(int(mask.sum()) for mask in zeros(model).values())
     assert count == round(0.8 * report["prunable"]) == report["parameters"] - report["nonzero"]
@@ -67,7 +67,7 @@ def test_the_report_and_the_checkpoint(
     kd("prune", *words)
     assert path.stat().st_mtime_ns == before
     kd("evaluate", "--model", path, "--data", tiny_corpus, "--beam", 1, "--output", tmp_path / "scores.json")
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    scores = read_json(tmp_path / "scores.json")
     assert [scores[key] for key in ("parameters", "nonzero_parameters")] == [report["parameters"], report["nonzero"]]
     shared = ("--path", path, "--user-dir", PLUGIN, "--cpu", "--max-len-b", "12")
     made = run_command("fairseq-generate", tiny_corpus, *shared)
@@ -77,7 +77,7 @@ def test_the_report_and_the_checkpoint(
 def test_a_sparse_file_gives_the_checkpoint_back(
     pruned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    report = json.loads(pruned.with_name("pruned.pt.json").read_text())
+    report = read_json(pruned.with_name("pruned.pt.json"))
     sparse, dense = tmp_path / "model.sparse", tmp_path / "model.pt"
     kd("export", "--model", pruned, "--to", "sparse", "--output", sparse)
     assert sparse.stat().st_size == report["sparse_bytes"] < report["bytes"]

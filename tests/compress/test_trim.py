@@ -1,6 +1,5 @@
 """`fairseq-kd trim`: the kept symbols' probabilities are the model's own, renormalised."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import PLUGIN, run_command
 from tests.support.corpora import binarise
 from tests.support.subwords import cut, write_syllables
@@ -134,7 +134,7 @@ def test_the_command_and_what_it_writes(
     assert sorted(path.name for path in trimmed.iterdir()) == [
         *("checkpoint.pt", "dict.src.txt", "dict.tgt.txt", "trim.json"),
     ]
-    report = json.loads((trimmed / "trim.json").read_text())
+    report = read_json(trimmed / "trim.json")
     state = read_checkpoint(trimmed / "checkpoint.pt")
     assert "last_optimizer_state" not in state and state["cfg"].model.encoder_layers == 1
     before = {path: path.stat().st_mtime_ns for path in trimmed.iterdir()}

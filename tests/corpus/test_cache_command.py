@@ -1,6 +1,8 @@
 """The soft-target cache with real models: against the live teacher, in shards, killed, and in fairseq-train."""
 
+import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from fairseq_kd.losses.chunk import mean_log_probs
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher import load_teacher
 from fairseq_kd.storage.block_folder import Shard
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import BIN, PLUGIN, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.files import contents
@@ -248,10 +251,23 @@ def test_a_cache_that_is_damaged_or_mixed_is_refused(unbroken: Path, tiny_corpus
     mixed = tmp_path / "mixed"
     shutil.copytree(unbroken, mixed)
     manifest = mixed / "valid" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"temperature": 1.0', '"temperature": 3.0'))
+    manifest.write_text(json.dumps(read_json(manifest) | {"temperature": 3.0}))
     assert "of another kind than train's: temperature is 3.0 there, 1.0 here" in refused(tiny_corpus, mixed)
     manifest.write_text("{")
     assert "cannot be read" in refused(tiny_corpus, mixed, split="valid")
+
+
+def test_a_damaged_row_ends_a_training_with_one_line(unbroken: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    """The row is read in a data loader's worker."""
+    shutil.copytree(unbroken, tmp_path / "cache")
+    path = tmp_path / "cache" / "train" / "00007.npy"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    options = (*KD, "--teacher-cache", str(tmp_path / "cache"), "--num-workers", "1", "--max-epoch", "1")
+    done = train_command(tiny_corpus, tmp_path / "out", *options, "--max-update", "0", check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"00007\.npy: damaged \(the checksum of row \d+ of this block differs\)", done.stderr), done.stderr
 
 
 def test_rows_beyond_the_teachers_positions_are_left_out(

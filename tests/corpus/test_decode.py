@@ -17,6 +17,7 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, batches
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
+from fairseq_kd.storage.structured import read_json
 
 SETTINGS: dict[str, Any] = {
     "models": ["a" * 64],
@@ -156,11 +157,11 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     (parts / "train-00001.src").write_text("s 3\ns 4\ns 5\n")
     (parts / "train-00001.tsv").write_text("3\t1\t0.000000\tt 3 0\n4\t1\t0.000000\t\n5\t1\t0.000000\tt 5 0\n")
     (parts / "train-00002.src").write_text("s 6\n")
-    before = {path.name: path.read_bytes() for path in parts.iterdir()}
+    before = {path.name: path.read_bytes() for path in parts.iterdir() if path.name != "train-00002.src"}
     folder = decode_folder(tmp_path, made)
     folder.claim()
     assert [block.number for block in folder.blocks if not block.done] == [0, 2]
-    write_blocks(tmp_path, made, {0, 1, 2})
+    write_blocks(tmp_path, made, {0, 2})
     assert {name: (parts / name).read_bytes() for name in before} == before
     names = [f"train-0000{number}.{ending}" for number in range(3) for ending in ("src", "tsv")]
     assert sorted(path.name for path in parts.iterdir()) == ["signature.json", *names]
@@ -176,7 +177,7 @@ def test_merge_keeps_rows_aligned_and_counts_what_was_not_translated(
     assert (tmp_path / "train.en").read_text() == "s 0\n\ns 2\ns 3\ns 4\ns 5\ns 6\n"
     assert (tmp_path / "train.de").read_text() == "t 0 0\n\nt 2 0\nt 3 0\n\nt 5 0\nt 6 0\n"
     assert not (tmp_path / "train.nbest.tsv").exists()
-    signature = json.loads((tmp_path / "signature.json").read_text())
+    signature = read_json(tmp_path / "signature.json")
     assert returned == signature == merge(tmp_path)
     assert signature["skipped"] == {"empty_source": [1], "too_long_source": [4]}
     assert signature["lines"] == {"train.en": 7, "train.de": 7}

@@ -1,6 +1,5 @@
 """Decoding with a real model: against fairseq-generate, in shards, and killed on the way."""
 
-import json
 import logging
 import random
 import re
@@ -18,6 +17,7 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import BIN, PLUGIN, ROOT, Run, environment
 from tests.support.corpora import binarise
 from tests.support.files import contents
@@ -92,7 +92,7 @@ def test_the_function_decodes_shares_and_returns_the_signature(
         assert decode_function(*arguments, shard=Shard(number, 2, 20)) is None
     assert not (tmp_path / "signature.json").exists()
     signature = decode_function(*arguments, shard=Shard(block_rows=20))
-    assert signature == json.loads((unbroken / "signature.json").read_text())
+    assert signature == read_json(unbroken / "signature.json")
     assert contents(tmp_path) == contents(unbroken)
     assert decode_function(*arguments, shard=Shard(block_rows=20)) == signature
 
@@ -146,7 +146,7 @@ def test_sources_that_cannot_be_translated_keep_their_lines(
     data = binarise(text, tmp_path / "data-bin", *map(str, dictionaries))
     decode(tiny_teacher, data, tmp_path / "out", "--subset", "test", "--engine", engine)
     assert "1 empty and 1 too long sources were not translated" in caplog.text
-    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    signature = read_json(tmp_path / "out" / "signature.json")
     assert signature["skipped"] == {"empty_source": [3], "too_long_source": [7]}
     assert (tmp_path / "out" / "test.src").read_text().splitlines() == lines
     translations = (tmp_path / "out" / "test.tgt").read_text().splitlines()

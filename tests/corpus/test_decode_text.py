@@ -1,7 +1,6 @@
 """`fairseq-kd decode --input`: raw text in blocks, and data-bins without a target side."""
 
 import gzip
-import json
 import lzma
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import Run
 from tests.support.text_flood import flood
 
@@ -26,7 +26,7 @@ def decode(folder: Path, output: Path, *options: str | Path) -> dict[str, Any]:
     words = ["decode", "--model", folder / "checkpoint_last.pt", "--output", output, *LIMITS, *options]
     cli.main([str(word) for word in words])
     path = output / "signature.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_text_as_it_was_and_its_translations(
     nbest = [line.split("\t") for line in (unbroken / "text.nbest.tsv").read_text().split("\n")[:-1]]
     assert [line[:2] for line in nbest] == [[str(row), str(rank)] for row in range(45) for rank in (1, 2)]
     assert [line[3] for line in nbest[::2]] == lines[:45]
-    made = json.loads((unbroken / "signature.json").read_text())
+    made = read_json(unbroken / "signature.json")
     assert made["rows"] == 45 and made["lines"] == {"text.src": 45, "text.tgt": 45}
     assert made["skipped"] == {"empty_source": [0, 1], "too_long_source": [3]}
     assert len(made["input"]) == 64 and len(made["tokenizers"]["source-spm"]) == 64
@@ -91,10 +91,7 @@ def test_shards_of_compressed_text_and_a_lost_block(
     assert (parts / "text-00001.tsv").stat().st_mtime_ns == before
     for name in ("text.src", "text.tgt", "text.nbest.tsv"):
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()
-    assert (
-        decode(text_teacher, output, *options)["input"]
-        != json.loads((unbroken / "signature.json").read_text())["input"]
-    )
+    assert decode(text_teacher, output, *options)["input"] != read_json(unbroken / "signature.json")["input"]
 
 
 def test_samples_depend_on_the_row_alone(

@@ -1,6 +1,5 @@
 """`fairseq-kd filter`: each rule on rows made for it, and the comparisons beside plain loops in float64."""
 
-import json
 import random
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.storage.block_folder import BlockFolder, Shard
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import run_command
 from tests.support.files import contents
 from tests.support.subwords import cut, write_syllables
@@ -69,7 +69,7 @@ def test_each_rule_and_what_is_written(tmp_path: Path, capsys: pytest.CaptureFix
         assert (tmp_path / "out" / f"train.{side}").read_text() == "".join(ROWS[row][place] + "\n" for row in kept)
     assert (tmp_path / "out" / "gold.txt").read_text() == "".join(f"gold {row}\n" for row in kept)
     assert (tmp_path / "out" / "rows.txt").read_text().split() == list(map(str, kept))
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_json(tmp_path / "out" / "report.json")
     assert (report["rows"], report["kept"]) == (len(ROWS), len(kept))
     for name in NAMES[1:]:
         rows = [number for number, row in enumerate(ROWS) if row[2] == name]
@@ -228,7 +228,7 @@ def test_the_reverse_model(backwards: Path, tiny_text: Path, tmp_path: Path) -> 
     worst = sorted(range(40), key=lambda row: -expected[row])[:10]
     kept = [str(row) for row in range(40) if row not in worst]
     assert (tmp_path / "out" / "rows.txt").read_text().split() == kept
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_json(tmp_path / "out" / "report.json")
     assert report["thresholds"]["reverse"] == pytest.approx(expected[worst[-1]], rel=1e-5)
 
 
@@ -246,7 +246,7 @@ def test_a_reverse_model_with_its_own_subwords_and_recut_after_it(tmp_path: Path
     words = ["--input", text / "train", "--source-lang", "src", "--target-lang", "tgt", "--reverse-model", model]
     cli.main(["filter", *map(str, words), "--output", str(tmp_path / "out"),
               "--reverse-spm-model", str(tmp_path / "made" / "spm.model")])  # fmt: skip
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_json(tmp_path / "out" / "report.json")
     assert report["dropped"]["reverse"]["rows"] == round(0.05 * (60 - report["dropped"]["duplicate"]["rows"]))
     with pytest.raises(UserError, match=r"source side: \d+\.\d% of its tokens are not in the dictionary of the"):
         cli.main(["filter", *map(str, words), "--output", str(tmp_path / "other")])

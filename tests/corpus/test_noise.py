@@ -1,6 +1,5 @@
 """Noise in the training text: misaligned targets, the rates of noisy tokens, what stays, and the verb."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.noise import Misalignment, add_noise, misalign
 from fairseq_kd.corpus.token_noise import TokenNoise
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.corpora import write_text
 
 TARGETS = [f"target {row}" for row in range(50)]
@@ -210,12 +210,12 @@ def test_options_of_another_kind_are_refused(tmp_path: Path, options: list[str],
 def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
     write_text(tmp_path / "clean", {"train": 30, "valid": 5, "test": 5})
     made = add_noise(tmp_path / "clean", tmp_path / "noisy", ("src", "tgt"), Misalignment(0.5), seed=2)
-    found = json.loads((tmp_path / "noisy" / "noise.json").read_text())
+    found = read_json(tmp_path / "noisy" / "noise.json")
     clean, noisy = ((tmp_path / name / "train.tgt").read_text().splitlines() for name in ("clean", "noisy"))
     moved = sum(map(str.__ne__, clean, noisy))
     assert made == found == {"kind": "misalign", "share": 0.5, "seed": 2, "other_targets": moved} and moved > 10
     made = add_noise(tmp_path / "clean", tmp_path / "tokens", ("src", "tgt"), TokenNoise(swap=1), seed=2)
-    assert made == json.loads((tmp_path / "tokens" / "noise.json").read_text())
+    assert made == read_json(tmp_path / "tokens" / "noise.json")
     counts = made.pop("counts")["source"]
     settings = {"side": "source", "delete": 0.1, "substitute": 0.1, "swap": 1, "span": 3}
     assert made == {"kind": "tokens", **settings, "seed": 2}

@@ -1,6 +1,5 @@
 """Raw text to subwords: what comes back, what is dropped, what is refused."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import sentencepiece
 from fairseq_kd import cli
 from fairseq_kd.corpus.prepare import prepare as prepare_text
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 
 LETTERS = "abcdefgh"
 
@@ -28,14 +28,14 @@ def prepare(raw: Path, output: Path, *options: str) -> dict:
     for split in ("train", "valid", "test"):
         words += [f"--{split}", str(raw / split)]
     cli.main([*words, *(options or ("--vocab-size", "20"))])
-    return json.loads((output / "prepare.json").read_text())
+    return read_json(output / "prepare.json")
 
 
 def test_the_function_returns_the_report(tmp_path: Path) -> None:
     write_raw(tmp_path)
     text = {split: tmp_path / split for split in ("train", "valid", "test")}
     report = prepare_text(text, ("en", "de"), tmp_path / "out", vocab_size=20)
-    assert {**report, "languages": ["en", "de"]} == json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert {**report, "languages": ["en", "de"]} == read_json(tmp_path / "out" / "prepare.json")
     assert report["vocabulary"] == 20 and report["splits"]["train"]["rows"] == 10
     for wrong in ({}, {"vocab_size": 20, "spm_model": tmp_path / "out" / "spm.model"}):
         with pytest.raises(UserError, match="either --vocab-size or --spm-model"):

@@ -15,6 +15,7 @@ from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain, recut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import ROOT, environment
 from tests.support.subwords import cut, lines_of, write_syllables
 from tests.support.training import train_model
@@ -65,7 +66,7 @@ def test_the_script_with_a_students_data_bin(teacher: Path, student: Path, tmp_p
     assert (tmp_path / "out" / "train.tgt").read_text().splitlines() == expected
     for split in ("valid", "test"):
         assert lines_of(tmp_path / "out" / "data-bin", split) == lines_of(student / "data-bin", split)
-    signature = json.loads((tmp_path / "out" / "data-bin" / "signature.json").read_text())
+    signature = read_json(tmp_path / "out" / "data-bin" / "signature.json")
     assert signature["rows"] == 120 and signature["unknown"] == {"src": 0.0, "tgt": 0.0}
     assert signature["decode"]["subset"] == "train"
     before = modified(tmp_path / "out")
@@ -156,7 +157,7 @@ def test_decoded_raw_text_keeps_its_spaces(student: Path, tmp_path: Path) -> Non
     own = lines_of(student / "data-bin", "train")
     decoded = finished(tmp_path / "text", *([plain(row, "sentencepiece") for row in rows] for rows in own))
     assert " " in (decoded / "train.tgt").read_text()
-    made = json.loads((decoded / "signature.json").read_text())
+    made = read_json(decoded / "signature.json")
     made["tokenizers"] = {"source-spm": "a hash", "target-spm": "a hash"}
     (decoded / "signature.json").write_text(json.dumps(made))
     everything = Rules(length_ratio=0, copies=False, repeats=0, duplicates=False)
@@ -170,7 +171,7 @@ def test_decoded_raw_text_keeps_its_spaces(student: Path, tmp_path: Path) -> Non
 def test_no_data_bin_has_the_rows_of_raw_text(student: Path, tmp_path: Path) -> None:
     own = lines_of(student / "data-bin", "train")
     decoded = finished(tmp_path / "text", *([plain(row, "sentencepiece") for row in rows] for rows in own))
-    made = json.loads((decoded / "signature.json").read_text())
+    made = read_json(decoded / "signature.json")
     made |= {"subset": "text", "sha256": {name.replace("train", "text"): one for name, one in made["sha256"].items()}}
     for side in ("src", "tgt"):
         (decoded / f"train.{side}").rename(decoded / f"text.{side}")

@@ -1,6 +1,5 @@
 """`fairseq-kd select` without a model: against a loop over sacreBLEU, on bad input, and begun again."""
 
-import json
 import logging
 import math
 import random
@@ -19,6 +18,7 @@ from fairseq_kd.corpus.seq_inter.nbest import Candidate, check_nbest
 from fairseq_kd.corpus.seq_inter.select import select as select_function
 from fairseq_kd.corpus.seq_inter.similarity import SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import BIN
 from tests.support.kills import Moment, files_there, kill
 
@@ -93,7 +93,7 @@ def test_minimum_bayes_risk_needs_no_gold(metric: str, tmp_path: Path) -> None:
         )
         assert values[[one for one, _ in row].index(tokens)] == pytest.approx(max(values))
         best.append(max(values))
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_json(tmp_path / "out" / "report.json")
     assert report["chosen"] == pytest.approx(math.fsum(best) / 30) and len(report["ranks"]) > 2
     with pytest.raises(UserError, match="needs none; leave it out"):
         select(tmp_path, "--metric", metric, output="other")
@@ -146,7 +146,7 @@ def test_a_file_is_chosen_from_row_by_row(metric: str, tmp_path: Path, capsys: p
     expected = [brute_force(row, line, similarity) for row, line in zip(joined, gold, strict=True)]
     chosen = (output / "selected.txt").read_text().splitlines()
     assert chosen == [row[rank - 1][0] for row, (rank, _, _) in zip(lists, expected, strict=True)]
-    report = json.loads((output / "report.json").read_text())
+    report = read_json(output / "report.json")
     assert report["gain"] == pytest.approx(math.fsum(best - first for _, first, best in expected) / 50)
     assert report["rank_1"] == pytest.approx(math.fsum(first for _, first, _ in expected) / 50)
     ranks = [rank for rank, _, _ in expected]
@@ -278,7 +278,7 @@ def test_the_function_returns_the_report(tmp_path: Path) -> None:
     write_lists(tmp_path, 30, 3)
     words = (tmp_path / "lists.nbest.tsv", tmp_path / "gold.txt", tmp_path / "out", Similarity("chrf"))
     report = select_function(*words, workers=1)
-    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report == read_json(tmp_path / "out" / "report.json")
     assert report["rows"] == 30 and report["metric"].startswith("nrefs:1|case:mixed|eff:yes|nc:6")
     assert select_function(*words) == report
 
@@ -289,7 +289,7 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     names = ["parts", *(f"parts/0000{number}.tsv" for number in range(3)), "parts/signature.json"]
     names += ["report.json", "selected.txt", "signature.json"]
     assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == sorted(names)
-    settings = json.loads((output / "parts" / "signature.json").read_text())
+    settings = read_json(output / "parts" / "signature.json")
     assert list(settings) == ["nbest", "reference", "subset", "rows", "similarity", "block_rows"]
     bleu = {"metric": "sentence-bleu", "post_process": "sentencepiece", "tokenize": "13a", "smooth_method": "exp"}
     assert settings["similarity"] == bleu

@@ -1,6 +1,5 @@
 """From a model to what a student learns of its n-best lists: decode, select, a data-bin, by command and by script."""
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ import sacrebleu
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import ROOT, environment
 from tests.support.corpora import binarise
 
@@ -52,9 +52,7 @@ def test_decode_then_select(
     assert chosen == [best(scored, line) for scored, line in zip(lists(decoded, "test", SIZE), gold, strict=True)]
     assert (tmp_path / "of-text" / "test.tgt").read_text().splitlines() == chosen
     assert (tmp_path / "of-data-bin" / "test.src").read_bytes() == (tiny_text / "test.src").read_bytes()
-    report, signature = (
-        json.loads((tmp_path / "of-data-bin" / f"{name}.json").read_text()) for name in ("report", "signature")
-    )
+    report, signature = (read_json(tmp_path / "of-data-bin" / f"{name}.json") for name in ("report", "signature"))
     assert report["gain"] > 1 and len(report["ranks"]) > 2 and sum(report["ranks"].values()) == 40
     assert signature["decode"]["engine"] == engine and (signature["source"], signature["target"]) == ("src", "tgt")
 

@@ -1,6 +1,5 @@
 """The synthetic language pair: seeded, disjoint splits, and its translations are counted right."""
 
-import json
 from pathlib import Path
 from random import Random
 
@@ -10,6 +9,7 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.language import ORDERS, Language, count_translations
 from fairseq_kd.corpus.synthetic import synthesise
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 
 
 def write(folder: Path, *options: str) -> dict[str, list[str]]:
@@ -33,7 +33,7 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
 def test_the_function_writes_the_same_and_returns_what_it_made(tmp_path: Path) -> None:
     report = synthesise(tmp_path / "a", train=60, valid=20, test=20, seed=3)
     write(tmp_path / "b", "--seed", "3")
-    assert report == json.loads((tmp_path / "a" / "synthetic.json").read_text())
+    assert report == read_json(tmp_path / "a" / "synthetic.json")
     assert report["train"] == 60 and report["median_translations"] > 1
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()

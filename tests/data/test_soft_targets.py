@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fairseq_kd.data.cached_dataset import CachedDataset
+from fairseq_kd.data.record_files import open_records, write_records
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
     claim,
@@ -21,10 +22,10 @@ from fairseq_kd.data.soft_targets import (
     id_type,
     normalised,
     offsets,
+    read_manifest,
     record_type,
     splits,
     untaught,
-    write_records,
 )
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import cross_entropy
@@ -51,7 +52,8 @@ def write(folder: Path, made: dict[str, Any], sizes: np.ndarray = SIZES) -> None
     ids, log_probs = answers(int(starts[-1]), made)
     for block in claim(folder, made).blocks:
         span = slice(starts[block.rows.start], starts[block.rows.stop])
-        write_records(block, encode(ids[span], log_probs[span], made))
+        ends = starts[block.rows.start + 1 : block.rows.stop + 1] - starts[block.rows.start]
+        write_records(block, encode(ids[span], log_probs[span], made), ends.tolist())
 
 
 @pytest.mark.parametrize(("ids", "k", "size"), [("uint16", 8, 34), ("uint16", 1, 6), ("int32", 8, 50)])
@@ -65,9 +67,9 @@ def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:
 
 @pytest.mark.parametrize(("ids", "largest"), [("uint16", 65_535), ("int32", 250_000)])
 def test_the_largest_ids_come_back(ids: str, largest: int, tmp_path: Path) -> None:
-    made = settings(ids=ids, rows=1)
+    made = settings(ids=ids, rows=1, vocabulary=largest + 1)
     (block,) = claim(tmp_path, made).blocks
-    write_records(block, encode(torch.tensor([[largest, 0]]), torch.tensor([[0.5, 0.3, 0.2]]).log(), made))
+    write_records(block, encode(torch.tensor([[largest, 0]]), torch.tensor([[0.5, 0.3, 0.2]]).log(), made), [1])
     found = SoftTargets(tmp_path, made, np.array([1])).of([0])["ids"]
     assert found.dtype == torch.int64 and found.tolist() == [[largest, 0]]
 
@@ -150,9 +152,17 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     write(tmp_path, settings())
     names = ["train", "train/00000.npy", "train/00001.npy", "train/00002.npy", "train/manifest.json"]
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == names
-    text = json.dumps(settings(), indent=1, ensure_ascii=False) + "\n"
-    assert (tmp_path / "train" / "manifest.json").read_text() == text
     assert np.load(tmp_path / "train" / "00001.npy").dtype.descr == [("ids", "<u2", (2,)), ("log_probs", "<f2", (3,))]
+    expected = {name: tensor.tolist() for name, tensor in SoftTargets(tmp_path, settings(), SIZES).of(range(7)).items()}
+    # What version 0.1.0 wrote: no checksums.
+    (tmp_path / "train" / "manifest.json").write_text(json.dumps(settings(), indent=1, ensure_ascii=False) + "\n")
+    for number in range(3):
+        path = tmp_path / "train" / f"{number:05d}.npy"
+        np.save(path, np.load(path))
+    open_records.cache_clear()
+    claim(tmp_path, settings())
+    found = SoftTargets(tmp_path, read_manifest(tmp_path, "train"), SIZES).of(range(7))
+    assert {name: tensor.tolist() for name, tensor in found.items()} == expected
 
 
 def test_missing_blocks_are_named(tmp_path: Path) -> None:

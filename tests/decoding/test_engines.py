@@ -1,6 +1,5 @@
 """CTranslate2 against fairseq's own search, and which of them decodes what."""
 
-import json
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.models import edited
 from tests.support.training import train_model
 
@@ -272,11 +272,11 @@ def test_evaluate_measures_both_engines(sure_teacher: Path, tiny_corpus: Path, t
     output = tmp_path / "scores.json"
     words = ["evaluate", "--model", str(sure_teacher), "--data", str(tiny_corpus), "--output", str(output)]
     cli.main([*words, "--beam", "2", "--max-len-b", "12", "--compare-fairseq"])
-    made = json.loads(output.read_text())
+    made = read_json(output)
     assert (made["engine"], made["precision"]) == ("ctranslate2", "float32")
     assert made["beams"]["2"]["fairseq_sentences_per_second"] > 0
     cli.main([*words, "--beam", "2", "--max-len-b", "12", "--engine", "fairseq", "--compare-fairseq"])
-    own = json.loads(output.read_text())
+    own = read_json(output)
     assert own["engine"] == "fairseq" and "fairseq_sentences_per_second" not in own["beams"]["2"]
     assert own["beams"]["2"]["hypotheses"] == made["beams"]["2"]["hypotheses"]
     assert own["parameters"] == made["parameters"]

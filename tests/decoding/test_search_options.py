@@ -1,7 +1,6 @@
 """Length penalty, repeated n-grams, patience and prefix: both engines, and what is refused."""
 
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.storage.structured import read_json
 from tests.decoding import test_engines
 from tests.decoding.test_engines import engines, sources, task
 
@@ -178,11 +178,11 @@ def test_decode_records_what_is_not_a_default(sure_teacher: Path, tiny_corpus: P
     words = ["decode", "--model", str(sure_teacher), "--data", str(tiny_corpus), "--subset", "valid"]
     words += ["--beam", "2", "--max-len-b", "12"]
     cli.main([*words, "--output", str(tmp_path / "plain")])
-    plain = json.loads((tmp_path / "plain" / "signature.json").read_text())["options"]
+    plain = read_json(tmp_path / "plain" / "signature.json")["options"]
     assert plain == {"beam": 2, "nbest": 1, "max_len_a": 0.0, "max_len_b": 12, "max_tokens": 4000}
     search = ["--lenpen", "0.6", "--prefix", " t14  t6 "]
     cli.main([*words, *search, "--output", str(tmp_path / "new")])
-    assert json.loads((tmp_path / "new" / "signature.json").read_text())["options"] == {
+    assert read_json(tmp_path / "new" / "signature.json")["options"] == {
         **plain,
         "lenpen": 0.6,
         "prefix": "t14 t6",
@@ -201,7 +201,7 @@ def test_evaluate_records_and_uses_them(sure_teacher: Path, tiny_corpus: Path, t
     words = ["evaluate", "--model", str(sure_teacher), "--data", str(tiny_corpus), "--output", str(tmp_path / "a.json")]
     words += ["--beam", "2", "--max-len-b", "12"]
     cli.main([*words, "--lenpen", "0.6", "--no-repeat-ngram-size", "2"])
-    made = json.loads((tmp_path / "a.json").read_text())
+    made = read_json(tmp_path / "a.json")
     assert made["engine"] == "fairseq"
     limits = {"max_len_a": 0.0, "max_len_b": 12, "max_tokens": 4000}
     assert made["decoding"] == {**limits, "lenpen": 0.6, "no_repeat_ngram_size": 2}

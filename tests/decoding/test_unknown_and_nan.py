@@ -1,6 +1,5 @@
 """Translations with <unk>, and models whose scores are no numbers."""
 
-import json
 import logging
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from tests.support.models import edited
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +39,7 @@ def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempP
 def decode(model: Path, data: Path, output: Path, *words: str) -> dict[str, Any]:
     fixed = ["--model", str(model), "--data", str(data), "--subset", "test", "--output", str(output)]
     cli.main(["decode", *fixed, "--max-len-b", "10", *words])
-    return json.loads((output / "signature.json").read_text())
+    return read_json(output / "signature.json")
 
 
 @pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
-from fairseq_kd.diagnose.advice import advise, level, read_studies
+from fairseq_kd.diagnose.advice import advise, level
 from fairseq_kd.diagnose.quantities import QUANTITIES
+from fairseq_kd.diagnose.study_files import read_studies
 from fairseq_kd.errors import UserError
 from tests.support.results import scored
 

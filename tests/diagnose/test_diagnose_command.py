@@ -16,6 +16,7 @@ from fairseq_kd.diagnose import diagnose as diagnose_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_parameters
+from fairseq_kd.storage.structured import read_json
 from tests.support.models import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +31,7 @@ def diagnose(tiny_corpus: Path, sure_teacher: Path, tmp_path: Path) -> Callable[
     def run(*options: object, data: Path = tiny_corpus, teacher: object = sure_teacher) -> dict[str, Any]:
         words = ["--teacher", teacher, "--data", data, *SHARED, "--output", tmp_path / "made" / "out.json", *options]
         cli.main(["diagnose", *map(str, words)])
-        return json.loads((tmp_path / "made" / "out.json").read_text())
+        return read_json(tmp_path / "made" / "out.json")
 
     return run
 
@@ -52,9 +53,9 @@ def test_the_quantities_are_those_of_the_other_verbs(
 
     data = ["--data", str(tiny_corpus), "--output", str(tmp_path / "out.json")]
     cli.main(["evaluate", "--model", str(sure_teacher), *data, *SHARED])
-    scores = json.loads((tmp_path / "out.json").read_text())
+    scores = read_json(tmp_path / "out.json")
     cli.main(["risks", "--teacher", str(sure_teacher), "--model", str(sure_teacher), *data])
-    risks = json.loads((tmp_path / "out.json").read_text())
+    risks = read_json(tmp_path / "out.json")
     quantities, measured = found["quantities"], found["measured"]
     assert quantities["teacher_dist"] == pytest.approx(risks["risks"]["teacher_dist"]["mean"], abs=1e-12)
     assert quantities["token_entropy"] == scores["teacher_forced"]["entropy"] > 0
@@ -129,7 +130,7 @@ def test_advice_from_a_study(
 def test_the_function_returns_what_it_writes(tiny_corpus: Path, sure_teacher: Path, tmp_path: Path) -> None:
     settings = {"post_process": "none", "lengths": DecodingOptions(max_len_b=12)}
     made = diagnose_task(sure_teacher, tiny_corpus, studies=[], output=tmp_path / "out.json", **settings)
-    assert made == json.loads((tmp_path / "out.json").read_text())
+    assert made == read_json(tmp_path / "out.json")
     assert made["advice"]["reason"] == "no study" and made["quantities"]["size_ratio"] is None
 
 

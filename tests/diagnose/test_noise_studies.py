@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from fairseq_kd import cli
-from fairseq_kd.diagnose.advice import advise, read_studies
+from fairseq_kd.diagnose.advice import advise
+from fairseq_kd.diagnose.study_files import read_studies
 from tests.support.commands import ROOT
 from tests.support.results import scored
 

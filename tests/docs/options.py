@@ -52,6 +52,8 @@ def training() -> set[str]:
         TASK_REGISTRY["translation_from_pretrained_bart"],
     ]
     registered += [ARCH_MODEL_REGISTRY["transformer"], ARCH_MODEL_REGISTRY["lstm"]]
+    # The page on non-autoregressive students
+    registered += [ARCH_MODEL_REGISTRY["nonautoregressive_transformer"], TASK_REGISTRY["translation_lev"]]
     for registry in ("optimizer", "lr_scheduler"):
         registered += REGISTRIES[registry]["registry"].values()
     return found.union(*map(_added_by, registered))
@@ -100,12 +102,28 @@ def taken_by(words: list[str]) -> set[str] | None:
     """
     names = [word.rpartition("/")[2] for word in words]
     if names[0] == "fairseq-kd":
-        return None if names[1:] in ([], ["VERB", "--help"]) else verbs()[names[1]] | {"--help"}
+        return None if names[1:] in ([], ["VERB", "--help"]) else taken_by_verb(names[1:])
     if names[0] == "fairseq-train":
         return training()
     if names[0] in other_fairseq_commands():
         return other_fairseq_commands()[names[0]]
-    script = names[1] if names[0] == "bash" and len(names) > 1 else ""
+    return taken_by_script(names[1]) if names[0] == "bash" and len(names) > 1 else None
+
+
+def taken_by_verb(names: list[str]) -> set[str]:
+    """The options of a verb of `fairseq-kd`, and of what it hands them on to.
+
+    Raises:
+        KeyError: there is no such verb.
+    """
+    handed_on: dict[str, set[str] | None] = {"train": training(), "run": ELSEWHERE}
+    if names[0] == "script" and len(names) > 1:
+        handed_on["script"] = taken_by_script(f"{names[1].replace('-', '_')}.sh")
+    return verbs()[names[0]] | {"--help"} | (handed_on.get(names[0]) or set())
+
+
+def taken_by_script(script: str) -> set[str] | None:
+    """The options of a script; None for a file that is no script of this repository."""
     passes_on = {
         "train.sh": training(),
         "prune_and_retrain.sh": training(),

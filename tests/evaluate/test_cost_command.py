@@ -1,6 +1,5 @@
 """Mode mass against the model's own forward, and what `fairseq-kd evaluate --cost` measures."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import cost
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.storage.structured import read_json
 from fairseq_kd.timing import interleaved, process_memory
 from tests.support.models import edited
 from tests.support.training import train_model
@@ -30,7 +30,7 @@ def evaluate(tiny_corpus: Path, tmp_path: Path) -> Evaluate:
         output = tmp_path / "scores.json"
         words = ["evaluate", "--model", model, "--data", tiny_corpus, "--output", output, "--post-process", "none"]
         cli.main([*map(str, words), "--max-len-a", "1.2", "--max-len-b", "5", *map(str, options)])
-        return json.loads(output.read_text())
+        return read_json(output)
 
     return run
 

@@ -1,6 +1,5 @@
 """`evaluate` and `risks` as functions: what they return, what they write, and what their command lines hand over."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate, risks
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.storage.structured import read_json
 from tests.support.models import edited
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,18 +42,18 @@ def test_evaluate_returns_what_it_writes_and_the_command_line_calls_it(
         seed=3,
         output=tmp_path / "one.json",
     )
-    assert made == json.loads((tmp_path / "one.json").read_text()) and list(made["beams"]) == ["1", "2"]
+    assert made == read_json(tmp_path / "one.json") and list(made["beams"]) == ["1", "2"]
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--subset", "valid", "--beam", 1, 2, "--max-len-a", 1.2]
     words += ["--max-len-b", 5, "--max-tokens", 300, "--engine", "fairseq", "--post-process", "none"]
     words += ["--name", "a name", "--seed", 3, "--output", tmp_path / "two.json"]
     cli.main(["evaluate", *map(str, words)])
-    assert without_times(json.loads((tmp_path / "two.json").read_text())) == without_times(made)
+    assert without_times(read_json(tmp_path / "two.json")) == without_times(made)
 
 
 def test_risks_returns_what_it_writes_and_reads_it_again(tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     plan = SamplePlan(samples=2, sampling=Sampling(max_len_a=0.0, max_len_b=8), seed=2)
     made = risks(tiny_teacher, tiny_teacher, tiny_corpus, plan=plan, output=tmp_path / "risks.json")
-    assert made == json.loads((tmp_path / "risks.json").read_text())
+    assert made == read_json(tmp_path / "risks.json")
     before = (tmp_path / "risks.json").stat().st_mtime_ns
     assert risks(tiny_teacher, tiny_teacher, tiny_corpus, plan=plan, output=tmp_path / "risks.json") == made
     assert (tmp_path / "risks.json").stat().st_mtime_ns == before

@@ -11,7 +11,8 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_risks import mean_with_interval
 from fairseq_kd.evaluate.mutual_scores import distinct_bigrams
-from fairseq_kd.report.result_files import RISKS
+from fairseq_kd.evaluate.result_shapes import RISKS
+from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, result
 
 
@@ -70,7 +71,7 @@ def table(folder: Path, scores: list[dict[str, Any]], risks: list[dict[str, Any]
             names[kind].append(str(folder / f"{kind}{number}.json"))
             Path(names[kind][-1]).write_text(json.dumps(content))
     cli.main(["table", *names["scores"], "--risks", *names["risks"], "--output", str(folder / "made"), *options])
-    return json.loads((folder / "made" / "table.json").read_text())
+    return read_json(folder / "made" / "table.json")
 
 
 def test_seeds_are_put_together_and_rows_without_risks_stay(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`fairseq-kd risks`: against plain loops, exact expectations by enumeration, and from the command to the table."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.storage.structured import read_json
 from tests.support.corpora import binarise, write_text
 from tests.support.models import batch, build
 
@@ -129,7 +129,7 @@ def words(*pairs: object) -> list[str]:
 
 def risks(teacher: Path | str, model: Path | str, data: Path, output: Path, *options: object) -> dict[str, Any]:
     cli.main(words("risks", "--teacher", teacher, "--model", model, "--data", data, "--output", output, *options))
-    return json.loads(output.read_text())
+    return read_json(output)
 
 
 def test_from_models_to_the_table(
@@ -151,10 +151,10 @@ def test_from_models_to_the_table(
     # without the table's own name for it, a file is known by its model's hash: the order does not matter
     files = [*scores, "--risks", *reversed(measured)]
     cli.main(words("table", *files, "--output", folder, "--teacher", "Teacher"))
-    text, table = capsys.readouterr().out, json.loads((folder / "table.json").read_text())
+    text, table = capsys.readouterr().out, read_json(folder / "table.json")
     teacher, student = (row["risks"] for row in table["rows"])
     assert student["coverage"]["mean"] > teacher["coverage"]["mean"]  # a cross-entropy is above the entropy
-    assert student["likelihood"]["mean"] == json.loads(measured[1].read_text())["risks"]["likelihood"]["mean"]
+    assert student["likelihood"]["mean"] == read_json(measured[1])["risks"]["likelihood"]["mean"]
     low, high = student["coverage"]["interval"]
     assert low < student["coverage"]["mean"] < high and student["teacher_dist"] == teacher["teacher_dist"]
     assert "| R_llh | R_cvg |" in text and f"| {student['coverage']['mean']:.2f} |" in text and "TeacherDist" in text

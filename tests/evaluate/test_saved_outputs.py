@@ -16,6 +16,7 @@ from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.saved_outputs import save_outputs
 from fairseq_kd.evaluate.scores import Scoring
 from fairseq_kd.evaluate.sentences import Sentences
+from fairseq_kd.storage.structured import read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +30,7 @@ def test_each_sentence_has_sacrebleus_scores(tiny_teacher: Path, tiny_corpus: Pa
     words += ["--post-process", "none", "--tokenize", "char", "--reference", tiny_text / "test.tgt"]
     words += ["--output", tmp_path / "one.json", "--save-outputs", tmp_path / "new" / "one.jsonl"]
     cli.main(["evaluate", *map(str, words)])
-    made, lines = json.loads((tmp_path / "one.json").read_text()), read(tmp_path / "new" / "one.jsonl")
+    made, lines = read_json(tmp_path / "one.json"), read(tmp_path / "new" / "one.jsonl")
     assert made["tokenize"] == "char" and "|tok:char|" in made["beams"]["1"]["bleu"]["signature"]
     assert [line["row"] for line in lines] == list(range(40))
     assert [line["source"] for line in lines] == (tiny_text / "test.src").read_text().splitlines()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.storage.structured import read_json
 
 Table = Callable[..., tuple[str, dict[str, Any], Path]]
 
@@ -23,6 +24,6 @@ def table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Table:
             files[-1].write_text(json.dumps(content))
         folder = tmp_path / "made" / "table"
         cli.main(["table", *map(str, files), "--output", str(folder), *options])
-        return capsys.readouterr().out, json.loads((folder / "table.json").read_text()), folder
+        return capsys.readouterr().out, read_json(folder / "table.json"), folder
 
     return run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd.benchmark.markdown import markdown as benchmark_markdown
-from fairseq_kd.diagnose.advice import published_studies, read_studies
+from fairseq_kd.diagnose.study_files import published_studies, read_studies
 from fairseq_kd.report.markdown import markdown
 from fairseq_kd.report.plots import write_plot
 from fairseq_kd.report.speed_plot import write_speed

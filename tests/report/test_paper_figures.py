@@ -101,8 +101,23 @@ def test_what_is_no_yaml_is_one_line(tmp_path, content) -> None:
         read_paper(config, None)
 
 
-@pytest.mark.parametrize("content", ["", "seeds: [1]", "[1]", "rows: [1]", "rows: {a: 3}"])
-def test_other_yaml_has_no_figures(tmp_path, content) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "the whole file: None is no mapping"),
+        ("[1]", "the whole file: a list is no mapping"),
+        ("rows: [1]", "rows: a list is no mapping"),
+        ("rows: {a: 3}", "rows.a: 3 is no mapping"),
+    ],
+)
+def test_other_yaml_is_told_with_its_key(tmp_path, content, told) -> None:
     config = tmp_path / "experiment.yaml"
     config.write_text(content)
+    with pytest.raises(UserError, match=f"experiment.yaml: {told}"):
+        read_paper(config, "Teacher")
+
+
+def test_an_experiment_may_have_no_figures(tmp_path) -> None:
+    config = tmp_path / "experiment.yaml"
+    config.write_text("seeds: [1]")
     assert read_paper(config, "Teacher") == {}

@@ -10,6 +10,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
+from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
 
 
@@ -134,7 +135,7 @@ def test_engines_and_precisions_are_told_and_speeds_compared_where_both_were_mea
 def test_the_function_returns_what_it_writes(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(result("a", 1, BAD)))
     made = make_table([tmp_path / "a.json"], tmp_path / "made", title="A title", teacher="a")
-    assert made == json.loads((tmp_path / "made" / "table.json").read_text())
+    assert made == read_json(tmp_path / "made" / "table.json")
     assert made["title"] == "A title" and made["teacher"] == "a" and made["pruning"] == []
     with pytest.raises(UserError, match="--baseline 'b': no such row"):
         make_table([tmp_path / "a.json"], tmp_path / "other", baseline="b")

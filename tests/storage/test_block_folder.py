@@ -1,6 +1,5 @@
 """Work in blocks: who does which, what is missing, what is refused, and what is left behind."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.settings import differences
+from fairseq_kd.storage.structured import read_json
 
 SETTINGS: dict[str, Any] = {"models": ["a" * 64], "rows": 7, "block_rows": 3, "options": {"nbest": 1}}
 
@@ -109,7 +109,7 @@ def test_finished_work_has_the_files_that_its_signature_says(tmp_path: Path) -> 
     assert made.finished([output]) is None
     signature = made.finish([output], {"lines": 1})
     assert list(signature) == [*SETTINGS, "lines", "sha256"] and signature["sha256"].keys() == {"train.de"}
-    assert made.finished([output]) == signature == json.loads((tmp_path / "signature.json").read_text())
+    assert made.finished([output]) == signature == read_json(tmp_path / "signature.json")
     output.write_text("cut")
     assert made.finished([output]) is None
     output.unlink()

@@ -10,6 +10,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.structured import read_json
 from fairseq_kd.study import study as make_study
 from fairseq_kd.study.axis import Axis
 from fairseq_kd.study.curves import length_buckets
@@ -29,7 +30,7 @@ def study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Study:
             words.append(f"{at}={tmp_path / str(number)}.json")
         folder = tmp_path / "made"
         cli.main(["study", *words, "--axis", "width", "--output", str(folder), *options])
-        return capsys.readouterr().out, json.loads((folder / "study.json").read_text()), folder
+        return capsys.readouterr().out, read_json(folder / "study.json"), folder
 
     return run
 
@@ -163,5 +164,5 @@ def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
         (tmp_path / f"{number}.json").write_text(json.dumps(content))
     files = {64: [tmp_path / "0.json", tmp_path / "1.json"], 16: [tmp_path / "2.json", tmp_path / "3.json"]}
     made = make_study(files, Axis("width", "log"), tmp_path / "made", title="A title")
-    assert made == json.loads((tmp_path / "made" / "study.json").read_text())
+    assert made == read_json(tmp_path / "made" / "study.json")
     assert made["axis"] == {"label": "width", "scale": "log"} and made["over_axis"]["places"] == [16, 64]

@@ -1,6 +1,5 @@
 """A study from raw text to figures, killed and run again; the teacher-forced accuracy it shows, and the entropy."""
 
-import json
 import math
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.models import ARCHITECTURES
 
@@ -67,7 +67,7 @@ def test_evaluate_writes_it(sure_teacher: Path, tiny_corpus: Path, tiny_text: Pa
         "none",
     ]
     cli.main([*words, "--output", str(tmp_path / "scores.json")])
-    content = json.loads((tmp_path / "scores.json").read_text())
+    content = read_json(tmp_path / "scores.json")
     sides = [
         [len(line.split()) for line in (tiny_text / f"test.{side}").read_text().splitlines()] for side in ("src", "tgt")
     ]
@@ -125,7 +125,7 @@ def test_from_raw_text_to_figures(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "dropout: 0.5" in again.stderr and {path: path.stat().st_mtime_ns for path in before} == before
 
-    content = json.loads((results / "study.json").read_text())
+    content = read_json(results / "study.json")
     assert content["over_axis"]["places"] == [0, 0.5] and content["axis"]["label"] == "dropout"
     assert list(content["over_axis"]["scores"]["beam 1"]) == ["Teacher", "Seq-KD"]
     # One teacher, two students.

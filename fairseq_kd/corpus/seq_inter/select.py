@@ -3,7 +3,6 @@
 A student trained on the chosen candidates learns what the teacher would say, as near to the gold target as it comes.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -17,13 +16,14 @@ from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
+from fairseq_kd.corpus.signatures import read_made
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
-from fairseq_kd.storage.settings import read_settings
+from fairseq_kd.storage.structured import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def select(
     paths = [output / name for name in (origin.source, origin.target, REPORT) if name]
     if folder.finished(paths):
         logger.info("%s: already selected with these settings; nothing to do", output)
-        return json.loads((output / REPORT).read_text(encoding="utf-8"))
+        return read_json(output / REPORT)
     write_blocks(folder.blocks, lists, gold.lines(), similarity, workers)
     folder.sweep(paths)
     return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
@@ -134,8 +134,12 @@ def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Simil
 
 
 def _origin(nbest: Path) -> Origin:
-    decode = read_settings(nbest.parent / SIGNATURE, "decode")
-    if decode is None or nbest.name not in decode.get("sha256", {}):
+    decode = read_made(nbest.parent)
+    if (
+        decode is None
+        or nbest.name not in decode.get("sha256", {})
+        or not {"subset", "source", "target"} <= decode.keys()
+    ):
         return Origin(nbest.parent, nbest.name.removesuffix(".nbest.tsv"), None)
     return Origin(nbest.parent, decode["subset"], decode)
 

@@ -22,7 +22,8 @@ from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.storage.checksums import Damaged, read_sealed
+from fairseq_kd.storage.files import write_sealed
 
 
 def select_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
@@ -31,10 +32,9 @@ def select_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
 
 
 def write_block(block: Block, chosen: Iterable[Selected]) -> None:
-    """Write a line "rank, similarity of rank 1, of the chosen, distinct texts, subwords" for each row."""
-    with whole_file(block.paths[0]) as handle:
-        for one in chosen:
-            handle.write(f"{one.rank}\t{one.first!r}\t{one.best!r}\t{one.distinct}\t{one.tokens}\n")
+    """Write a line "rank, similarity of rank 1, of the chosen, distinct texts, subwords" for each row; then a seal."""
+    lines = (f"{one.rank}\t{one.first!r}\t{one.best!r}\t{one.distinct}\t{one.tokens}\n" for one in chosen)
+    write_sealed(block.paths[0], "".join(lines).encode())
 
 
 def read_block(block: Block) -> list[Selected]:
@@ -46,9 +46,10 @@ def read_block(block: Block) -> list[Selected]:
     (path,) = block.paths
     again = "delete it and run the selection again"
     try:
-        # Only "\n" ends a line here
-        with open(path, encoding="utf-8", newline="\n") as handle:
-            fields = [line.removesuffix("\n").split("\t", 4) for line in handle]
+        *lines, end = read_sealed(path).decode("utf-8").split("\n")  # only "\n" ends a line here
+        if end:
+            raise Damaged("its last line is not whole")
+        fields = [line.split("\t", 4) for line in lines]
         chosen = [Selected(int(a), float(b), float(c), int(d), tokens) for a, b, c, d, tokens in fields]
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {again}") from None

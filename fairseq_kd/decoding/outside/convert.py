@@ -1,6 +1,5 @@
 """CTranslate2 models made from the folders of Hugging Face models, without running code that a folder brings along."""
 
-import json
 import logging
 import re
 import sys
@@ -12,8 +11,10 @@ from typing import Any
 import torch
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, kept, load_translator, reasons_of
+from fairseq_kd.decoding.converted_folder import sign
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.structured import MAPPING, Unreadable, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ def _write(folder: Path, new: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     _compare(converter, new)
+    sign(new, {})
 
 
 def _converter(folder: Path) -> Any:
@@ -183,7 +185,6 @@ def _compare(converter: Any, folder: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, MAPPING, ours=False)
+    except (OSError, Unreadable):
         return {}
-    return content if isinstance(content, dict) else {}

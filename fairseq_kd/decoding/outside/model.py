@@ -1,6 +1,5 @@
 """Models of other makers: text in, text out, by CTranslate2."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.decoding.conversion import CannotConvert
+from fairseq_kd.decoding.converted_folder import check_model
 from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel
 from fairseq_kd.decoding.ctranslate2_search import PAD, Beam, BeamSearch, LimitedBatch
 from fairseq_kd.decoding.interface import Progress, TooFew, batches, out_of_memory
@@ -20,8 +20,12 @@ from fairseq_kd.decoding.outside.vocabulary import check_tags, read_vocabularies
 from fairseq_kd.decoding.text import NO_TEXT, TextHypothesis, one_line
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.shapes import keys, maybe, text, truth
+from fairseq_kd.storage.structured import read_json
 
 END = "</s>"
+CONFIG = keys({"decoder_start_token": maybe(text)}, {"add_source_eos": truth})
+"""Of CTranslate2's config.json."""
 NOT_TEXT = ("<s>", END, "<pad>", PAD)
 
 
@@ -82,6 +86,7 @@ class OutsideText:
         Raises:
             UserError: the folder is damaged, or the profile is another model's.
         """
+        check_model(folder)
         self.profile, self._folder, self._precision = profile, folder, precision
         self._known, target = read_vocabularies(folder)
         check_tags(profile, self._known, target)
@@ -202,10 +207,10 @@ def check_search(options: DecodingOptions) -> None:
 def _suffix(profile: Profile, folder: Path) -> tuple[str, ...]:
     """The source's suffix without the ``</s>`` that CTranslate2 adds by itself to what fairseq and Marian trained."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        adds, start = config.get("add_source_eos", False), config["decoder_start_token"]
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"{folder / 'config.json'}: cannot be read ({error!r}); convert the model again") from None
+        config = read_json(folder / "config.json", CONFIG, ours=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'config.json'}: cannot be read ({error}); convert the model again") from None
+    adds, start = config.get("add_source_eos", False), config["decoder_start_token"]
     if start is None:
         raise UserError(f"{folder / 'config.json'}: no decoder_start_token, as in mBART-25; such models are not taken")
     if not adds:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.shapes import anything
+from fairseq_kd.storage.structured import Unreadable, read_yaml
 
 BESIDE = "fairseq_kd.yaml"
 """The name of a profile that lies in the model's folder."""
@@ -113,16 +115,14 @@ def _values(name: str) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import yaml  # not above, so that `--help` is quick
-
     origin = f"profile {path}"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path, anything)
     except FileNotFoundError:
         raise UserError(f"{origin}: no such file; give a YAML file or one of {', '.join(READY)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, Unreadable) as error:
         raise UserError(f"{origin}: cannot be read as YAML ({error})") from None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:
         raise UserError(f"{origin}: holds no keys; it needs source_spm or the name of a ready profile")
     for key, value in values.items():
         _check(origin, key, value)

@@ -1,11 +1,12 @@
 """The tokens that a CTranslate2 model knows, and whether a profile's are among them."""
 
 import difflib
-import json
 from pathlib import Path
 
 from fairseq_kd.decoding.outside.profile import Profile
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.shapes import list_of, text
+from fairseq_kd.storage.structured import read_json
 
 
 def read_vocabularies(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
@@ -25,13 +26,13 @@ def read_vocabularies(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
 
 def _tokens(folder: Path, name: str) -> frozenset[str] | None:
     """The lines of ``name``.txt, or the strings of ``name``.json; None: there is neither."""
-    text, strings = folder / f"{name}.txt", folder / f"{name}.json"
+    lines, strings = folder / f"{name}.txt", folder / f"{name}.json"
     try:
         if strings.is_file():
-            return frozenset(json.loads(strings.read_text(encoding="utf-8")))
-        if text.is_file():
-            return frozenset(text.read_text(encoding="utf-8").split("\n"))
-    except (OSError, ValueError, TypeError) as error:
+            return frozenset(read_json(strings, list_of(text), ours=False))
+        if lines.is_file():
+            return frozenset(lines.read_text(encoding="utf-8").split("\n"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder}: {name} cannot be read ({error})") from None
     return None
 

@@ -1,6 +1,5 @@
 """What each kind of outside teacher can do: the table of docs/how-to/outside-teachers.md, a test for a cell."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fairseq_kd.decoding.outside.model import open_outside
 from fairseq_kd.decoding.outside.profile import Given
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
+from fairseq_kd.storage.structured import read_json
 from tests.decoding.outside.conftest import FAMILIES, LANGUAGES
 from tests.support.commands import Run
 from tests.support.corpora import binarise
@@ -72,7 +72,7 @@ def test_seq_kd_decodes_text(kind: str, folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / f"text.{source or 'source'}").read_text().splitlines() == LINES
     written = (tmp_path / "out" / f"text.{target}").read_text(encoding="utf-8").splitlines()
     assert written == texts(kind, folder) and len(set(written)) > 8
-    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    signature = read_json(tmp_path / "out" / "signature.json")
     assert signature["engine"] == "ctranslate2" and any(
         target in tag for tags in signature["tags"].values() for tag in tags
     )

@@ -1,0 +1,43 @@
+"""`fairseq-kd run`: an experiment from raw text to a table of scores, in the current folder."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from fairseq_kd.cli.bundled import find_config, run_script
+from fairseq_kd.errors import UserError
+
+NEEDED = ("snakemake", "rich")
+"""Packages of the extra ``workflow``."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("config", nargs="?", default="quickstart", metavar="CONFIG",
+        help="a YAML file, or a bundled experiment by its name, such as multi30k; a wrong name lists all of them "
+        "(%(default)s: a small synthetic language pair, minutes on two CPU threads)")  # fmt: skip
+    add("--output", default=Path("."), metavar="DIR", type=Path,
+        help="folder that gets runs/NAME, where the work is done, and results/NAME, where the table goes; NAME is the "
+        "key of the YAML file (the current folder)")  # fmt: skip
+    add("--dry-run", action="store_true", help="show the steps that would run, and run none")
+    add("--show", action="store_true", help="print the YAML file and end; a copy of it is the start of your own")
+    parser.epilog = (
+        "All other options go to Snakemake; give them behind CONFIG: --cores 8, or on a cluster --executor slurm "
+        "--jobs 8."
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the experiment; a run that was stopped goes on."""
+    config = find_config(options.config)
+    if options.show:
+        print(config.read_text(encoding="utf-8"), end="")
+        return
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"fairseq-kd run needs {' and '.join(missing)}; install the extra: pip install 'fairseq-kd[workflow]'"
+        )
+    words = ["--output", options.output, config, *(["--dry-run"] if options.dry_run else []), *options.others]
+    run_script("run.sh", "run", words, verbose=options.verbose)

@@ -1,0 +1,84 @@
+"""JSON and YAML files, read with a limit of size and depth and checked against a shape before use."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fairseq_kd.storage.checksums import without_checksum
+from fairseq_kd.storage.shapes import Shape, anything, keys, refuse_excess
+
+MAPPING = keys({})
+"""Any mapping."""
+LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 20
+"""Bytes of the largest files that are read."""
+MOST_OF_JSON, MOST_OF_YAML = 50_000_000, 100_000
+"""Values of a file that is read."""
+
+
+class Unreadable(ValueError):
+    """A file is damaged, too large or too deeply nested, or has another shape. The message leaves out its name."""
+
+
+def read_json(path: str | Path, shape: Shape = anything, *, ours: bool = True) -> Any:
+    """The object in a JSON file, without its checksum.
+
+    Args:
+        path: of the file.
+        shape: of the object.
+        ours: whether this package wrote the file. Another's file has no checksum, and may hold no object but a list.
+
+    Raises:
+        Unreadable: the file holds no such object, or its checksum differs.
+        OSError: it cannot be opened.
+    """
+    data = _bytes(path, LARGEST_JSON)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise Unreadable("is nested too deeply") from None
+    except ValueError as error:  # UnicodeDecodeError and too long integers are among them
+        raise Unreadable(f"is not JSON: {error}") from None
+    return _checked(value, shape, MOST_OF_JSON, ours)
+
+
+def read_yaml(path: str | Path, shape: Shape = MAPPING) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        path: of the file.
+        shape: of the mapping.
+
+    Raises:
+        Unreadable: the file holds no such mapping.
+        OSError: it cannot be opened.
+    """
+    import yaml  # not above, so that `--help` is quick
+
+    data = _bytes(path, LARGEST_YAML)
+    try:
+        value = yaml.safe_load(data)
+    except RecursionError:
+        raise Unreadable("is nested too deeply") from None
+    except Exception as error:  # PyYAML lets errors of int(), datetime() and others through
+        raise Unreadable(f"is not YAML: {error}") from None
+    return _checked(value, shape, MOST_OF_YAML, ours=False)
+
+
+def _bytes(path: str | Path, most: int) -> bytes:
+    with open(path, "rb") as handle:
+        data = handle.read(most + 1)
+    if len(data) > most:
+        raise Unreadable(f"is larger than {most >> 20} MiB")
+    return data
+
+
+def _checked(value: Any, shape: Shape, most: int, ours: bool) -> Any:
+    try:
+        refuse_excess(value, most)
+        if ours:
+            MAPPING(value, "")
+            value = without_checksum(value)
+        shape(value, "")
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
+    return value

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Run an experiment: train a teacher, distil students from it, score all models and print a table. `fairseq-kd run`,
+# scripts/quickstart.sh and scripts/study.sh call this script.
+#
+#   bash scripts/run.sh [--output DIR] CONFIG [snakemake options…]
+#
+# CONFIG is a YAML file like those in configs/. The script works in DIR/runs/NAME and writes
+# DIR/results/NAME/table.{md,json,png}. DIR is the current folder unless --output names another, and NAME is the file's
+# key `name`, or else the name of the file.
+#
+# A file with `points` is a study. The script runs it once for each point, one after the other. The keys of a point replace
+# those of the experiment. Each point has the folder DIR/runs/NAME/POINT. Parts that are equal at all points are made once,
+# in DIR/runs/NAME/common: if only the student varies, for example, the text and the teacher. DIR/results/NAME gets
+# study.{md,json,png}, length.png and decoding.png.
+#
+# The terminal shows a line for each running step; workflow.log in the folder of runs/ gets the output of all steps. If the
+# script was interrupted, run it again and it goes on. On a cluster add, for example,
+# --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage
+output=.
+if [[ ${1:-} == --output ]]; then
+  (($# > 1)) || die "--output needs a value"
+  output=$2
+  shift 2
+fi
+[[ $# -gt 0 && $1 != -* ]] || usage 1
+[[ -f $1 ]] || die "$1: no such file"
+config=$(realpath -- "$1")
+shift
+mkdir -p "$output" 2>/dev/null || die "$output cannot be written; give another folder"
+output=$(cd "$output" && pwd)
+
+# One line each: the name; of a study also title, label and scale of the axis, the points, the folders that all points
+# share, and each point's runs.
+mapfile -t plan < <(python - "$config" <<'END'
+import sys
+from pathlib import Path
+
+from fairseq_kd.report.experiment import read_experiment
+
+path = Path(sys.argv[1])
+try:
+    config = read_experiment(path, option="")
+    name = str(config.get("name", path.stem))
+    if name in ("", "..") or Path(name).name != name:
+        sys.exit(f"name: {name!r} is not the name of a folder")
+    if "points" not in config:
+        print(name)
+        sys.exit()
+    changed = {key for keys in config["points"].values() for key in keys}
+    print(name, config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
+    print(*config["points"])
+    # Each folder depends on these keys and on those of the folders before it.
+    made_from = {
+        "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
+        "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding"}, "caches": {"cache"},
+    }
+    common = []
+    for folder, keys in made_from.items():
+        if keys & changed:
+            break
+        common.append(folder)
+    print(*common)
+    seeds = config["seeds"]
+    print("teacher", *(f"{key}.{seed}" for key, row in config["rows"].items() for seed in row.get("seeds", seeds)))
+except KeyError as error:
+    sys.exit(f"the key {error} is missing")
+except (AttributeError, TypeError) as error:
+    sys.exit(f"it is no experiment: {' '.join(str(error).split())}")
+END
+)
+[[ ${#plan[@]} == 1 || ${#plan[@]} == 7 ]] || die "$config cannot be read, see above"
+name=${plan[0]} runs=$output/runs/${plan[0]} results=$output/results/${plan[0]} started=$SECONDS
+
+experiment() {
+  run_workflow "$config" "$runs" '' "$@"
+  publish "$runs/table" "$results"
+  cat "$results/table.md"
+  say "wrote $results/table.md, table.json and pictures in $((SECONDS - started)) s"
+}
+
+study() {
+  local point folder run points common scored files=() diagnoses=()
+  read -ra points <<<"${plan[4]}"
+  read -ra common <<<"${plan[5]}"
+  read -ra scored <<<"${plan[6]}"
+  for point in "${points[@]}"; do
+    mkdir -p "$runs/$point"
+    # The stage scripts see that the work in them is done. A point's own marks of that are not shared.
+    for folder in "${common[@]}"; do
+      mkdir -p "$runs/common/$folder"
+      [[ -e $runs/$point/$folder ]] || ln -s "../common/$folder" "$runs/$point/$folder"
+    done
+    say "${plan[2]}: $point"
+    run_workflow "$config" "$runs/$point" "$point" "$@"
+    for run in "${scored[@]}"; do files+=("$point=$runs/$point/scores/$run.json"); done
+    diagnoses+=("$point=$runs/$point/scores/diagnosis.json")
+  done
+  fairseq-kd study "${files[@]}" --title "${plan[1]}" --axis "${plan[2]}" --scale "${plan[3]}" --teacher Teacher \
+    --config "$config" --diagnosis "${diagnoses[@]}" --output "$runs/study"
+  publish "$runs/study" "$results"
+  say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"
+}
+
+hold "$runs"
+if [[ ${#plan[@]} == 1 ]]; then experiment "$@"; else study "$@"; fi

@@ -1,0 +1,35 @@
+"""Ctrl-C ends a verb at once, in one line, and by the signal."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.support.commands import environment
+
+
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    words = ["fairseq-kd", "decode", "--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out"]
+    words += ["--engine", "fairseq", "--block-rows", "1", "--max-len-b", "100"]
+    running = subprocess.Popen(
+        [str(word) for word in words],
+        env=environment(forked=False),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(tmp_path.glob("out/parts/train-*.tsv")):
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=30)
+    assert running.returncode == -signal.SIGINT and stdout == ""
+    assert stderr.splitlines()[-1] == "fairseq_kd: interrupted" and "Traceback" not in stderr
+    assert not (tmp_path / "out" / "train.tgt").exists()
+    before = len(list(tmp_path.glob("out/parts/train-*.tsv")))
+    done = subprocess.run(
+        [str(word) for word in words], env=environment(forked=False), capture_output=True, text=True, check=True
+    )
+    rows = len((tmp_path / "out" / "train.tgt").read_text().splitlines())
+    assert f"{rows - before} of {rows} rows to decode" in done.stderr and before > 0
