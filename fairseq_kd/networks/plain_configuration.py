@@ -92,12 +92,13 @@ def as_config(plain: dict[str, Any]) -> DictConfig:
     """
     if "flags" in inspect.signature(OmegaConf.create).parameters:
         return OmegaConf.create(plain, flags={"allow_objects": True})
-    kept = _utils.is_primitive_type
-    _utils.is_primitive_type = lambda _: True
+    old: Any = _utils  # omegaconf 2.3's stubs do not have the function
+    kept = old.is_primitive_type
+    old.is_primitive_type = lambda _: True
     try:
         config = OmegaConf.create(plain)
     finally:
-        _utils.is_primitive_type = kept
+        old.is_primitive_type = kept
     OmegaConf.set_struct(config, True)
     if OmegaConf.is_config(config.get("model")):  # to which fairseq adds settings while it builds the model
         OmegaConf.set_struct(config.model, False)
