@@ -28,7 +28,7 @@ def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
     assert {"token_kd", "f_distill js, rollouts ahead", "decode, sampling"} <= {*names}
     assert all(line["ok"] for line in table["paths"])
     assert not any("reason" in line for part in ("losses", "training") for line in table[part])
-    assert {row["section"] for row in table["rows"]} == {"Training step", "Decoding"} and len(table["rows"]) >= 8
+    assert {row["section"] for row in table["rows"]} == {"Training step", "Decoding"}
     assert (tmp_path / "gpu check" / "table.png").stat().st_size > 1000
 
 

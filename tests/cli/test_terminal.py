@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.cli.command_line import HANDS_ON
 from fairseq_kd.cli.messages import on_terminal
 from tests.support.commands import BIN, environment
 
@@ -43,7 +44,9 @@ def test_help_and_mistakes_import_next_to_nothing() -> None:
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_the_options_of_a_verb_need_no_heavy_module(verb: str) -> None:
-    found, count = imported([verb, "--help"], [verb, "--no-such-option"])
+    # A verb that hands unknown options on would run with one.
+    mistaken = [] if verb in HANDS_ON else [[verb, "--no-such-option"]]
+    found, count = imported([verb, "--help"], *mistaken)
     assert not any(found.values()), found
     assert count < 700
 
