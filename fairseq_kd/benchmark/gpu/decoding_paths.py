@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from fairseq_kd.benchmark.gpu.commands import fairseq_kd_command
@@ -23,6 +24,7 @@ def decoding_paths(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
 def _searches(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
     """Beam search with either engine in float32."""
 
+    @cache
     def decode(engine: str, gpu: bool) -> list[str]:
         output = given.of(f"decode-{engine}", gpu)
         words = [*model_options(given), *SEARCH, "--beam", "5", "--engine", engine, "--output", output]
@@ -34,13 +36,13 @@ def _searches(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
 
     def path(engine: str) -> GpuPath:
         return GpuPath(
-            f"decode, {engine}", SAME, lambda: Measured(*_unlike(decode(engine, given.gpu), reference.result()))
+            f"decode, {engine}", SAME, lambda: Measured(*_unlike(reference.result(), decode(engine, given.gpu)))
         )
 
     return [path("fairseq"), path("ctranslate2")]
 
 
-def _unlike(own: Sequence[str], other: Sequence[str]) -> tuple[float, str]:
+def _unlike(other: Sequence[str], own: Sequence[str]) -> tuple[float, str]:
     """The share of lines that differ, and its description."""
     if len(own) != len(other):
         raise UserError(f"{len(own)} lines were written, {len(other)} on the CPU")
@@ -57,6 +59,7 @@ def _target_lines(folder: str) -> list[str]:
 def _sampling(given: Material) -> GpuPath:
     """Ancestral sampling: a GPU draws other sequences, so only their lengths are compared."""
 
+    @cache
     def words(gpu: bool) -> int:
         output = given.of("samples", gpu)
         fairseq_kd_command(["decode", *model_options(given), *SEARCH, "--sampling", "--output", output], gpu)
@@ -72,6 +75,7 @@ def _sampling(given: Material) -> GpuPath:
 def _evaluations(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
     """The BLEU of either engine, and of CTranslate2 in each precision."""
 
+    @cache
     def bleu(engine: str, precision: str, gpu: bool) -> float:
         output = given.of(f"evaluation-{engine}-{precision}", gpu) + ".json"
         how = ["--beam", "5", "--engine", engine, "--precision", precision, "--output", output]
@@ -82,7 +86,7 @@ def _evaluations(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
 
     def path(engine: str, precision: str) -> GpuPath:
         def measure() -> Measured:
-            own, other = bleu(engine, precision, given.gpu), reference.result()
+            other, own = reference.result(), bleu(engine, precision, given.gpu)
             return Measured(abs(own - other), f"BLEU {own:.2f}, {other:.2f} on the CPU in float32")
 
         return GpuPath(f"evaluate, {engine} {precision}", SCORE, measure)
