@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check style, types, spelling, shell scripts and the documentation, and run all tests: about 6 minutes on two cores.
+# Check style, types, spelling, shell scripts and the documentation, and run all tests: about half an hour on two cores.
 # The script installs .venv first if it is missing.
 #
 #   bash scripts/test.sh [pytest options…]
