@@ -15,7 +15,11 @@ while (($#)); do
   case $1 in
     -h | --help) usage ;;
     --dry-run) dry=$1 ;;
-    --output) output=$(realpath -m -- "${2:?--output needs a folder}") && shift ;;
+    --output)
+      (($# > 1)) || die "--output needs a folder"
+      output=$(realpath -m -- "$2")
+      shift
+      ;;
     -*) usage 1 ;;
     *) models+=("$(realpath -- "$1")") ;;
   esac

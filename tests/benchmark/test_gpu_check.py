@@ -38,6 +38,14 @@ def test_without_a_gpu_it_says_what_does_go(tmp_path: Path) -> None:
     assert not (tmp_path / "table.md").exists()
 
 
+def test_mistakes_are_one_line(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    assert refused(SCRIPT, "--output", folder=tmp_path) == "gpu_check.sh: error: --output needs a folder"
+    words = ("--dry-run", "--output", tmp_path / "new")
+    assert "none.pt: no such file" in refused(SCRIPT, *words, tmp_path / "none.pt", tiny_corpus, folder=tmp_path)
+    line = refused(SCRIPT, *words, tiny_teacher, tmp_path / "none", folder=tmp_path)
+    assert line.startswith("fairseq_kd: error: ") and str(tmp_path / "none") in line
+
+
 def test_a_path_fails_beyond_its_limit_and_where_it_breaks() -> None:
     def breaks() -> Measured:
         raise UserError("no such thing")

@@ -17,7 +17,9 @@ from fairseq_kd.benchmark.gpu.markdown import markdown
 from fairseq_kd.benchmark.gpu.path import Material
 from fairseq_kd.benchmark.gpu.paths import check_paths
 from fairseq_kd.benchmark.plot import write_plot
+from fairseq_kd.data.databin_files import TRAIN, only_folder
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 from fairseq_kd.timing.interleaved import TimedCall, measure, table_lines
@@ -41,7 +43,7 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
     """Check and measure, and write table.md, table.json and table.png.
 
     Args:
-        output: folder for the three files; work files go to its subfolder work.
+        output: folder for the three files; work files go to its subfolder gpu_check.work.
         teacher: the checkpoint of a Transformer; None: a small one is trained on made-up text.
         data: the teacher's data-bin.
         dry_run: take every step on the CPU, with tiny sizes.
@@ -50,11 +52,14 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
         The content of table.json.
 
     Raises:
-        UserError: there is no GPU, or the teacher cannot be made.
+        UserError: there is no GPU, or the teacher or the data-bin cannot be used.
     """
     if not (dry_run or torch.cuda.is_available()):
         raise UserError("torch sees no GPU; --dry-run takes every step on the CPU")
-    started, work = time.monotonic(), output / "work"
+    if teacher is not None and data is not None:
+        check_checkpoint(teacher, role="teacher")
+        only_folder(data, TRAIN)
+    started, work = time.monotonic(), output / "gpu_check.work"
     shutil.rmtree(work, ignore_errors=True)  # figures of an earlier run are not this run's
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)

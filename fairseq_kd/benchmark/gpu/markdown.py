@@ -4,6 +4,11 @@ from typing import Any
 
 from fairseq_kd.benchmark.markdown import table_line
 
+STEPS = (
+    "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --fp16`; memory is what model, "
+    "teacher, optimiser and steps took together."
+)
+
 
 def markdown(table: dict[str, Any]) -> str:
     """table.json's content as text; parts that are not there yet are left out."""
@@ -34,8 +39,7 @@ def markdown(table: dict[str, Any]) -> str:
         "Losses: forward and backward in bfloat16 of 8,192 tokens from features (4,096 wide, both models) to the "
         "gradients of features and projection; memory is the peak above the inputs. The error is that of 256 tokens' "
         "gradient against float64's, relative to its norm.",
-        "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --fp16`; memory is what "
-        "model, teacher, optimiser and steps took together.",
+        *([STEPS] if "rows" in table else []),
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
         f"Commit: {table['commit'] or 'not known'}. Teacher: SHA-256 {table['teacher'][:12]}….",
