@@ -31,8 +31,8 @@ class FusedConfig(FairseqDataclass):
     chunk_memory: float = field(
         default=0.0,
         metadata={
-            "help": "MiB of logits computed at a time (0: 4 on a CPU; on a GPU 256, and at least half as many tokens as "
-            "the decoder is wide)"
+            "help": "MiB of logits computed at a time (0: 4 on a CPU; on a GPU 256, and at least half as many tokens "
+            "as the decoder is wide)"
         },
     )
     sentence_avg: bool = II("optimization.sentence_avg")
