@@ -37,7 +37,7 @@ COMMANDS["snakemake"] = "snakemake.cli:main"
 OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd")
 """Set their logging up themselves; for the others the import of fairseq does."""
 IMPORTED = (
-    *("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli", "matplotlib.figure", "jsonschema"),
+    *("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli", "matplotlib.pyplot", "jsonschema"),
     *("torch._dynamo", "torch.distributed.fsdp"),  # by the first optimiser and by fairseq's trainer
 )
 """What commands import, and none of it is the project's own."""
