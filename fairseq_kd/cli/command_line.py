@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq_kd.cli.messages import VARIABLE, on_terminal
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import NO_ROOM
 from fairseq_kd.storage.provenance import versions
 
 VERBS = {
@@ -130,6 +131,8 @@ def run_verb(options: argparse.Namespace) -> None:
         verb_module(options.verb).run(options)
     except OSError as error:
         if error.filename is None:
+            if error.errno in NO_ROOM:
+                raise UserError(f"{error.strerror}; make room and run the same command again") from None
             raise
         # Of a renaming, the second name is the one that the user gave.
         raise UserError(f"{error.filename2 or error.filename}: {error.strerror}") from None

@@ -103,6 +103,8 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     if name in OWN_LOGGING:
         logging.getLogger().handlers.clear()
         logging.getLogger().setLevel(logging.WARNING)
+    if "SWEEP_HOOK" in os.environ:
+        importlib.import_module(os.environ["SWEEP_HOOK"])
     module, function = COMMANDS[name].split(":")
     return getattr(importlib.import_module(module), function)
 
