@@ -19,6 +19,8 @@ LIMIT = 240
 """Seconds after which a run counts as hanging."""
 AT_ONCE = 10
 """Seconds that a run may take to end after SIGTERM or SIGINT."""
+STARTED = 0.3
+"""Seconds after which Python has started."""
 Done = subprocess.CompletedProcess
 
 
@@ -86,7 +88,8 @@ class Trials:
         number = self.draw.choice([signal.SIGTERM, signal.SIGINT])
         self._fresh()
         running = self._start()
-        time.sleep(self.draw.random() * self.expected.seconds)
+        # Not in Python's own start, which answers SIGINT with a traceback.
+        time.sleep(STARTED + self.draw.random() * self.expected.seconds)
         started = time.monotonic()
         done = self._end(running, number)
         if time.monotonic() - started > AT_ONCE:
