@@ -126,7 +126,7 @@ STAGES = [
         model=False,
     ),
     _kd("filter", "filter", "--input", "{folder}/decoded", "--block-rows", "30", data=False, model=False),
-    _kd("recut", "recut", "--decoded", "{folder}/decoded", "--vocab-size", "30", data=False, model=False),
+    _kd("recut", "recut", "--vocab-size", "24", model=False),
     _kd("cache", "cache", "--subset", "train", "--top-k", "4", "--block-rows", "30"),
     Stage(
         "generate_distilled_corpus.sh",
