@@ -1,6 +1,7 @@
 """The YAML files in configs/, as the workflow reads them."""
 
 import argparse
+import functools
 import shlex
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def read(path: Path, point: float | None = None) -> dict[str, Any]:
     return config if point is None else config | config["points"][point]
 
 
+@functools.cache
 def parse_training(options: str) -> argparse.Namespace:
-    """What fairseq-train reads from a config's options; it exits where it knows one not."""
+    """What fairseq-train reads from a config's options; it exits where it knows one not. Parsed once: several tests ask."""
     words = [
         "data-bin",
         "--user-dir",
