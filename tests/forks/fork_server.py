@@ -115,8 +115,11 @@ def status_of(command: Callable[[], Any]) -> int:
         found = command()
     except SystemExit as stop:
         found = stop.code
-    except BaseException:
+    except BaseException as error:
         sys.excepthook(*sys.exc_info())
+        if isinstance(error, KeyboardInterrupt):  # Python then ends by the signal
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
         found = 1
     if not isinstance(found, int | None):
         print(found, file=sys.stderr)

@@ -136,7 +136,7 @@ STAGES = [
         ],
     ),
     _training("token_kd", "token_kd"),
-    _training("f_distill, rollouts", "f_distill", "--divergence", "js"),
+    _training("f_distill, rollouts", "f_distill", "--divergence", "js", "--online-teacher-samples"),
     _training("hybrid_kd", "hybrid_kd", "--distilled-data", "{folder}/teacher/data-bin", "--gate", "learned"),
     Stage(
         "prune_and_retrain.sh",
