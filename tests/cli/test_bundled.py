@@ -193,7 +193,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert running.stderr is not None and running.stderr.readline() == "step 1 of 8, raw text\n"
+    assert running.stderr is not None and running.stderr.readline() == "step 1 of 9, raw text\n"
     os.killpg(running.pid, signal.SIGINT)  # to all processes, as the terminal does
     out, err = running.communicate(timeout=55)
     assert (running.returncode, out) == (1, "")
@@ -211,9 +211,11 @@ def test_run_in_a_folder_of_the_users(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     cache = f"{folder}/runs/mine/cache"
     assert lines[0] == f"fairseq-kd run: {os.devnull}/home/.cache cannot be written; the cache is {cache}"
-    assert f"fairseq-kd run: wrote {folder}/results/mine/table.md, " in lines[-1]
+    assert f"fairseq-kd run: wrote {folder}/results/mine/table.md, " in lines[-2]
+    assert f"fairseq-kd run: open {folder}/results/mine/report.html in a browser" in lines[-1]
     assert "| Seq-KD | " in done.stdout and {path.name for path in folder.iterdir()} == {"mine.yaml", "runs", "results"}
-    assert {"table.md", "table.json", "table.png"} <= {path.name for path in (folder / "results" / "mine").iterdir()}
+    made = {path.name for path in (folder / "results" / "mine").iterdir()}
+    assert {"table.md", "table.json", "table.png", "report.html"} <= made
     again = run_command("fairseq-kd", "run", "mine.yaml", "--dry-run", cwd=folder)
     assert "Nothing to be done" in again.stdout + again.stderr
 

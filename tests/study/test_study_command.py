@@ -134,7 +134,8 @@ def test_from_raw_text_to_figures(tmp_path: Path) -> None:
     assert (
         len(list(runs.rglob("data-bin"))) == 2 and (runs / "0.5" / "teacher").resolve() == runs / "common" / "teacher"
     )
-    assert {path.name for path in results.iterdir()} == {"study.md", "study.json", "study.png", "length.png"}
+    made = {"study.md", "study.json", "study.png", "length.png", "report.html"}
+    assert {path.name for path in results.iterdir()} == made
     # What `fairseq-kd diagnose` finds it by, and what it then names.
     for point in content["points"]:
         ratio = point["parameters"]["Seq-KD"] / point["parameters"]["Teacher"]

@@ -42,6 +42,7 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
     results = [(names.index(row.name), result) for row in rows for result in row.results]
     found = _outputs_of([result for _, result in results], given.outputs)
     first = results[0][1]
+    chrf = SentenceChrf(first["references"])
     return {
         "source": _sources(given.outputs),
         "reference": first["references"],
@@ -50,7 +51,10 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
         "beams": {
             beam: {
                 "texts": list(zip(*(result["beams"][beam]["hypotheses"] for _, result in results), strict=True)),
-                "chrf": [_chrf(result, beam, one) for (_, result), one in zip(results, found, strict=True)],
+                "chrf": [
+                    _saved(one, beam) if one else chrf.scores(result["beams"][beam]["hypotheses"])
+                    for (_, result), one in zip(results, found, strict=True)
+                ],
             }
             for beam in first["beams"]
         },
@@ -107,10 +111,23 @@ def _sources(outputs: Sequence[Outputs]) -> list[str] | None:
     return first
 
 
-def _chrf(result: Result, beam: str, outputs: Outputs | None) -> list[float]:
-    """Each sentence's chrF in percent: as --save-outputs wrote it, or else computed in the same way."""
-    if outputs is not None:
-        return [round(line["beams"][beam]["chrf"], 1) for line in outputs.lines]
-    metric, lines = CHRF(), result["beams"][beam]["hypotheses"]
-    pairs = zip(lines, result["references"], strict=True)
-    return [round(metric.sentence_score(line, [reference]).score, 1) for line, reference in pairs]
+def _saved(outputs: Outputs, beam: str) -> list[float]:
+    """Each sentence's chrF in percent, as --save-outputs wrote it."""
+    return [round(line["beams"][beam]["chrf"], 1) for line in outputs.lines]
+
+
+class SentenceChrf:
+    """sacreBLEU's chrF of single sentences against fixed references.
+
+    ``CHRF.sentence_score`` counts the reference's n-grams anew for each translation; here they are counted once.
+    """
+
+    def __init__(self, references: Sequence[str]):
+        self._metric = CHRF()
+        self._references = self._metric._cache_references([list(references)])
+
+    def scores(self, lines: Sequence[str]) -> list[float]:
+        """Each line's score in percent, to one digit."""
+        count, clean = self._metric._compute_segment_statistics, self._metric._preprocess_segment
+        found = (count(clean(line), reference) for line, reference in zip(lines, self._references, strict=True))
+        return [round(self._metric._compute_score_from_stats(one).score, 1) for one in found]

@@ -7,11 +7,7 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from fairseq_kd.report.page.document import bokeh_library, document
-
-pytest.importorskip("bokeh")
 
 NAMESPACES = ("http://www.w3.org",)
 """Names that look like addresses; nothing is loaded from them."""

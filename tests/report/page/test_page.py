@@ -15,8 +15,6 @@ from tests.report.page.conftest import SOURCES, some_results, write_results
 from tests.support.browser import WAIT, Browser
 from tests.support.results import REFERENCES, scored
 
-pytest.importorskip("bokeh")
-
 HOSTILE = (
     "<script>window.hit = 1</script> </script><script>window.hit = 2</script>",
     "\"><img src=x onerror='window.hit = 3'> <!-- <script> --> ]]>",

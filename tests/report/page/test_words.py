@@ -3,11 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.support.browser import Browser
-
-pytest.importorskip("bokeh")
 
 
 def common(one: list[str], other: list[str]) -> int:
