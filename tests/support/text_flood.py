@@ -1,16 +1,22 @@
 """Memory and speed of everything around a model, over many lines.
 
-`python -m tests.support.text_flood VERB LINES FOLDER`: VERB is translate or decode. A fake model answers each line with
-the line in capitals. Lines per second are of processor time, so that other work on the machine does not count.
+`python -m tests.support.text_flood LINES FOLDER [VERB…]` prints a row of a table for each verb: prepare, decode, merge,
+select, filter, cache, translate. Each works on what the one before it left in FOLDER. A fake model answers each line
+with the line in capitals, a fake teacher each token with the same symbols. Memory is that of the largest process.
 """
 
 import io
+import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import numpy as np
 
 from fairseq_kd.corpus import decode_text
 from fairseq_kd.corpus.translate import translate_stream
@@ -20,6 +26,9 @@ from fairseq_kd.decoding.text import TextHypothesis
 from fairseq_kd.timing.process_memory import peak, start_peak
 
 LINE = "this is line number {} of a text that nobody would want to hold in memory\n"
+VERBS = ("prepare", "decode", "merge", "select", "filter", "cache", "translate")
+WORDS, LONGEST = 50_000, 45
+"""Different words of the made-up text, and the most in a line; 25 on average."""
 
 
 class Capitals:
@@ -39,7 +48,8 @@ class Capitals:
     ) -> list[list[TextHypothesis]]:
         if progress:
             progress(len(lines))
-        return [[TextHypothesis(line.upper(), line.upper(), -1.0)] for line in lines]
+        texts = [line.upper() for line in lines]
+        return [[TextHypothesis(text, text, -1.0 - rank) for rank in range(options.nbest)] for text in texts]
 
 
 class Nowhere(io.RawIOBase):
@@ -53,7 +63,7 @@ class Nowhere(io.RawIOBase):
 
 
 def flood(verb: str, count: int, folder: Path) -> tuple[float, float]:
-    """Send ``count`` lines through a verb: the processor's seconds, and the most memory held, in MiB."""
+    """Send ``count`` lines through translate or decode: the processor's seconds, and the most memory held, in MiB."""
     lines: Iterator[bytes] = (LINE.format(number).encode() for number in range(count))
     path = folder / f"flood-{count}.txt"
     if verb == "decode":
@@ -63,16 +73,91 @@ def flood(verb: str, count: int, folder: Path) -> tuple[float, float]:
     start_peak()
     begun = time.process_time()
     if verb == "decode":
-        with mock.patch.object(decode_text, "open_translator", lambda *_, **__: Capitals()):
-            signature = decode_text.decode_text("none", path, folder / f"flood-{count}", options)
-        assert signature and signature["rows"] == count
+        decode(path, folder / f"flood-{count}", options, count)
     else:
         output = Nowhere()
         assert translate_stream(Capitals(), lines, output, options) == count == output.lines  # type: ignore[arg-type]
     return time.process_time() - begun, peak()
 
 
+def decode(path: Path, output: Path, options: DecodingOptions, count: int) -> None:
+    """`fairseq-kd decode --input` with a model that takes no time."""
+    with mock.patch.object(decode_text, "open_translator", lambda *_, **__: Capitals()):
+        signature = decode_text.decode_text("none", path, output, options)
+    assert signature and signature["rows"] == count
+
+
+def write_text(prefix: Path, count: int) -> None:
+    """Write ``count`` made-up pairs, the same for every call; frequent words are as frequent as in a language."""
+    random = np.random.default_rng(1)
+    letters = np.array(list("etaoinshrdlucmfgypwbvkxjq"))
+    names = ["".join(letters[random.integers(0, 25, 1 + size)]) for size in random.integers(1, 10, 2 * WORDS)]
+    for side, words in (("src", names[:WORDS]), ("tgt", names[WORDS:])):
+        table = np.array(words, object)
+        with open(f"{prefix}.{side}", "w") as handle:
+            for first in range(0, count, 10_000):
+                sizes = random.integers(5, LONGEST + 1, min(10_000, count - first))
+                ranks = (WORDS ** random.random(int(sizes.sum()))).astype(int) - 1
+                ends = np.cumsum(sizes)
+                text = table[ranks]
+                handle.writelines(
+                    " ".join(text[end - size : end]) + "\n" for size, end in zip(sizes, ends, strict=True)
+                )
+
+
+def measure(verb: str, count: int, folder: Path) -> None:
+    """Run a verb in a process of its own and print its row of the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "train.tgt").exists():
+        for split, rows in (("valid", 100), ("test", 100), ("train", count)):
+            write_text(folder / split, rows)
+    for place in ("signature.json", "text.src", "text.tgt", "text.nbest.tsv"):
+        if verb == "merge":
+            (folder / "decode" / place).unlink(missing_ok=True)
+    if verb != "merge":
+        shutil.rmtree(folder / verb, ignore_errors=True)
+    begun = time.monotonic()
+    running = subprocess.Popen([sys.executable, *map(str, command(verb, count, folder))], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(running.pid, 0)
+    assert status == 0, verb
+    wall = time.monotonic() - begun
+    busy = used.ru_utime + used.ru_stime
+    rates = f"{count / wall:>10,.0f} | {count / busy:>10,.0f}"
+    print(f"| {verb} | {count:>10,} | {rates} | {used.ru_maxrss / 1024:>6,.0f} |", flush=True)
+
+
+def command(verb: str, count: int, folder: Path) -> list[str | Path]:
+    """The words after ``python`` that run a verb on what the one before it left."""
+    cli, here = ["-m", "fairseq_kd.cli"], ["-m", "tests.support.text_flood"]
+    splits = [word for split in ("train", "valid", "test") for word in (f"--{split}", folder / split)]
+    prepared, decoded = folder / "prepare", folder / "decode"
+    pair = ["--source-lang", "src", "--target-lang", "tgt"]
+    return {
+        "prepare": [*cli, "prepare", *pair, *splits, "--vocab-size", 8000, "--sample-pairs", 100_000,
+                    "--output", prepared, "--data-bin", prepared / "data-bin"],
+        "merge": [*cli, "merge", decoded],
+        "select": [*cli, "select", "--nbest", decoded / "text.nbest.tsv", "--reference", folder / "train.tgt",
+                   "--post-process", "none", "--output", folder / "select"],
+        "filter": [*cli, "filter", decoded, "--output", folder / "filter", "--score-share", 0.1],
+    }.get(verb, [*here, "--inside", verb, count, folder])  # fmt: skip
+
+
+def inside(verb: str, count: int, folder: Path) -> None:
+    """A verb with a fake model, in this process."""
+    if verb == "decode":
+        decode(folder / "train.src", folder / "decode", DecodingOptions(beam=4, nbest=4), count)
+    elif verb == "translate":
+        flood(verb, count, folder)
+    else:
+        from tests.support.cache_flood import cache
+
+        cache(folder / "prepare" / "data-bin", folder / "cache")
+
+
 if __name__ == "__main__":
-    name, number, place = sys.argv[1:]
-    seconds, memory = flood(name, int(number), Path(place))
-    print(f"{name}: {int(number):,} lines, {int(number) / seconds:,.0f} lines/s of processor time, {memory:.0f} MiB")
+    if sys.argv[1] == "--inside":
+        inside(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        print("| verb | lines | lines/s | lines/s of one core | MiB |\n| --- | ---: | ---: | ---: | ---: |", flush=True)
+        for one in sys.argv[3:] or VERBS:
+            measure(one, int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,15 +1,8 @@
 """Choosing from the n-best lists of a whole file, block by block, in several processes."""
 
-import functools
-import os
-import signal
-import threading
-import time
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from math import fsum
 from pathlib import Path
@@ -17,6 +10,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from fairseq_kd.corpus.processes import in_processes
 from fairseq_kd.corpus.seq_inter.closest import Selected, closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
@@ -82,36 +76,16 @@ def write_blocks(
     total, written = count_rows(blocks), count_rows(block for block in blocks if block.number in done)
     if written == total:
         return
-    waiting: deque[Future[int]] = deque()
-    initialise = functools.partial(_follow, os.getpid())
-    try:
-        with (
-            ProcessPoolExecutor(workers, initializer=initialise) as pool,
-            tqdm(total=total, initial=written, unit="row", desc="select", disable=None) as bar,
-        ):
-            for block in blocks:
-                targets = list(islice(gold, len(block.rows)))
-                if block.number in done:
-                    continue
-                waiting.append(pool.submit(choose, block, nbest, targets, similarity))
-                if len(waiting) > 2 * workers:
-                    bar.update(waiting.popleft().result())
-            while waiting:
-                bar.update(waiting.popleft().result())
-    except BrokenProcessPool:
-        raise UserError("a process of the selection was killed, perhaps for lack of memory; run it again") from None
 
+    def jobs() -> Iterator[tuple[Block, NBest, list[str], Similarity]]:
+        for block in blocks:
+            targets = list(islice(gold, len(block.rows)))
+            if block.number not in done:
+                yield block, nbest, targets, similarity
 
-def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it has been killed; else a worker would wait for it for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with tqdm(total=total, initial=written, unit="row", desc="select", disable=None) as bar:
+        for rows in in_processes(choose, jobs(), workers, "selection"):
+            bar.update(rows)
 
 
 def join(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
