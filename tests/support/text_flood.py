@@ -2,7 +2,9 @@
 
 `python -m tests.support.text_flood LINES FOLDER [VERB…]` prints a row of a table for each verb: prepare, decode, merge,
 select, filter, cache, translate. Each works on what the one before it left in FOLDER. A fake model answers each line
-with the line in capitals, a fake teacher each token with the same symbols. Memory is that of the largest process.
+with the line in capitals, a fake teacher each token with the same symbols. The last two columns are the memory of the
+largest process: its own, looked at 20 times a second, and with the pages of mapped files, which the system takes back
+when it needs them.
 """
 
 import io
@@ -13,12 +15,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 
-from fairseq_kd.corpus import decode_text
+from fairseq_kd.corpus import cache, decode_text
 from fairseq_kd.corpus.translate import translate_stream
 from fairseq_kd.decoding.interface import Progress
 from fairseq_kd.decoding.options import DecodingOptions
@@ -118,12 +122,34 @@ def measure(verb: str, count: int, folder: Path) -> None:
         shutil.rmtree(folder / verb, ignore_errors=True)
     begun = time.monotonic()
     running = subprocess.Popen([sys.executable, *map(str, command(verb, count, folder))], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
+    own, ended = 0, (0, 0, None)
+    while not ended[0]:
+        time.sleep(0.05)
+        own = max(own, *map(own_memory, family(running.pid)))
+        ended = os.wait4(running.pid, os.WNOHANG)
+    _, status, used = ended
     assert status == 0, verb
-    wall = time.monotonic() - begun
-    busy = used.ru_utime + used.ru_stime
+    wall, busy = time.monotonic() - begun, used.ru_utime + used.ru_stime
     rates = f"{count / wall:>10,.0f} | {count / busy:>10,.0f}"
-    print(f"| {verb} | {count:>10,} | {rates} | {used.ru_maxrss / 1024:>6,.0f} |", flush=True)
+    print(f"| {verb} | {count:>10,} | {rates} | {own:>6,} | {used.ru_maxrss >> 10:>6,} |", flush=True)
+
+
+def family(process: int) -> list[int]:
+    """A process and its children."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        children = []
+    return [process, *map(int, children)]
+
+
+def own_memory(process: int) -> int:
+    """What a process holds beside mapped files, in MiB."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) >> 10 for line in lines if line.startswith("RssAnon")), 0)
 
 
 def command(verb: str, count: int, folder: Path) -> list[str | Path]:
@@ -138,26 +164,46 @@ def command(verb: str, count: int, folder: Path) -> list[str | Path]:
         "merge": [*cli, "merge", decoded],
         "select": [*cli, "select", "--nbest", decoded / "text.nbest.tsv", "--reference", folder / "train.tgt",
                    "--post-process", "none", "--output", folder / "select"],
-        "filter": [*cli, "filter", decoded, "--output", folder / "filter", "--score-share", 0.1],
+        "filter": [*cli, "filter", "--input", decoded, "--output", folder / "filter", "--score-share", 0.1],
     }.get(verb, [*here, "--inside", verb, count, folder])  # fmt: skip
 
 
 def inside(verb: str, count: int, folder: Path) -> None:
     """A verb with a fake model, in this process."""
     if verb == "decode":
-        decode(folder / "train.src", folder / "decode", DecodingOptions(beam=4, nbest=4), count)
+        decode(
+            folder / "train.src",
+            folder / "decode",
+            DecodingOptions(beam=4, nbest=4 if count <= 1_000_000 else 1),
+            count,
+        )
     elif verb == "translate":
         flood(verb, count, folder)
     else:
-        from tests.support.cache_flood import cache
+        ask_nobody(folder / "prepare")
 
-        cache(folder / "prepare" / "data-bin", folder / "cache")
+
+def ask_nobody(prepared: Path) -> None:
+    """`fairseq-kd cache` with a teacher that takes no time; two symbols of each distribution are kept."""
+    teacher = SimpleNamespace(max_positions=lambda: (1024, 1024), plain=True, models=[])
+
+    def same(recorder: Any, sample: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = sample["ntokens"]
+        return torch.tensor([[4, 5]]).expand(tokens, 2), torch.tensor([[-0.5, -1.5, -2.0]]).expand(tokens, 3)
+
+    with (
+        mock.patch.object(cache, "load_teacher", lambda *_: teacher),
+        mock.patch.object(cache, "data_languages", lambda *_: ("src", "tgt")),
+        mock.patch.object(cache.Recorder, "_top_k", same),
+    ):
+        cache.cache(str(prepared / "spm.model"), prepared / "data-bin", prepared.parent / "cache", 2)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--inside":
         inside(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
     else:
-        print("| verb | lines | lines/s | lines/s of one core | MiB |\n| --- | ---: | ---: | ---: | ---: |", flush=True)
+        print("| verb | lines | lines/s | lines/s of one core | MiB, own | MiB, with files |", flush=True)
+        print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for one in sys.argv[3:] or VERBS:
             measure(one, int(sys.argv[1]), Path(sys.argv[2]))
