@@ -1,10 +1,10 @@
 """Memory and speed of everything around a model, over many lines.
 
-`python -m tests.support.text_flood LINES FOLDER [VERB…]` prints a row of a table for each verb: prepare, decode, merge,
-select, filter, cache, translate. Each works on what the one before it left in FOLDER. A fake model answers each line
-with the line in capitals, a fake teacher each token with the same symbols. The last two columns are the memory of the
-largest process: its own, looked at 20 times a second, and with the pages of mapped files, which the system takes back
-when it needs them.
+`python -m tests.support.text_flood LINES[xWORDS] FOLDER [VERB…]` prints a row of a table for each verb: prepare,
+decode, merge, select, filter, cache, translate. Each works on what the one before it left in FOLDER. A fake model
+answers each line with the line in capitals, a fake teacher each token with the same symbols. The last two columns are
+the memory of the largest process: its own, looked at 20 times a second, and with the pages of mapped files, which the
+system takes back when it needs them.
 """
 
 import io
@@ -31,8 +31,8 @@ from fairseq_kd.timing.process_memory import peak, start_peak
 
 LINE = "this is line number {} of a text that nobody would want to hold in memory\n"
 VERBS = ("prepare", "decode", "merge", "select", "filter", "cache", "translate")
-WORDS, LONGEST = 50_000, 45
-"""Different words of the made-up text, and the most in a line; 25 on average."""
+WORDS, LENGTH = 50_000, 25
+"""Different words of the made-up text, and how many a line has on average."""
 
 
 class Capitals:
@@ -91,7 +91,7 @@ def decode(path: Path, output: Path, options: DecodingOptions, count: int) -> No
     assert signature and signature["rows"] == count
 
 
-def write_text(prefix: Path, count: int) -> None:
+def write_text(prefix: Path, count: int, length: int) -> None:
     """Write ``count`` made-up pairs, the same for every call; frequent words are as frequent as in a language."""
     random = np.random.default_rng(1)
     letters = np.array(list("etaoinshrdlucmfgypwbvkxjq"))
@@ -100,7 +100,7 @@ def write_text(prefix: Path, count: int) -> None:
         table = np.array(words, object)
         with open(f"{prefix}.{side}", "w") as handle:
             for first in range(0, count, 10_000):
-                sizes = random.integers(5, LONGEST + 1, min(10_000, count - first))
+                sizes = random.integers(length // 5, length * 9 // 5 + 1, min(10_000, count - first)).clip(1)
                 ranks = (WORDS ** random.random(int(sizes.sum()))).astype(int) - 1
                 ends = np.cumsum(sizes)
                 text = table[ranks]
@@ -109,12 +109,12 @@ def write_text(prefix: Path, count: int) -> None:
                 )
 
 
-def measure(verb: str, count: int, folder: Path) -> None:
+def measure(verb: str, count: int, folder: Path, length: int) -> None:
     """Run a verb in a process of its own and print its row of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "train.tgt").exists():
         for split, rows in (("valid", 100), ("test", 100), ("train", count)):
-            write_text(folder / split, rows)
+            write_text(folder / split, rows, length)
     for place in ("signature.json", "text.src", "text.tgt", "text.nbest.tsv"):
         if verb == "merge":
             (folder / "decode" / place).unlink(missing_ok=True)
@@ -205,5 +205,6 @@ if __name__ == "__main__":
     else:
         print("| verb | lines | lines/s | lines/s of one core | MiB, own | MiB, with files |", flush=True)
         print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        number, _, words = sys.argv[1].partition("x")
         for one in sys.argv[3:] or VERBS:
-            measure(one, int(sys.argv[1]), Path(sys.argv[2]))
+            measure(one, int(number), Path(sys.argv[2]), int(words or LENGTH))
