@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -107,7 +108,7 @@ def cut_block(block: Block, model: Path, stretches: tuple[Stretch, Stretch], dro
     """
     found = _cutter(model.read_bytes()).cut([stretch.lines() for stretch in stretches], drop_empty)
     buffer = io.BytesIO()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, side in enumerate(found):
         arrays[f"text{number}"] = np.frombuffer(side.text, np.uint8)
         arrays[f"sizes{number}"], arrays[f"symbols{number}"] = side.sizes, side.symbols

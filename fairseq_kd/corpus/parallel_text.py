@@ -17,7 +17,7 @@ LONGEST_LINE = 4192
 SAMPLE = 250_000
 """Training pairs that a new sentencepiece model learns from, unless it is told another number.
 
-sentencepiece needs 22 bytes of memory for each character of them.
+sentencepiece needs about 18 bytes of memory for each byte of them.
 """
 
 

@@ -164,7 +164,8 @@ def command(verb: str, count: int, folder: Path) -> list[str | Path]:
         "merge": [*cli, "merge", decoded],
         "select": [*cli, "select", "--nbest", decoded / "text.nbest.tsv", "--reference", folder / "train.tgt",
                    "--post-process", "none", "--output", folder / "select"],
-        "filter": [*cli, "filter", "--input", decoded, "--output", folder / "filter", "--score-share", 0.1],
+        "filter": [*cli, "filter", "--input", decoded, "--output", folder / "filter", "--score-share", 0.1,
+                   "--keep-copies"],
     }.get(verb, [*here, "--inside", verb, count, folder])  # fmt: skip
 
 
