@@ -1,7 +1,7 @@
 """Blocks of a split cut into subwords: for each one file, with the text and fairseq's numbers of both sides.
 
 ``parts/SPLIT-NNNNN.npz`` holds, for the sides 0 and 1, ``textN`` (UTF-8), ``sizesN`` (symbols of each row, ``</s>``
-counted), ``symbolsN`` (fairseq's numbers, row after row) and ``unknownN``.
+counted) and ``symbolsN`` (fairseq's numbers, row after row).
 """
 
 import io
