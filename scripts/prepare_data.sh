@@ -6,8 +6,9 @@
 #     (--vocab-size N | --spm-model FILE) --output DIR
 #
 # The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
-# languages to DIR. fairseq-preprocess then makes DIR/data-bin, with one row for each row of subwords. The folder appears
-# only when it is whole. DIR/data-bin/arguments records the arguments; the script refuses other arguments for the same DIR.
+# languages to DIR. It makes DIR/data-bin too, with one row for each row of subwords and the bytes of fairseq-preprocess. The
+# folder appears only when it is whole. A run that was killed goes on where it was. DIR/data-bin/arguments records the
+# arguments; the script refuses other arguments for the same DIR.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
@@ -43,18 +44,8 @@ if [[ -d $output/data-bin ]]; then
   exit 0
 fi
 
-fairseq-kd prepare "$@"
-new=$output/data-bin.tmp
-rm -rf "$new"
-mkdir "$new"
-# --joined-dictionary takes --srcdict alone for both sides.
-if ! fairseq-preprocess --source-lang "$source" --target-lang "$target" \
-  --trainpref "$output/subword/train" --validpref "$output/subword/valid" --testpref "$output/subword/test" \
-  --srcdict "$output/dict.txt" --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1; then
-  die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
-fi
-# fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite.
-for language in "$source" "$target"; do cp "$output/dict.txt" "$new/dict.$language.txt"; done
+new=$output/data-bin.new
+fairseq-kd prepare "$@" --data-bin "$new"
 for split in train valid test; do
   for language in "$source" "$target"; do
     wanted=$(wc -l <"$output/subword/$split.$language")
@@ -64,7 +55,7 @@ for split in train valid test; do
     [[ $found == "$wanted" ]] || die "$index has ${found:-no} rows, $output/subword/$split.$language has $wanted; run again"
   done
 done
+[[ ! -d $output/data-bin ]] || die "another run has made $output/data-bin meanwhile"
 echo "$arguments" >"$new/arguments"
-python -m fairseq_kd.data.databin_checksums "$new"
 mv "$new" "$output/data-bin"
 say "$output/data-bin: ready"

@@ -18,10 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT[:CKPT...]",
         help="the teacher; with several, the mean of their probabilities is stored")  # fmt: skip
-    add("--data", required=True, metavar="DATABIN", help="the data-bin that the student will be trained on")
+    add("--data", required=True, metavar="DATABIN[:DATABIN...]",
+        help="the data-bin that the student will be trained on; several need as many --output folders")  # fmt: skip
     add_language_arguments(parser)
     add("--subset", default="train", help="the split (%(default)s); one --output folder can hold several")
-    add("--output", required=True, metavar="DIR", type=Path,
+    add("--output", required=True, metavar="DIR[:DIR...]", type=Path,
         help="folder to give to the training as --teacher-cache; the split gets a subfolder of its name")  # fmt: skip
     add(
         "--top-k", required=True, type=int, metavar="K", help="number of likeliest symbols to keep of each distribution"
@@ -39,18 +40,20 @@ def run(options: argparse.Namespace) -> None:
     """Write this shard's blocks that do not exist yet."""
     shard = shard_of(options)
     from fairseq_kd.corpus.cache import cache
+    from fairseq_kd.data.databin_lists import each_with
 
-    cache(
-        options.model,
-        options.data,
-        options.output,
-        options.top_k,
-        subset=options.subset,
-        languages=languages_of(options),
-        temperature=options.temperature,
-        teacher_data=options.teacher_data,
-        assume_same_dictionary=options.assume_same_dictionary,
-        direction=direction_of(options),
-        max_tokens=options.max_tokens,
-        shard=shard,
-    )
+    for data, output in each_with(options.data, options.output, options.subset, "--output"):
+        cache(
+            options.model,
+            data,
+            output,
+            options.top_k,
+            subset=options.subset,
+            languages=languages_of(options),
+            temperature=options.temperature,
+            teacher_data=options.teacher_data,
+            assume_same_dictionary=options.assume_same_dictionary,
+            direction=direction_of(options),
+            max_tokens=options.max_tokens,
+            shard=shard,
+        )

@@ -29,13 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
         help="the checkpoint; several are decoded as an ensemble. For --input also a CTranslate2 or Hugging Face "
         "folder")  # fmt: skip
-    add("--data", metavar="DIR",
-        help="fairseq-preprocess's output with the model's dictionaries; for --input, their folder")  # fmt: skip
+    add("--data", metavar="DIR[:DIR...]",
+        help="fairseq-preprocess's output with the model's dictionaries, several with as many --output folders; for "
+        "--input, their folder")  # fmt: skip
     add_direction_arguments(parser)
     add("--subset", help=f"the split to translate ({DEFAULT_SUBSET})")
     add("--input", type=Path, metavar="FILE", help="raw text to translate instead, also .gz, .xz or .zst")
     add_text_arguments(parser, "--input: ")
-    add("--output", required=True, metavar="DIR", type=Path,
+    add("--output", required=True, metavar="DIR[:DIR...]", type=Path,
         help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json; for --input text.SRC, text.TGT")  # fmt: skip
     add_engine_arguments(parser)
     add_search_arguments(parser)
@@ -79,9 +80,12 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.decode import decode
+    from fairseq_kd.data.databin_lists import each_with
 
+    subset = options.subset or DEFAULT_SUBSET
     how |= {"direction": direction_of(options), "languages": languages_of(options)}
-    decode(options.model, options.data, options.output, search, subset=options.subset or DEFAULT_SUBSET, **how)
+    for data, output in each_with(options.data, options.output, subset, "--output"):
+        decode(options.model, data, output, search, subset=subset, **how)
 
 
 def _sampling(options: argparse.Namespace) -> Sampling | None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SPLITS
+from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-line-bytes", type=int, default=LONGEST_LINE, metavar="N",
         help="a new sentencepiece model learns from no longer line (%(default)s)")  # fmt: skip
+    add("--sample-pairs", type=int, default=SAMPLE, metavar="N",
+        help="training pairs that a new sentencepiece model learns from, drawn from more (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=1, metavar="N", help="of the drawing (%(default)s)")
+    add("--workers", type=int, metavar="N", help="processes that cut text (default: one for each processor)")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip
+    add("--data-bin", metavar="DIR", type=Path,
+        help="folder that becomes fairseq's data-bin of the subwords, as fairseq-preprocess makes it")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -40,6 +46,10 @@ def run(options: argparse.Namespace) -> None:
         vocab_size=options.vocab_size,
         spm_model=options.spm_model,
         longest_line=options.max_line_bytes,
+        sample=options.sample_pairs,
+        seed=options.seed,
+        workers=options.workers,
+        data_bin=options.data_bin,
     )
     train = report["splits"]["train"]
     print(f"{train['rows']} training rows, {train['dropped']} dropped for an empty side; see {options.output}/subword")

@@ -3,8 +3,7 @@
 ``parts/NNNNN.npy`` holds a record for each row of a block: the rule that it breaks by itself, a 64-bit hash of its
 text, the teacher's score and the cross-entropy under the reverse model (NaN where there is none).
 
-Memory: 1 byte for each row, about 12 more while a share is taken, and about 70 for each of a million rows while
-duplicates are found.
+Memory: 1 byte for each row, and about 70 for each of a million rows while duplicates are found.
 """
 
 import hashlib
@@ -20,6 +19,8 @@ from fairseq_kd.storage.checksums import Damaged, read_sealed
 from fairseq_kd.storage.files import write_sealed
 
 RECORD = np.dtype([("rule", "u1"), ("key", "<u8"), ("score", "<f4"), ("reverse", "<f4")])
+NO_VALUE = 2**32 - 1
+"""Stands for NaN; the order of no other value is as high."""
 AT_ONCE = 1_000_000
 """Rows whose hashes are compared at a time."""
 
@@ -100,18 +101,52 @@ class Verdicts:
         Returns:
             The best value that was dropped, None where none was; and how many kept rows have no value.
         """
-        values = np.full(len(self.rules), np.inf, np.float32)
-        for span, column in self._column(name):
-            values[span] = column if lowest else -column
-        kept = self.rules == KEPT
-        unscored = kept & np.isnan(values)
-        values[~kept | unscored] = np.inf
-        count = round(share * int((kept & ~unscored).sum()))
+        unscored = with_value = 0
+        for _, order in self._kept(name, lowest):
+            with_value += int((order != NO_VALUE).sum())
+            unscored += int((order == NO_VALUE).sum())
+        left = count = round(share * with_value)
         if count == 0:
-            return None, int(unscored.sum())
-        threshold = np.partition(values, count - 1)[count - 1]
-        dropped = values < threshold
-        equal = np.flatnonzero(values == threshold)
-        dropped[equal[: count - int(dropped.sum())]] = True
-        self.rules[dropped] = rule
-        return float(threshold if lowest else -threshold), int(unscored.sum())
+            return None, unscored
+        threshold, left = self._nth(name, lowest, count)
+        for rows, order in self._kept(name, lowest):
+            equal = rows[order == threshold][:left]
+            left -= len(equal)
+            self.rules[np.concatenate([rows[order < threshold], equal])] = rule
+        value = _values(threshold)
+        return value if lowest else -value, unscored
+
+    def _kept(self, name: str, lowest: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each block the kept rows, and their values as :func:`_order` gives them, bad ones low."""
+        for span, column in self._column(name):
+            here = np.flatnonzero(self.rules[span] == KEPT)
+            yield here + span.start, _order(column[here] if lowest else -column[here])
+
+    def _nth(self, name: str, lowest: bool, count: int) -> tuple[int, int]:
+        """The value at place ``count``, from 1, of all in ascending order; how many of that value are up to there.
+
+        The upper 16 bits are found first, then the lower ones: each needs a count of 65,536 numbers.
+        """
+        found = 0
+        for shift in (16, 0):
+            counts = np.zeros(2**16, np.int64)
+            for _, order in self._kept(name, lowest):
+                same = order[(order >> np.uint64(shift + 16)) == found]
+                counts += np.bincount((same >> np.uint64(shift)).astype(np.int64) & 0xFFFF, minlength=2**16)
+            place = int(np.searchsorted(np.cumsum(counts), count))
+            count -= int(counts[:place].sum())
+            found = found << 16 | place
+        return found, count
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to 2³² − 1 in the order of float32 values; :data:`NO_VALUE` for NaN; uint64, same shape."""
+    bits = (values + np.float32(0)).view(np.uint32)  # −0 becomes 0
+    order = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(2**31)).astype(np.uint64)
+    return np.where(np.isnan(values), np.uint64(NO_VALUE), order)
+
+
+def _values(order: int) -> float:
+    """The float32 value whose place :func:`_order` gave."""
+    bits = order - 2**31 if order >= 2**31 else 2**32 - 1 - order
+    return float(np.uint32(bits).view(np.float32))

@@ -1,57 +1,139 @@
 """Parallel text: the two files ``PREFIX.SOURCE`` and ``PREFIX.TARGET`` of a split, line for line."""
 
-from collections.abc import Iterable
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from fairseq_kd.data.byte_order_mark import without_mark
+from fairseq_kd.corpus.text_lines import not_utf8
+from fairseq_kd.data.byte_order_mark import MARK, without_mark
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 
 SPLITS = ("train", "valid", "test")
 LONGEST_LINE = 4192
 """sentencepiece learns from no line of more bytes than this, unless it is told another number."""
+SAMPLE = 250_000
+"""Training pairs that a new sentencepiece model learns from, unless it is told another number.
+
+sentencepiece needs about 18 bytes of memory for each byte of them.
+"""
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, each with its white space reduced to single spaces.
+@dataclass(frozen=True)
+class Stretch:
+    """Lines of a file that follow each other.
 
-    Only a newline ends a line. Carriage returns and Unicode's other separators count as white space, because fairseq
-    would cut rows or subwords there.
+    Attributes:
+        path: of the file.
+        offset: in the file where they begin, in bytes.
+        rows: how many there are.
+    """
+
+    path: Path
+    offset: int
+    rows: int
+
+    def lines(self) -> list[str]:
+        """The lines, each with its white space reduced to single spaces.
+
+        Only a newline ends a line. Carriage returns and Unicode's other separators count as white space, because
+        fairseq would cut rows or subwords there.
+
+        Raises:
+            UserError: the file has become shorter.
+        """
+        with open(self.path, "rb") as handle:
+            handle.seek(self.offset)
+            content = b"".join(itertools.islice(handle, self.rows))
+        texts = content.decode("utf-8", "replace").removesuffix("\n").split("\n")
+        if len(texts) != self.rows:
+            raise UserError(f"{self.path}: it has changed meanwhile; run the command again")
+        if self.offset == 0:
+            texts[0] = without_mark(texts[0], str(self.path))
+        return [" ".join(text.split()) for text in texts]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A UTF-8 text file that was read once, block by block.
+
+    Attributes:
+        stretches: its blocks, all of the same number of rows but the last.
+        rows: of the file.
+        sha256: of the file.
+    """
+
+    stretches: list[Stretch]
+    rows: int
+    sha256: str
+
+    def lines(self) -> Iterator[str]:
+        """All lines, as :meth:`Stretch.lines` gives them. A block of them is in memory at a time."""
+        for stretch in self.stretches:
+            yield from stretch.lines()
+
+
+def read_side(path: Path, block_rows: int) -> Side:
+    """Read a file once and find where its blocks begin.
 
     Raises:
         UserError: the file is missing or unreadable, or a line is not UTF-8; the message gives its number, from 1.
     """
+    digest, stretches, offset, rows = hashlib.sha256(), list[Stretch](), 0, 0
     try:
-        raw = path.read_bytes()
+        with open(path, "rb") as handle:
+            while block := list(itertools.islice(handle, block_rows)):
+                content = b"".join(block)
+                try:
+                    content.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise not_utf8(block, rows + 1, str(path)) from None
+                if content.startswith(MARK.encode()) and not offset:
+                    without_mark(MARK, str(path))  # told here, once; the blocks may be read elsewhere
+                digest.update(content)
+                stretches.append(Stretch(path, offset, len(block)))
+                offset, rows = offset + len(content), rows + len(block)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (a prefix and a language make the name PREFIX.LANG)") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = raw.removesuffix(b"\n").split(b"\n") if raw else []
-    texts = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            texts.append(" ".join(line.decode("utf-8").split()))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file") from None
-    if texts:
-        texts[0] = " ".join(without_mark(texts[0], str(path)).split())
-    return texts
+    return Side(stretches, rows, digest.hexdigest())
+
+
+def read_sides(prefix: str | Path, languages: tuple[str, str], block_rows: int = 10_000) -> tuple[Side, Side]:
+    """Both sides of a split, as :func:`read_side` reads them.
+
+    Raises:
+        UserError: as :func:`read_side`, or the sides have different numbers of lines, or none.
+    """
+    paths = [Path(f"{prefix}.{language}") for language in languages]
+    source, target = (read_side(path, block_rows) for path in paths)
+    if source.rows != target.rows:
+        raise UserError(f"{paths[0]} has {source.rows} lines but {paths[1]} has {target.rows}: they must be parallel")
+    if not source.rows:
+        raise UserError(f"{paths[0]}: the file is empty")
+    return source, target
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a UTF-8 file, as :meth:`Stretch.lines` gives them.
+
+    Raises:
+        UserError: as :func:`read_side`.
+    """
+    return list(read_side(path, 10_000).lines())
 
 
 def read_pair(prefix: str | Path, languages: tuple[str, str]) -> tuple[list[str], list[str]]:
-    """Both sides of a split, as :func:`read_lines` reads them.
+    """All lines of both sides of a split, as :func:`read_lines` reads them.
 
     Raises:
-        UserError: as :func:`read_lines`, or the sides have different numbers of lines, or none.
+        UserError: as :func:`read_sides`.
     """
-    paths = [Path(f"{prefix}.{language}") for language in languages]
-    source, target = (read_lines(path) for path in paths)
-    if len(source) != len(target):
-        raise UserError(f"{paths[0]} has {len(source)} lines but {paths[1]} has {len(target)}: they must be parallel")
-    if not source:
-        raise UserError(f"{paths[0]}: the file is empty")
-    return source, target
+    source, target = read_sides(prefix, languages)
+    return list(source.lines()), list(target.lines())
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

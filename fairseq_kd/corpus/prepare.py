@@ -1,136 +1,35 @@
-"""From raw parallel text to the subword text and the dictionary that fairseq-preprocess takes.
+"""From raw parallel text to subword text, fairseq's dictionary and, if asked for, a data-bin.
 
 A training row with an empty side is dropped from both sides and counted. Rows of valid and test are never dropped, so
-that they stay aligned with the raw text.
+that they stay aligned with the raw text. The text is read, cut and written in blocks: memory does not grow with it,
+but for the sample that a new sentencepiece model learns from.
 """
 
-import io
+import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import sentencepiece
 from tqdm import tqdm
 
-from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SPLITS, read_pair, write_lines
+from fairseq_kd.corpus.cut_blocks import cut_block
+from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS, Side, Stretch, read_sides, write_lines
+from fairseq_kd.corpus.prepared_files import check_replaceable, finished, sweep, write_databin, write_subwords
+from fairseq_kd.corpus.processes import alone_in, check_workers, in_processes
+from fairseq_kd.corpus.subword_model import dictionary_lines, drawn, train_spm
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import versions
+from fairseq_kd.storage.settings import differences, read_settings
 
 logger = logging.getLogger(__name__)
-FAIRSEQ_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
-"""What every dictionary of fairseq begins with, outside of its file."""
-
-
-@dataclass
-class _Measured:
-    """Lines on their way to sentencepiece, and how many of them it passes over."""
-
-    lines: Iterable[str]
-    most: int
-    read: int = 0
-    passed_over: int = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.lines:
-            self.read += 1
-            self.passed_over += len(line) * 4 > self.most and len(line.encode()) > self.most
-            yield line
-
-
-def train_spm(lines: Iterable[str], vocab_size: int, longest_line: int = LONGEST_LINE) -> bytes:
-    """A sentencepiece unigram model, the same for the same lines.
-
-    Lines of more bytes than ``longest_line`` are passed over; the log counts them.
-
-    Raises:
-        UserError: sentencepiece refuses, for example because the vocabulary is too large or too small for the text.
-    """
-    if longest_line < 1:
-        raise UserError(f"--max-line-bytes {longest_line}: give 1 or more")
-    model, measured = io.BytesIO(), _Measured(lines, longest_line)
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(measured),
-            model_writer=model,
-            vocab_size=vocab_size,
-            max_sentence_length=longest_line,
-            model_type="unigram",
-            character_coverage=1.0,
-            # The model depends on how the text is cut over threads, so the number is the same on every machine.
-            num_threads=4,
-            minloglevel=2,
-        )
-    except (RuntimeError, OSError) as error:
-        # Cut off the place in sentencepiece's code before the reason and the advice on its options after it.
-        reason = str(error).rpartition("] ")[2].partition(" Increase ")[0]
-        raise UserError(f"--vocab-size {vocab_size}: sentencepiece says: {reason}") from None
-    if measured.passed_over:
-        logger.warning(
-            "%d of %d lines are longer than %d bytes: sentencepiece learned nothing from them, and characters that "
-            "only they have become <unk>; cut the lines, or give a larger --max-line-bytes",
-            measured.passed_over, measured.read, longest_line,
-        )  # fmt: skip
-    return model.getvalue()
-
-
-def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
-    """fairseq's dictionary of a sentencepiece model, "symbol count" lines.
-
-    fairseq adds its special symbols by itself. A piece of the same name is text; ``#fairseq:overwrite`` gives it a
-    place of its own. Every count is 1, so that the dictionary depends on the model alone.
-    """
-    ordinary = (i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i)))
-    pieces = [model.id_to_piece(i) for i in ordinary]
-    return [f"{piece} 1{' #fairseq:overwrite' if piece in FAIRSEQ_SYMBOLS else ''}" for piece in pieces]
-
-
-def encode_pair(
-    model: sentencepiece.SentencePieceProcessor, pair: tuple[list[str], list[str]], drop_empty: bool, name: str
-) -> tuple[tuple[list[str], list[str]], dict[str, int | list[int]]]:
-    """Cut both sides of a split into subwords.
-
-    Args:
-        model: cuts the text; tokens are its pieces, without ``</s>``.
-        pair: both sides, as :func:`fairseq_kd.corpus.parallel_text.read_pair` reads them.
-        drop_empty: whether to leave out rows with an empty side.
-        name: of the split, for the progress bar.
-
-    Returns:
-        The lines of both sides, and the counts "rows", "dropped", "tokens", "longest" and "unknown" (subwords that the
-        model does not have); the last three are lists of a number for the source and one for the target.
-    """
-    sides: tuple[list[str], list[str]] = ([], [])
-    lengths: tuple[list[int], list[int]] = ([], [])
-    known = {model.id_to_piece(i) for i in range(model.get_piece_size())}
-    dropped, unknown = 0, [0, 0]
-    for texts in tqdm(list(zip(*pair, strict=True)), desc=f"subwords of {name}", disable=None, unit="row"):
-        pieces = [model.encode(text, out_type=str) for text in texts]
-        if drop_empty and not all(pieces):
-            dropped += 1
-            continue
-        for number, (side, length, cut) in enumerate(zip(sides, lengths, pieces, strict=True)):
-            side.append(" ".join(cut))
-            length.append(len(cut))
-            unknown[number] += len(cut) - sum(piece in known for piece in cut)
-    tokens, longest = [sum(length) for length in lengths], [max(length, default=0) for length in lengths]
-    if any(unknown):
-        logger.warning(
-            "%s: %s subwords of the source and %s of the target are unknown to the model and become <unk>",
-            name,
-            *unknown,
-        )
-    counts: dict[str, int | list[int]] = {
-        "rows": len(sides[0]),
-        "dropped": dropped,
-        "tokens": tokens,
-        "longest": longest,
-        "unknown": unknown,
-    }
-    return sides, counts
+BLOCK_ROWS = 10_000
+REPORT, SETTINGS = "prepare.json", "settings.json"
+Sides = dict[str, tuple[Side, Side]]
 
 
 def prepare(
@@ -141,8 +40,16 @@ def prepare(
     vocab_size: int | None = None,
     spm_model: Path | None = None,
     longest_line: int = LONGEST_LINE,
+    sample: int = SAMPLE,
+    seed: int = 1,
+    workers: int | None = None,
+    data_bin: Path | None = None,
+    block_rows: int = BLOCK_ROWS,
 ) -> dict[str, Any]:
     """Write ``spm.model``, ``dict.txt``, ``subword/`` and, last, ``prepare.json``, once all text is checked.
+
+    Blocks that a killed run wrote are kept, and so is its sentencepiece model. Finished work is left as it is. Work of
+    other settings in ``output`` is replaced.
 
     Args:
         text: the prefix of each split, by the split's name: "train", "valid" and "test".
@@ -151,47 +58,147 @@ def prepare(
         vocab_size: train a joint model of this many pieces on the training text.
         spm_model: use this sentencepiece model instead; give one of the two.
         longest_line: the model learns from no line of more bytes.
+        sample: training pairs that the model learns from; of more pairs, so many are drawn.
+        seed: of the drawing.
+        workers: processes that cut text; None: one for each processor. The files do not depend on it.
+        data_bin: a folder that becomes fairseq's data-bin of the subwords, byte for byte as fairseq-preprocess makes
+            it; None: no such folder.
+        block_rows: rows of a block.
 
     Returns:
-        The report in ``prepare.json``: "languages", "spm_model_sha256", "vocabulary" (pieces), "splits" (what
-        :func:`encode_pair` counts) and "versions".
+        The report in ``prepare.json``: "languages", "spm_model_sha256", "vocabulary" (pieces), "sample" ("pairs",
+        "of" and "seed"; None with ``spm_model``), "splits" (what
+        :func:`fairseq_kd.corpus.prepared_files.write_subwords` counts), "made_from", "sha256" of the files and
+        "versions".
 
     Raises:
-        UserError: text is missing, damaged, empty or not parallel, the vocabulary size does not fit it, or the model
-            is not a sentencepiece model.
+        UserError: text is missing, damaged, empty or not parallel, a number is out of range, the vocabulary size does
+            not fit the text, the model is not a sentencepiece model, or another run is at work in ``output``.
     """
     if languages[0] == languages[1]:
         raise UserError(f"--source-lang and --target-lang are both {languages[0]}")
-    pairs = {split: read_pair(text[split], languages) for split in SPLITS}
-    serialised = _serialised_model(pairs["train"], vocab_size, spm_model, longest_line)
-    with whole_file(output / "spm.model", "wb") as handle:
-        handle.write(serialised)
+    if (vocab_size is None) == (spm_model is None):
+        raise UserError("give either --vocab-size or --spm-model")
+    if sample < 1:
+        raise UserError(f"--sample-pairs {sample}: give 1 or more")
+    workers = check_workers(workers)
+    if data_bin is not None:
+        check_replaceable(data_bin)
+    if spm_model is not None:
+        load_spm(spm_model)
+    sides = {split: read_sides(text[split], languages, block_rows) for split in SPLITS}
+    rows = sides["train"][0].rows
+    sampled = None if spm_model else {"pairs": min(sample, rows), "of": rows, "seed": seed if sample < rows else None}
+    settings = {
+        "languages": list(languages),
+        "text": {split: [side.sha256 for side in pair] for split, pair in sides.items()},
+        "vocab_size": vocab_size,
+        "spm_model": file_hash(spm_model) if spm_model else None,
+        "max_line_bytes": longest_line if vocab_size else None,
+        "sample": sampled,
+        "block_rows": block_rows,
+    }
+    with alone_in(output):
+        done = finished(output, output / REPORT, settings, data_bin)
+        if done is not None:
+            logger.info("%s: already prepared with these settings; nothing to do", output)
+            return done
+        _claim(output, settings, data_bin)
+        if spm_model is None:
+            _train(output, sides["train"], settings, seed)
+        else:
+            with whole_file(output / "spm.model", "wb") as handle:
+                handle.write(spm_model.read_bytes())
+        blocks = {split: _blocks(output, split, pair[0].rows, block_rows) for split, pair in sides.items()}
+        _cut(output / "spm.model", sides, blocks, workers)
+        return _finish(text, output, settings, blocks, data_bin)
+
+
+def _claim(output: Path, settings: dict[str, Any], data_bin: Path | None) -> None:
+    """Empty the folder of blocks, unless a run with these settings began it, and sweep what killed runs left."""
+    parts = output / "parts"
+    found = read_settings(parts / SETTINGS, "prepare")
+    if parts.is_dir() and (found is None or differences(found, settings)):
+        shutil.rmtree(parts)
+    sweep(output, data_bin)
+    try:
+        (output / REPORT).unlink(missing_ok=True)  # it would speak of other files
+        write_json(parts / SETTINGS, settings)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _train(output: Path, pair: tuple[Side, Side], settings: dict[str, Any], seed: int) -> None:
+    """Train the sentencepiece model, unless a killed run has done it."""
+    trained = output / "parts" / "spm.json"
+    found = read_settings(trained, "prepare")
+    path = output / "spm.model"
+    if found is not None and path.is_file() and file_hash(path) == found.get("sha256"):
+        return
+    count = settings["sample"]["pairs"]
+    if count < pair[0].rows:
+        logger.info("sentencepiece learns from %d of %d training pairs", count, pair[0].rows)
+    lines = (itertools.compress(side.lines(), drawn(side.rows, count, seed)) for side in pair)
+    model = train_spm(itertools.chain.from_iterable(lines), settings["vocab_size"], settings["max_line_bytes"])
+    with whole_file(path, "wb") as handle:
+        handle.write(model)
+    write_json(trained, {"sha256": file_hash(path)})
+
+
+def _blocks(output: Path, split: str, rows: int, block_rows: int) -> list[Block]:
+    parts = output / "parts"
+    settings = {"rows": rows, "block_rows": block_rows}
+    return BlockFolder(parts, "prepare", settings, parts, (".npz",), f"{split}-").blocks
+
+
+def _cut(model: Path, sides: Sides, blocks: Mapping[str, Sequence[Block]], workers: int) -> None:
+    """Write the blocks that do not exist yet."""
+    missing = {split: [block for block in blocks[split] if not block.done] for split in blocks}
+    total, left = (sum(map(count_rows, every.values())) for every in (blocks, missing))
+    if not left:
+        return
+
+    def jobs() -> Iterator[tuple[Block, Path, tuple[Stretch, Stretch], bool]]:
+        for split, some in missing.items():
+            source, target = (side.stretches for side in sides[split])
+            for block in some:
+                yield block, model, (source[block.number], target[block.number]), split == "train"
+
+    with tqdm(total=total, initial=total - left, desc="subwords", disable=None, unit="row") as bar:
+        for rows in in_processes(cut_block, jobs(), workers, "prepare"):
+            bar.update(rows)
+
+
+def _finish(
+    text: Mapping[str, str | Path],
+    output: Path,
+    settings: dict[str, Any],
+    blocks: Mapping[str, Sequence[Block]],
+    data_bin: Path | None,
+) -> dict[str, Any]:
+    languages = settings["languages"]
     model = load_spm(output / "spm.model")
     write_lines(output / "dict.txt", dictionary_lines(model))
     counts = {}
-    for split, pair in pairs.items():
-        sides, counts[split] = encode_pair(model, pair, drop_empty=split == "train", name=split)
-        if not sides[0]:
+    for split in SPLITS:
+        paths = [output / "subword" / f"{split}.{language}" for language in languages]
+        counts[split] = write_subwords(split, blocks[split], paths)
+        if not counts[split]["rows"]:
+            shutil.rmtree(output / "parts")
             raise UserError(f"{text[split]}: every row has an empty side, nothing is left")
-        for language, side in zip(languages, sides, strict=True):
-            write_lines(output / "subword" / f"{split}.{language}", side)
+    if data_bin is not None:
+        write_databin(data_bin, languages, output / "dict.txt", blocks)
+    names = ["spm.model", "dict.txt", *(f"subword/{split}.{side}" for split in SPLITS for side in languages)]
     report = {
         "languages": languages,
         "spm_model_sha256": file_hash(output / "spm.model"),
         "vocabulary": model.get_piece_size(),
+        "sample": settings["sample"],
         "splits": counts,
+        "made_from": settings,
+        "sha256": {name: file_hash(output / name) for name in names},
         "versions": versions(),
     }
-    write_json(output / "prepare.json", report)
+    write_json(output / REPORT, report)
+    shutil.rmtree(output / "parts")
     return report
-
-
-def _serialised_model(
-    pair: tuple[list[str], list[str]], vocab_size: int | None, path: Path | None, longest_line: int
-) -> bytes:
-    if path is not None and vocab_size is None:
-        load_spm(path)
-        return path.read_bytes()
-    if vocab_size is not None and path is None:
-        return train_spm([*pair[0], *pair[1]], vocab_size, longest_line)
-    raise UserError("give either --vocab-size or --spm-model")

@@ -7,11 +7,12 @@ from typing import Any
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.parallel_text import write_lines
-from fairseq_kd.corpus.prepare import dictionary_lines, load_spm, train_spm
 from fairseq_kd.corpus.recut import cut, plain
+from fairseq_kd.corpus.subword_model import dictionary_lines, train_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 

@@ -37,14 +37,15 @@ def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str
             # One call for the block: a line at a time takes twice as long.
             texts = b"".join(block).decode("utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError:
-            raise _not_utf8(block, first, name) from None
+            raise not_utf8(block, first, name) from None
         if first == 1:
             texts[0] = without_mark(texts[0], name)
         yield texts
         first += len(block)
 
 
-def _not_utf8(block: list[bytes], first: int, name: str) -> UserError:
+def not_utf8(block: list[bytes], first: int, name: str) -> UserError:
+    """The error that names the first of the lines ``block``, counted from ``first``, that is not UTF-8."""
     for number, line in enumerate(block, first):
         try:
             line.decode("utf-8")

@@ -1,7 +1,6 @@
 """A translation dataset whose batches bring a teacher's soft targets along."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ class CachedDataset(AlignedDataset):
 
 
 def add_soft_targets(
-    task: TranslationTask, split: str, of: LanguagePairDataset, data: Sequence[str]
+    task: TranslationTask, split: str, of: LanguagePairDataset, data: Path, directory: Path
 ) -> LanguagePairDataset | CachedDataset:
     """Add the soft targets of --teacher-cache to the dataset ``split`` that ``task`` has loaded.
 
@@ -79,7 +78,8 @@ def add_soft_targets(
         task: the task.
         split: name of the dataset.
         of: the dataset whose targets the soft targets belong to: the loaded one, or the distilled one.
-        data: the data-bins of ``of``.
+        data: the data-bin of ``of``.
+        directory: the folder of --teacher-cache that goes with it.
 
     Returns:
         The dataset with its soft targets; without them where the cache has none of a split that is not trained on.
@@ -88,7 +88,7 @@ def add_soft_targets(
         UserError: the cache has no soft targets of the training split, or they are unfinished or damaged, or belong to
             other data, another dictionary or another teacher.
     """
-    directory, dataset = Path(task.cfg.teacher_cache), task.datasets[split]
+    dataset = task.datasets[split]
     settings = read_manifest(directory, split)
     if settings is None:
         if split == task.cfg.train_subset:
@@ -98,10 +98,10 @@ def add_soft_targets(
             )
         logger.warning("no soft targets of %s in %s: validation shows only the gold part of the loss", split, directory)
         return dataset
-    _check_data(task, split, settings, data, len(of))
-    _check_teacher(task, settings)
+    _check_data(task, split, settings, data, len(of), directory)
+    _check_teacher(task, settings, directory)
     refuse_mixture(directory, settings)
-    sizes = _stored_sizes(task, split, data[0])
+    sizes = _stored_sizes(task, split, data)
     # With buckets, the dataset's sizes include padding.
     if dataset.buckets is None and not np.array_equal(of.tgt_sizes, sizes[:, 1]):
         raise UserError(
@@ -127,9 +127,9 @@ def _refuse_cut_sources(task: TranslationTask, split: str, source_sizes: np.ndar
         )
 
 
-def _check_data(task: TranslationTask, split: str, settings: dict[str, Any], paths: Sequence[str], rows: int) -> None:
-    if split == task.cfg.train_subset and len(paths) > 1:
-        raise UserError(f"--teacher-cache goes with one data-bin, not {len(paths)}: {task.cfg.data}")
+def _check_data(
+    task: TranslationTask, split: str, settings: dict[str, Any], data: Path, rows: int, directory: Path
+) -> None:
     source, target = task.cfg.source_lang, task.cfg.target_lang
     expected = {
         "source": source,
@@ -138,16 +138,16 @@ def _check_data(task: TranslationTask, split: str, settings: dict[str, Any], pat
         "vocabulary": len(task.target_dictionary),
     }
     details = differences(settings, expected) or differences(
-        settings, {"data": data_hashes(paths[0], split, source, target)}
+        settings, {"data": data_hashes(data, split, source, target)}
     )
     if details:
         raise UserError(
-            f"--teacher-cache {task.cfg.teacher_cache}: its soft targets of {split} belong to other data: {details}; "
-            f"write those of {paths[0]} with fairseq-kd cache"
+            f"--teacher-cache {directory}: its soft targets of {split} belong to other data: {details}; "
+            f"write those of {data} with fairseq-kd cache"
         )
 
 
-def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
+def _check_teacher(task: TranslationTask, settings: dict[str, Any], directory: Path) -> None:
     paths = split_paths(task.cfg.teacher_path or "")
     unknown = [path for path in paths if not Path(path).is_file()]
     if unknown:
@@ -156,13 +156,13 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any]) -> None:
     details = differences(settings, {"models": [file_hash(path) for path in paths]}) if paths else ""
     if details:
         raise UserError(
-            f"--teacher-cache {task.cfg.teacher_cache} was made with another teacher than --teacher-path: {details}; "
+            f"--teacher-cache {directory} was made with another teacher than --teacher-path: {details}; "
             "leave out one of the two"
         )
 
 
-def _stored_sizes(task: TranslationTask, split: str, data: str) -> np.ndarray:
+def _stored_sizes(task: TranslationTask, split: str, data: Path) -> np.ndarray:
     """Lengths of source and target in the data-bin's files, before the task changes them; shape (rows, 2)."""
     pair = task.cfg.source_lang, task.cfg.target_lang
-    sides = [read_side(Path(data), split, pair, language) for language in pair]
+    sides = [read_side(data, split, pair, language) for language in pair]
     return np.stack([side.sizes for side in sides], axis=1)

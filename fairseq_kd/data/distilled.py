@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq import utils
 from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
@@ -62,27 +61,30 @@ class DistilledDataset(AlignedDataset):
         return kept[~unusable], [*ignored, *kept[unusable].tolist()]
 
 
-def add_distilled(task: TranslationTask, split: str) -> LanguagePairDataset | DistilledDataset:
+def add_distilled(task: TranslationTask, split: str, gold: Path, data: Path) -> LanguagePairDataset | DistilledDataset:
     """The dataset ``split`` that ``task`` has loaded, with the targets of its --distilled-data.
 
     Only the training split gets them; others are returned as they are.
 
+    Args:
+        task: the task.
+        split: name of the dataset.
+        gold: the data-bin that it was loaded from.
+        data: the data-bin of --distilled-data that goes with it.
+
     Raises:
         UserError: --distilled-data lacks the training split, or its rows or dictionary are not the gold data's.
     """
-    data, dataset = Path(task.cfg.distilled_data), task.datasets[split]
+    dataset = task.datasets[split]
     pair = task.cfg.source_lang, task.cfg.target_lang
     if split != task.cfg.train_subset:
         return dataset
-    paths = utils.split_paths(task.cfg.data)
-    if len(paths) > 1:
-        raise UserError(f"--distilled-data needs a single data-bin, not {len(paths)}: {task.cfg.data}")
     other = open_databin(data, split, pair)
     difference = first_difference(other.target_dictionary, task.target_dictionary)
     if difference:
         raise UserError(f"--distilled-data {data}: its target dictionary is not the data's: {difference}")
     distilled = other.dataset(split)
-    where = _places(data, Path(paths[0]), split, pair, len(dataset), distilled)
+    where = _places(data, gold, split, pair, len(dataset), distilled)
     joined = DistilledDataset(dataset, distilled, where, empty_is_missing=read_left_out(data, split) is None)
     missed = len(joined) - int(joined.taught.sum())
     if missed:

@@ -174,6 +174,14 @@ def refuse_mixture(directory: Path, settings: dict[str, Any]) -> None:
             )
 
 
+def refuse_unlike(folders: str, manifests: Sequence[dict[str, Any]]) -> None:
+    """Raise a UserError where the folders of several data-bins have not one teacher, top-k and temperature."""
+    for other in manifests[1:]:
+        details = differences(manifests[0], {name: other[name] for name in ALIKE})
+        if details:
+            raise UserError(f"--teacher-cache {folders}: these soft targets are of several kinds: {details}")
+
+
 class SoftTargets:
     """The finished soft targets of one split, read row by row.
 

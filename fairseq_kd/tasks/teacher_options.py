@@ -50,11 +50,17 @@ class TranslationTeacherOptions(TeacherOptions):
     )
     teacher_cache: Optional[str] = field(  # noqa: UP045
         default=None,
-        metadata={"help": "folder that fairseq-kd cache wrote: train on its soft targets and load no teacher"},
+        metadata={
+            "help": "folder that fairseq-kd cache wrote: train on its soft targets and load no teacher; for several "
+            "data-bins, as many folders, joined by ':'"
+        },
     )
     distilled_data: Optional[str] = field(  # noqa: UP045
         default=None,
-        metadata={"help": "data-bin with the same sources, row by row, and the teacher's output as targets"},
+        metadata={
+            "help": "data-bin with the same sources, row by row, and the teacher's output as targets; for several "
+            "data-bins, as many, joined by ':'"
+        },
     )
     teacher_spm: Optional[str] = field(  # noqa: UP045
         default=None,

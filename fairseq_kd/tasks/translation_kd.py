@@ -15,8 +15,9 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import add_soft_targets
 from fairseq_kd.data.databin_checksums import check_databin
 from fairseq_kd.data.databin_files import file_names
+from fairseq_kd.data.databin_lists import beside
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
-from fairseq_kd.data.soft_targets import read_manifest, splits
+from fairseq_kd.data.soft_targets import read_manifest, refuse_unlike, splits
 from fairseq_kd.data.teacher_text_dataset import add_teacher_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
@@ -71,9 +72,15 @@ class TranslationKDTask(WithTeacher, TranslationTask):
 
         None without --teacher-cache, or where its folder is empty or missing: a student is validated without it.
         """
-        directory = Path(self.cfg.teacher_cache or "")
-        found = splits(directory) if self.cfg.teacher_cache else []
-        return read_manifest(directory, found[0]) if found else None
+        if not self.cfg.teacher_cache:
+            return None
+        kept = [read_manifest(folder, found[0]) for folder in self._caches() if (found := splits(folder))]
+        refuse_unlike(self.cfg.teacher_cache, [one for one in kept if one])
+        return kept[0] if kept else None
+
+    def _caches(self) -> list[Path]:
+        """The folders of --teacher-cache, one for each data-bin."""
+        return beside(split_data(self.cfg.data), self.cfg.teacher_cache, "--teacher-cache")
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **options: Any) -> None:
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
@@ -87,13 +94,18 @@ class TranslationKDTask(WithTeacher, TranslationTask):
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
+        bins = [Path(path) for path in split_data(self.cfg.data)]
+        # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
+        turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
+        data = distilled = bins[turn]
         if self.cfg.distilled_data:
-            self.datasets[split] = add_distilled(self, split)
+            distilled = beside(bins, self.cfg.distilled_data, "--distilled-data")[turn]
+            self.datasets[split] = add_distilled(self, split, data, distilled)
         if self.cfg.teacher_cache:
-            loaded, data = self.datasets[split], split_data(self.cfg.data)
+            loaded = self.datasets[split]
             if self.soft_targets_of_distilled and isinstance(loaded, DistilledDataset):
-                loaded, data = loaded.distilled, [self.cfg.distilled_data]
-            self.datasets[split] = add_soft_targets(self, split, loaded, data)
+                loaded, data = loaded.distilled, distilled
+            self.datasets[split] = add_soft_targets(self, split, loaded, data, self._caches()[turn])
         if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
             self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
 

@@ -232,7 +232,7 @@ def test_a_cache_of_something_else_is_refused(
     for path in combined.glob("test.*"):
         shutil.copy(path, combined / path.name.replace("test", "train1"))
     assert "rows is 300 there, 340 here" in refused(combined, unbroken, "--upsample-primary", "1", combine=True)
-    assert "one data-bin, not 2" in refused(f"{tiny_corpus}:{changed}", unbroken)
+    assert "1 folders for 2 data-bins; give one for each" in refused(f"{tiny_corpus}:{changed}", unbroken)
     teachers = f"{tiny_teacher}:{tiny_teacher}"
     assert "made with another teacher than --teacher-path: models.1 is absent there" in refused(
         tiny_corpus, unbroken, "--teacher-path", teachers

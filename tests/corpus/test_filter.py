@@ -153,13 +153,14 @@ def test_duplicates_beside_a_plain_loop(at_once: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lowest", [True, False])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.333])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.333, 0.97])
 def test_the_worst_share_beside_a_plain_sort(lowest: bool, share: float, tmp_path: Path) -> None:
     """Equal values among them, and rows without one."""
     draw = np.random.default_rng(4)
     records = np.zeros(300, RECORD)
     records["rule"] = draw.integers(0, 3, 300)
-    records["score"] = draw.integers(-20, 0, 300)
+    records["score"] = draw.integers(-20, 9, 300) * draw.choice([1.0, 1e-30, 0.0, -0.0, 3.1e7], 300)
+    records["score"][1:9:3] = -np.inf, np.inf, np.inf
     records["score"][::7] = np.nan
     found = verdicts(tmp_path, records, 64)
     threshold, unscored = found.drop_share("score", SCORE, share, lowest)

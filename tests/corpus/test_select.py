@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given
@@ -16,6 +17,7 @@ from fairseq_kd import cli
 from fairseq_kd.corpus.seq_inter.closest import closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import Candidate, check_nbest
 from fairseq_kd.corpus.seq_inter.select import select as select_function
+from fairseq_kd.corpus.seq_inter.selection import ExactSum
 from fairseq_kd.corpus.seq_inter.similarity import SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
@@ -321,3 +323,13 @@ def test_a_list_is_never_in_memory(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (tmp_path / "lists.nbest.tsv").stat().st_size / 5
+
+
+def test_sums_are_those_of_fsum_in_little_memory() -> None:
+    draw = np.random.default_rng(5)
+    values = (draw.normal(size=5000) * 10.0 ** draw.integers(-12, 12, 5000)).tolist()
+    found = ExactSum()
+    for value in values:
+        found.add(value)
+    assert found.total == math.fsum(values) != sum(values)
+    assert len(found.parts) < 12

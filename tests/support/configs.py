@@ -23,7 +23,10 @@ def read(path: Path, point: float | None = None) -> dict[str, Any]:
 
 @functools.cache
 def parse_training(options: str) -> argparse.Namespace:
-    """What fairseq-train reads from a config's options; it exits where it knows one not. Parsed once: several tests ask."""
+    """What fairseq-train reads from a config's options; it exits where it knows one not.
+
+    Parsed once: several tests ask.
+    """
     words = [
         "data-bin",
         "--user-dir",

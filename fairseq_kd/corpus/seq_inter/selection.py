@@ -1,15 +1,7 @@
 """Choosing from the n-best lists of a whole file, block by block, in several processes."""
 
-import functools
-import os
-import signal
-import threading
-import time
-from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from math import fsum
 from pathlib import Path
@@ -17,6 +9,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from fairseq_kd.corpus.processes import in_processes
 from fairseq_kd.corpus.seq_inter.closest import Selected, closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
@@ -82,36 +75,40 @@ def write_blocks(
     total, written = count_rows(blocks), count_rows(block for block in blocks if block.number in done)
     if written == total:
         return
-    waiting: deque[Future[int]] = deque()
-    initialise = functools.partial(_follow, os.getpid())
-    try:
-        with (
-            ProcessPoolExecutor(workers, initializer=initialise) as pool,
-            tqdm(total=total, initial=written, unit="row", desc="select", disable=None) as bar,
-        ):
-            for block in blocks:
-                targets = list(islice(gold, len(block.rows)))
-                if block.number in done:
-                    continue
-                waiting.append(pool.submit(choose, block, nbest, targets, similarity))
-                if len(waiting) > 2 * workers:
-                    bar.update(waiting.popleft().result())
-            while waiting:
-                bar.update(waiting.popleft().result())
-    except BrokenProcessPool:
-        raise UserError("a process of the selection was killed, perhaps for lack of memory; run it again") from None
+
+    def jobs() -> Iterator[tuple[Block, NBest, list[str], Similarity]]:
+        for block in blocks:
+            targets = list(islice(gold, len(block.rows)))
+            if block.number not in done:
+                yield block, nbest.only(block.number), targets, similarity
+
+    with tqdm(total=total, initial=written, unit="row", desc="select", disable=None) as bar:
+        for rows in in_processes(choose, jobs(), workers, "selection"):
+            bar.update(rows)
 
 
-def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it has been killed; else a worker would wait for it for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class ExactSum:
+    """A sum of floats, rounded once at the end as that of ``math.fsum``, in little memory (Shewchuk 1997)."""
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+        """Numbers without common digits, whose sum is exact."""
 
-    threading.Thread(target=watch, daemon=True).start()
+    def add(self, value: float) -> None:
+        """Add a finite number."""
+        parts = []
+        for part in self.parts:
+            larger, smaller = (value, part) if abs(value) >= abs(part) else (part, value)
+            value = larger + smaller
+            rest = smaller - (value - larger)
+            if rest:
+                parts.append(rest)
+        self.parts = [*parts, value]
+
+    @property
+    def total(self) -> float:
+        """The rounded sum."""
+        return fsum(self.parts)
 
 
 def join(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
@@ -126,20 +123,24 @@ def join(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
     Raises:
         UserError: a block is missing or damaged.
     """
-    first, best, ranks, distinct = array("d"), array("d"), Counter[int](), 0
+    first, best, gain = ExactSum(), ExactSum(), ExactSum()
+    ranks, distinct, improved = Counter[int](), 0, 0
     for block in blocks:
         for one in read_block(block):
             output.write(one.tokens + "\n")
-            first.append(one.first)
-            best.append(one.best)
+            first.add(one.first)
+            best.add(one.best)
+            gain.add(one.best - one.first)
+            improved += one.best > one.first
             ranks[one.rank] += 1
             distinct += one.distinct
+    rows = ranks.total()
     return {
-        "rows": len(best),
+        "rows": rows,
         "distinct": distinct,
-        "rank_1": fsum(first) / len(first),
-        "chosen": fsum(best) / len(best),
-        "gain": fsum(one - other for one, other in zip(best, first, strict=True)) / len(best),
-        "improved": sum(one > other for one, other in zip(best, first, strict=True)),
+        "rank_1": first.total / rows,
+        "chosen": best.total / rows,
+        "gain": gain.total / rows,
+        "improved": improved,
         "ranks": {str(rank): ranks[rank] for rank in sorted(ranks)},
     }
