@@ -183,6 +183,8 @@ if [[ -n $seq_inter ]]; then
     --workers "$threads" "${post[@]}" "${selection[@]}"
 fi
 
+# Several runs may share the decode, but one makes the data-bin.
+hold "$output"
 languages=$(python - "$teacher" 2>&1 <<'END'
 import sys
 from pathlib import Path

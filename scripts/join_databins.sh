@@ -66,6 +66,7 @@ END
     cat "${files[@]}" | cksum
   done)
 } <<<"$found"
+hold "$output"
 if [[ $(cat "$output/data-bin/joined" 2>/dev/null) == "$made_from" ]]; then
   say "$output/data-bin: done before"
   exit 0

@@ -15,7 +15,7 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
-mkdir -p "$save_dir"
+mkdir -p "$save_dir" 2>/dev/null && [[ -w $save_dir ]] || die "$save_dir cannot be written; give another folder"
 # fairseq-train inherits the lock: if it outlives this script, the folder stays locked.
 exec 8>"$save_dir/lock"
 flock -w 10 8 || die "another training is at work in $save_dir; wait for it or end it"

@@ -197,6 +197,19 @@ def test_the_script_makes_a_data_bin_of_distilled_rows(
     assert refused.returncode == 1 and "block_rows is 100 there, 50 here" in refused.stderr
 
 
+def test_the_script_twice_at_once(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out", "--block-rows", 100]
+    command = ["bash", str(ROOT / "scripts" / "generate_distilled_corpus.sh"), *map(str, words)]
+    both = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [one.communicate()[1] for one in both]
+    assert 0 in [one.returncode for one in both]
+    for one, stderr in zip(both, told, strict=True):
+        last = stderr.splitlines()[-1]
+        assert one.returncode == 0 or "another run is at work" in last, stderr
+    assert script(*words).returncode == 0
+    assert len(open_databin(tmp_path / "out" / "data-bin", "train").dataset("train")) == 300
+
+
 def test_the_script_tells_mistakes_in_one_line(tmp_path: Path, tiny_corpus: Path) -> None:
     for words, told in (
         (("--model", "m.pt"), "give --model, --data and --output"),
