@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.paper_figures import read_paper
+from fairseq_kd.report.paper_figures import beside_paper, paper_section, read_paper
 from tests.support.results import BAD, result
 
 
@@ -56,6 +56,19 @@ def test_the_figures_stand_beside_those_measured(table, tmp_path) -> None:
     assert "| a\\|b | teacher-forced BLEU | 60 | 61.50 | +1.50 |" in section
 
 
+def test_a_papers_risks_stand_beside_those_measured(table, tmp_path) -> None:
+    """The figures of Wen et al. 2023, Table 3, in a row's `paper`."""
+    lines = beside_paper(
+        [{"name": "JS", "beams": {}, "risks": {"coverage": {"mean": 50.5}}}],
+        {"JS": {"risks": {"coverage": 48.0, "likelihood": 30.0}}},
+    )
+    found = {line["measure"]: (line["paper"], line["measured"], line["difference"]) for line in lines}
+    assert found == {"coverage": (48.0, 50.5, 2.5), "likelihood": (30.0, None, None)}
+    section = "\n".join(paper_section({"paper": lines}))
+    assert "| JS | coverage risk | 48 | 50.50 | +2.50 |" in section
+    assert "| JS | likelihood risk | 30 | – | – |" in section
+
+
 def test_without_figures_there_is_no_section(table, tmp_path) -> None:
     config = tmp_path / "experiment.yaml"
     config.write_text(yaml.safe_dump({"rows": {"a": {"name": "a"}}, "paper_teacher": {1: {"bleu": 35.5}}}))
@@ -67,29 +80,30 @@ def test_without_figures_there_is_no_section(table, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("figures", "message"),
     [
-        (30, "row 'word_kd', paper: give a mapping"),
-        ({"five": {"bleu": 3}}, "row 'word_kd', paper, five: is no beam size"),
-        ({True: {"bleu": 3}}, "row 'word_kd', paper, True: is no beam size"),
-        ({0: {"bleu": 3}}, "row 'word_kd', paper, 0: is no beam size"),
-        ({5: 30}, "row 'word_kd', paper, 5: give a mapping from bleu, chrf, ter to a number"),
-        ({5: {}}, "row 'word_kd', paper, 5: give a mapping"),
-        ({5: {"BLEU": 30}}, "row 'word_kd', paper, 5, BLEU: is no measure; give bleu, chrf, ter"),
-        ({5: {"bleu": "30 %"}}, "row 'word_kd', paper, 5, bleu: '30 %' is no number"),
-        ({5: {"bleu": True}}, "row 'word_kd', paper, 5, bleu: True is no number"),
-        ({5: {"bleu": float("nan")}}, "row 'word_kd', paper, 5, bleu: nan is no number"),
-        ({"teacher_forced": {"ter": 3}}, "row 'word_kd', paper, teacher_forced, ter: is no measure; give bleu"),
+        (30, "line 5, PLACE: give a mapping from beam sizes"),
+        ({"five": {"bleu": 3}}, "line 6, PLACE.five: is no beam size"),
+        ({True: {"bleu": 3}}, "line 5, PLACE.True: is no beam size"),
+        ({0: {"bleu": 3}}, "line 6, PLACE.0: is no beam size"),
+        ({5: 30}, "line 6, PLACE.5: give a mapping from bleu, chrf, ter"),
+        ({5: {}}, "line 6, PLACE.5: give a mapping"),
+        ({5: {"BLEU": 30}}, "line 7, PLACE.5.BLEU: is no measure; give bleu, chrf, ter"),
+        ({4: {"bleu": 3}, 5: {"bleu": "30 %"}}, "line 9, PLACE.5.bleu: '30 %' is no finite number"),
+        ({5: {"bleu": True}}, "line 7, PLACE.5.bleu: True is no finite number"),
+        ({5: {"bleu": float("nan")}}, "line 7, PLACE.5.bleu: nan is no finite number"),
+        ({"teacher_forced": {"ter": 3}}, "line 7, PLACE.teacher_forced.ter: is no measure; give bleu"),
+        ({"risks": {"bleu": 3}}, "line 7, PLACE.risks.bleu: is no measure; give likelihood, coverage"),
     ],
 )
 def test_malformed_figures_are_one_line(table, tmp_path, figures, message) -> None:
     config = tmp_path / "experiment.yaml"
-    config.write_text(yaml.safe_dump({"rows": {"word_kd": {"name": "Word-KD", "paper": figures}}}))
+    config.write_text("# a comment\n" + yaml.safe_dump({"rows": {"word_kd": {"name": "Word-KD", "paper": figures}}}))
+    told = message.replace("PLACE", "rows.word_kd.paper")
     prefix = f"fairseq_kd: error: --config {re.escape(str(config))}"
-    with pytest.raises(UserError, match=f"^{prefix}: {message}[^\n]*$"):
+    with pytest.raises(UserError, match=f"^{prefix}: {told}[^\n]*$"):
         table([result("Word-KD", 1, BAD)], "--config", str(config))
     assert not (tmp_path / "made").exists()
     config.write_text(yaml.safe_dump({"paper_teacher": figures}))
-    of_teacher = message.replace("row 'word_kd', paper", "paper_teacher")
-    with pytest.raises(UserError, match=f"--config .*: {of_teacher}"):
+    with pytest.raises(UserError, match=r"--config .*: line \d, paper_teacher"):
         read_paper(config, None)
 
 
@@ -106,8 +120,8 @@ def test_what_is_no_yaml_is_one_line(tmp_path, content) -> None:
     [
         ("", "the whole file: None is no mapping"),
         ("[1]", "the whole file: a list is no mapping"),
-        ("rows: [1]", "rows: a list is no mapping"),
-        ("rows: {a: 3}", "rows.a: 3 is no mapping"),
+        ("rows: [1]", "line 1, rows: a list is no mapping"),
+        ("rows: {a: 3}", "line 1, rows.a: 3 is no mapping"),
     ],
 )
 def test_other_yaml_is_told_with_its_key(tmp_path, content, told) -> None:
