@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairseq_kd.evaluate.result_shapes import METRICS, RISKS
+from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, RISKS
 from fairseq_kd.storage.shapes import misfit, number
 
 FORCED, OF_SAMPLES = "teacher_forced", "risks"
@@ -26,7 +26,7 @@ def _measures(beam: Any, place: str) -> Sequence[str]:
         return RISKS
     if not isinstance(beam, int) or isinstance(beam, bool) or beam < 1:
         raise misfit(place, f"is no beam size; give a whole number from 1 on, {FORCED} or {OF_SAMPLES}")
-    return METRICS
+    return (*METRICS, *MORE_METRICS)
 
 
 def _figures(value: Any, place: str, measures: Sequence[str]) -> None:

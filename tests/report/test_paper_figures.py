@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.report.paper_figures import beside_paper, paper_section, read_paper
-from tests.support.results import BAD, result
+from tests.support.results import BAD, REFERENCES, result
 
 
 def with_forced(name: str, seed: int, bleu: float) -> dict:
@@ -135,3 +136,39 @@ def test_an_experiment_may_have_no_figures(tmp_path) -> None:
     config = tmp_path / "experiment.yaml"
     config.write_text("seeds: [1]")
     assert read_paper(config, "Teacher") == {}
+
+
+def test_other_metrics_have_a_section_and_stand_beside_the_papers(table, tmp_path) -> None:
+    """Those of `fairseq-kd evaluate --metrics`: Wen et al. 2023 report ROUGE of summaries, short BLEU of dialogues."""
+    runs = [result("A", seed, BAD) for seed in (1, 2)]
+    for seed, run in enumerate(runs):
+        run["beams"] = {
+            beam: {**found, "rougeL": {"score": 30.0 + seed, "signature": "rouge-score 0.1.2"}}
+            for beam, found in run["beams"].items()
+        }
+    config = tmp_path / "experiment.yaml"
+    config.write_text("rows: {a: {name: A, paper: {5: {rougeL: 34.03}}}}")
+    text, content, _ = table(runs, "--config", str(config))
+    section = text.split("## Other metrics")[1].split("##")[0]
+    assert "| row | ROUGE-L, beam 1 | ROUGE-L, beam 5 |" in section and "| A | 30.50 ± 0.71 | 30.50 ± 0.71 |" in section
+    assert "- ROUGE-L: `rouge-score 0.1.2`" in section
+    assert content["rows"][0]["beams"]["5"]["rougeL"]["values"] == [30.0, 31.0]
+    assert "| A | ROUGE-L, beam 5 | 34.03 | 30.50 | -3.53 |" in text
+    with pytest.raises(UserError, match="scored in another way"):
+        table([*runs, result("B", 1, BAD)])
+
+
+def test_several_references_count_in_the_bootstrap(table) -> None:
+    """The interval and the p of a table are of the BLEU that it shows."""
+    more = [line.replace("brown", "dark") for line in REFERENCES]
+    lines = [line.replace("brown", "dark") if row % 2 else line for row, line in enumerate(BAD)]
+    one, several = result("A", 1, lines), result("A", 1, lines, more_references=[more])
+    for found in several["beams"].values():
+        found |= score_text(lines, REFERENCES, more=[more])
+    scores = []
+    for made in (one, several):
+        row = table([made])[1]["rows"][0]["beams"]["5"]["bleu"]
+        scores.append((row["mean"], row["interval"]))
+    assert scores[1][0] > scores[0][0] and scores[1][1] != scores[0][1]
+    with pytest.raises(UserError, match="its more_references differ"):
+        table([one, {**several, "seed": 2}])
