@@ -52,7 +52,7 @@ print(*config["points"])
 # Each folder depends on these keys and on those of the folders before it.
 made_from = {
     "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
-    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding"}, "caches": {"cache"},
+    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding", "samples"}, "caches": {"cache"},
 }
 common = []
 for folder, keys in made_from.items():

@@ -96,9 +96,10 @@ def score_text(
         more: further references.
     """
     ter = TER(normalized=True, asian_support=True) if scoring.asian_ter else TER()
+    streams: Any = [list(references), *map(list, more)]
     scores = {}
     for name, metric in (("bleu", make_bleu(scoring.tokenize)), ("chrf", CHRF()), ("ter", ter)):
-        score = metric.corpus_score(list(hypotheses), [list(references), *map(list, more)]).score
+        score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": str(metric.get_signature())}
     return scores
 

@@ -47,6 +47,7 @@ _OPTIONAL = {
     "fine_tuning": text,
     "seq_inter": text,
     "distilled": text,
+    "samples": text,
     "scoring": text,
     "risks": text,
     "cost": list_of(text),
