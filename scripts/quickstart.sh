@@ -7,10 +7,10 @@
 #                                         the experiment in configs/NAME.yaml; on a cluster add, for example,
 #                                         --executor slurm --jobs 8 --default-resources slurm_partition=gpu
 #
-# The script works in the clone's runs/NAME and writes results/NAME/table.{md,json,png}; here NAME is the key `name` of the
-# YAML file. The argument can name a folder too: kim_rush_2016/wmt14_en_de_2x500. The terminal shows a line for each
-# running step. runs/NAME/workflow.log gets the output of all steps. If the script was interrupted, run it again and it
-# goes on.
+# The script works in the clone's runs/NAME and writes results/NAME/table.{md,json,png} and report.html, a page for a browser.
+# NAME is the key `name` of the YAML file. The argument can name a folder too: kim_rush_2016/wmt14_en_de_2x500. The terminal
+# shows a line for each running step. runs/NAME/workflow.log gets the output of all steps. If the script was interrupted,
+# run it again and it goes on.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then usage; fi

@@ -5,13 +5,13 @@
 #   bash scripts/run.sh [--output DIR] CONFIG [snakemake options…]
 #
 # CONFIG is a YAML file like those in configs/. The script works in DIR/runs/NAME and writes
-# DIR/results/NAME/table.{md,json,png}. DIR is the current folder unless --output names another, and NAME is the file's
-# key `name`, or else the name of the file.
+# DIR/results/NAME/table.{md,json,png} and report.html. DIR is the current folder unless --output names another, and NAME is
+# the file's key `name`, or else the name of the file.
 #
 # A file with `points` is a study. The script runs it once for each point, one after the other. The keys of a point replace
 # those of the experiment. Each point has the folder DIR/runs/NAME/POINT. Parts that are equal at all points are made once,
 # in DIR/runs/NAME/common: if only the student varies, for example, the text and the teacher. DIR/results/NAME gets
-# study.{md,json,png}, length.png and decoding.png.
+# study.{md,json,png}, length.png, decoding.png and report.html.
 #
 # The terminal shows a line for each running step; workflow.log in the folder of runs/ gets the output of all steps. If the
 # script was interrupted, run it again and it goes on. On a cluster add, for example,
@@ -72,6 +72,7 @@ experiment() {
   publish "$runs/table" "$results"
   cat "$results/table.md"
   say "wrote $results/table.md, table.json and pictures in $((SECONDS - started)) s"
+  say "open $results/report.html in a browser: scores, pictures and all sentences"
 }
 
 study() {
@@ -93,8 +94,9 @@ study() {
   done
   fairseq-kd study "${files[@]}" --title "${plan[1]}" --axis "${plan[2]}" --scale "${plan[3]}" --teacher Teacher \
     --config "$config" --diagnosis "${diagnoses[@]}" --output "$runs/study"
+  fairseq-kd report "$runs/study/study.json" --output "$runs/study/report.html"
   publish "$runs/study" "$results"
-  say "wrote $results/study.md, study.json, study.png, length.png and decoding.png in $((SECONDS - started)) s"
+  say "wrote $results/study.md, study.json, report.html, study.png, length.png and decoding.png in $((SECONDS - started)) s"
 }
 
 hold "$runs"

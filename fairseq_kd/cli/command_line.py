@@ -9,6 +9,8 @@ from typing import Any
 
 from fairseq_kd.cli.messages import VARIABLE, on_terminal
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import NO_ROOM
+from fairseq_kd.storage.provenance import versions
 
 VERBS = {
     "run": "run an experiment: train a teacher, distil students, score them, make a table",
@@ -28,6 +30,7 @@ VERBS = {
     "risks": "measure how likely teacher and student find each other's samples",
     "benchmark": "measure speed and memory, and compare them with fairseq's",
     "table": "put scores side by side: Markdown, JSON and a picture",
+    "report": "make an HTML page of results: sortable tables, pictures, sentences side by side",
     "study": "draw scores over an axis, for instance the student's size",
     "diagnose": "measure what a teacher's task is like, and recommend a method",
     "init-student": "make a student from spaced layers of its teacher",
@@ -57,6 +60,17 @@ class Parser(argparse.ArgumentParser):
         super()._print_message(message.encode(encoding, "backslashreplace").decode(encoding), file)
 
 
+class Version(argparse.Action):
+    """Print the version of this package and of those that it works with, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Read the installed packages' metadata; no package is imported."""
+        found = versions()
+        own = found.pop("fairseq-kd", "not installed")
+        print(f"fairseq-kd {own} ({', '.join(f'{name} {number}' for name, number in found.items())})")
+        parser.exit()
+
+
 def verb_module(name: str) -> Any:
     """The module of a verb, with its ``add_arguments(parser)`` and ``run(options)``."""
     return importlib.import_module(f"fairseq_kd.cli.{name.replace('-', '_')}")
@@ -66,6 +80,7 @@ def build_parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentPars
     """The parser of `fairseq-kd`. It imports the modules of ``verbs`` alone, so no other verb knows its options."""
     parser = Parser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
     add_verbose(parser, False)
+    parser.add_argument("--version", action=Version, nargs=0, help="print the versions and end")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, summary in VERBS.items():
         verb = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
@@ -117,6 +132,8 @@ def run_verb(options: argparse.Namespace) -> None:
         verb_module(options.verb).run(options)
     except OSError as error:
         if error.filename is None:
+            if error.errno in NO_ROOM:
+                raise UserError(f"{error.strerror}; make room and run the same command again") from None
             raise
         # Of a renaming, the second name is the one that the user gave.
         raise UserError(f"{error.filename2 or error.filename}: {error.strerror}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from fairseq_kd.cli.bundled import find_config, run_script
 from fairseq_kd.errors import UserError
 
-NEEDED = ("snakemake", "rich")
+NEEDED = ("snakemake", "rich", "bokeh")
 """Packages of the extra ``workflow``."""
 
 

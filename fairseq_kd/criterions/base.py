@@ -29,7 +29,11 @@ class FusedConfig(FairseqDataclass):
 
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold target's cross-entropy"})
     chunk_memory: float = field(
-        default=0.0, metadata={"help": "MiB of logits computed at a time (0: 4 on a CPU, 256 on a GPU)"}
+        default=0.0,
+        metadata={
+            "help": "MiB of logits computed at a time (0: 4 on a CPU; on a GPU 256, and at least half as many tokens "
+            "as the decoder is wide)"
+        },
     )
     sentence_avg: bool = II("optimization.sentence_avg")
 

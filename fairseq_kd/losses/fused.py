@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, flat, teacher_chunk
+from fairseq_kd.losses.compiled import compiled_chunk_loss
 
 CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
 """Default size of one chunk's logits in MiB: as much as a CPU's cache holds, or enough to keep a GPU busy."""
@@ -68,6 +69,10 @@ def fused_loss(
         log_odds: third argument of the objective's divergence, shape (tokens,), with a gradient.
     """
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
+    if student.features.is_cuda and not chunk_memory:
+        # Each chunk reads and writes the weight's gradient, (vocabulary, width) in float32. With half as many tokens as
+        # the width, a chunk's logits take half of that gradient's memory, and the matrix products most of the time.
+        chunk = max(chunk, student.features.size(1) // 2)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
         loss, sums, parts, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
@@ -123,11 +128,13 @@ class _Fused(torch.autograd.Function):
         own, theirs = student.room(chunk), None
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
+        # The log-odds collect their gradient outside of what can be compiled.
+        loss_of = compiled_chunk_loss if features.is_cuda and odds is None else chunk_loss
         for rows in chunks(len(target), chunk):
             answer = teacher_chunk(teacher, rows, objective, theirs)
             # The slope, (rows, vocabulary), is the gradient of the rows' losses, in the memory of their logits.
             own_objective = _at(objective, odds, rows)
-            values, slope = chunk_loss(student.logits(rows, own), target[rows], answer, own_objective)
+            values, slope = loss_of(student.logits(rows, own), target[rows], answer, own_objective)
             hard, nll, divergence, agreed = values
             parts[0, rows], parts[1, rows] = hard, divergence
             row_losses = own_objective.of(hard, divergence)

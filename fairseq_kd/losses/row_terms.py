@@ -4,6 +4,8 @@ Each function overwrites the student's logits, shape (rows, vocabulary), with th
 a chunk is short of.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -38,14 +40,28 @@ def soft_terms(
         return _buckets(logits, hard, teacher, soft, divergence)
     if divergence is cross_entropy:
         return _cross_entropy(logits, hard, teacher, soft)
-    with torch.enable_grad():
-        leaf = logits.clone().requires_grad_()
-        values = divergence(torch.log_softmax(teacher, dim=-1), torch.log_softmax(leaf, dim=-1))
-        # backward() and not autograd.grad: the divergence may have leaves of its own, such as a mixture's log-odds.
-        values.sum().backward()
-        assert leaf.grad is not None
+    log_p = torch.log_softmax(teacher, dim=-1)
+    values, soft_slope = _with_slope(lambda leaf: divergence(log_p, torch.log_softmax(leaf, dim=-1)), logits)
     log_sum, _, slope = plain_terms(logits, hard)
-    return log_sum, values.detach(), slope.add_(leaf.grad.mul_(soft))
+    return log_sum, values, slope.add_(soft_slope.mul_(soft))
+
+
+def _with_slope(values: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """A function's values, shape (rows,), and the gradient of their sum with respect to its argument.
+
+    The function may have leaves of its own, such as a mixture's log-odds: their ``grad`` is added to.
+    """
+    if torch.compiler.is_compiling():
+        # torch.compile cannot trace backward(); a compiled function has no leaves of its own.
+        slope, result = torch.func.grad(lambda leaf: (values(leaf).sum(), values(leaf)), has_aux=True)(at)
+        return result, slope
+    with torch.enable_grad():
+        leaf = at.clone().requires_grad_()
+        result = values(leaf)
+        # backward() and not autograd.grad, for the leaves of the function's own.
+        result.sum().backward()
+        assert leaf.grad is not None
+    return result.detach(), leaf.grad
 
 
 def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +75,8 @@ def _cross_entropy(logits: Tensor, hard: Weight, teacher: Tensor, soft: Weight) 
     p = torch.softmax(teacher, dim=-1)  # (rows, vocabulary)
     # Σ p·logit, (rows,): before the softmax overwrites the logits.
     expected = _dot(p, logits)
-    if not expected.isfinite().all():
+    # A compiled function cannot ask; there the second sum is part of the same pass.
+    if torch.compiler.is_compiling() or not expected.isfinite().all():
         # 0 · −∞ is NaN: a symbol that p rules out has to count 0, also where its logit is −∞.
         expected = _dot(p, logits.clamp_(min=torch.finfo(logits.dtype).min))
     # The gradient hard·q + soft·(q − p): q once, with both weights, then p.
@@ -71,6 +88,8 @@ def _cross_entropy(logits: Tensor, hard: Weight, teacher: Tensor, soft: Weight) 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
     """Σ one·other of each row, shape (rows,), in one pass and without memory for the product."""
+    if torch.compiler.is_compiling():
+        return (one * other).sum(dim=-1)  # one pass too, together with what stands around it
     return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).flatten()
 
 
@@ -87,14 +106,13 @@ def _buckets(logits: Tensor, hard: Weight, teacher: Truncated, soft: Weight, div
     kept = logits.gather(1, teacher.ids) / total  # q of the kept symbols, (rows, k)
     # The bucket's mass times total, (rows, 1), summed from its own symbols: 1 − Σ kept would cancel.
     tail = logits.scatter_(1, teacher.ids, 0.0).sum(dim=-1, keepdim=True).clamp_(min=torch.finfo(logits.dtype).tiny)
-    with torch.enable_grad():
-        # The student's log-probabilities, (rows, k + 1): the kept symbols', then the bucket's.
-        leaf = torch.cat([kept_logits, tail.log() + top], dim=1).sub_(log_sum).requires_grad_()
-        values = divergence(teacher.log_probs.to(leaf.dtype), leaf)
-        (slope,) = torch.autograd.grad(values.sum(), leaf)  # G, (rows, k + 1)
+    # The student's log-probabilities, (rows, k + 1): the kept symbols', then the bucket's.
+    log_q = torch.cat([kept_logits, tail.log() + top], dim=1).sub_(log_sum)
+    log_p = teacher.log_probs.to(log_q.dtype)
+    values, slope = _with_slope(lambda leaf: divergence(log_p, leaf), log_q)  # slope: G, (rows, k + 1)
     mass = slope.sum(dim=-1, keepdim=True)  # S, (rows, 1)
     # Every symbol of the bucket by the row's one factor; q/q_bucket = logits/tail. The kept symbols are 0 here …
     logits.mul_(hard / total + soft * (slope[:, -1:] / tail - mass / total))
     # … and get their own gradient, k entries a row.
     logits.scatter_(1, teacher.ids, hard * kept + soft * (slope[:, :-1] - kept * mass))
-    return log_sum.squeeze(1), values.detach(), logits
+    return log_sum.squeeze(1), values, logits

@@ -76,6 +76,14 @@ def beside_paper(summaries: list[dict[str, Any]], paper: Mapping[str, Figures]) 
     return lines
 
 
+def measure_shown(line: Mapping[str, Any]) -> str:
+    """The measure of a line of :func:`beside_paper` in words, with its beam size if it has one."""
+    measure, beam = SHOWN.get(line["measure"], line["measure"]), line["beam"]
+    if beam == OF_SAMPLES:
+        return measure
+    return f"teacher-forced {measure}" if beam == FORCED else f"{measure}, beam {beam}"
+
+
 def paper_section(table: dict[str, Any]) -> list[str]:
     """The paper's figures beside those measured, as Markdown; empty if there are none."""
     if not table.get("paper"):
@@ -83,11 +91,8 @@ def paper_section(table: dict[str, Any]) -> list[str]:
     header = ["row", "measure", "paper", "measured", "difference"]
     lines = [table_line(header), table_line(["---", "---", *["---:"] * 3])]
     for line in table["paper"]:
-        measure = SHOWN[line["measure"]]
-        if line["beam"] != OF_SAMPLES:
-            measure = f"teacher-forced {measure}" if line["beam"] == FORCED else f"{measure}, beam {line['beam']}"
         known = line["measured"] is not None
         cells = [f"{line['measured']:.2f}", f"{line['difference']:+.2f}"] if known else ["–", "–"]
-        lines.append(table_line([line["row"], measure, f"{line['paper']:g}", *cells]))
+        lines.append(table_line([line["row"], measure_shown(line), f"{line['paper']:g}", *cells]))
     note = "- The paper's figures are of its own data, models and scorer; the configuration says where these differ."
     return ["", "## Beside the paper's figures", "", *lines, "", note]

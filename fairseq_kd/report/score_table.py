@@ -68,6 +68,43 @@ def table(
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; give a folder")
+    made = build_table(
+        files,
+        risks=risks,
+        baseline=baseline,
+        teacher=teacher,
+        title=title,
+        config=config,
+        training_logs=training_logs,
+        pruning=pruning,
+    )
+    text, drawn = markdown(made), without_pruned(made)
+    write_plot(drawn, folder / "table.png")
+    write_speed(drawn, folder / "speed.png")
+    if risks:
+        write_risks_plot(made, folder / "risks.png")
+    if gated_rows(made):
+        write_gates(made, folder / "gate.png")
+    if pruned_rows(made):
+        write_pruning(made, folder / "pruning.png")
+    with whole_file(folder / "table.md") as handle:
+        handle.write(text)
+    write_json(folder / "table.json", made)
+    return made
+
+
+def build_table(
+    files: Sequence[str | Path],
+    *,
+    risks: Sequence[str | Path] = (),
+    baseline: str | None = None,
+    teacher: str | None = None,
+    title: str = "Scores",
+    config: str | Path | None = None,
+    training_logs: Mapping[str, Sequence[str | Path]] | None = None,
+    pruning: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The content of table.json; the arguments and errors are those of :func:`table`, which also writes it."""
     rows = group_results(files)
     add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"])))
     _check_names(rows, baseline, teacher, pruning)
@@ -82,7 +119,7 @@ def table(
     summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
     for summary in summaries:
         summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}
-    made = {
+    return {
         "title": title,
         "baseline": baseline,
         "teacher": teacher,
@@ -93,19 +130,6 @@ def table(
         "paper": beside_paper(summaries, paper),
         "signature": _signature(rows, config),
     }
-    text, drawn = markdown(made), without_pruned(made)
-    write_plot(drawn, folder / "table.png")
-    write_speed(drawn, folder / "speed.png")
-    if risks:
-        write_risks_plot(made, folder / "risks.png")
-    if gated_rows(made):
-        write_gates(made, folder / "gate.png")
-    if pruned_rows(made):
-        write_pruning(made, folder / "pruning.png")
-    with whole_file(folder / "table.md") as handle:
-        handle.write(text)
-    write_json(folder / "table.json", made)
-    return made
 
 
 def _check_names(rows: Sequence[Row], baseline: str | None, teacher: str | None, pruning: Sequence[str]) -> None:

@@ -1,37 +1,48 @@
 """Files that are whole or absent, and the hashes that name them."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from fairseq_kd.storage.checksums import seal_of, with_checksum
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a used-up quota, a file above the limit: Python does not say which file it was."""
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open ``path`` for writing so that it appears complete or not at all.
 
-    The text goes to ``path.PROCESS.tmp``. When the ``with`` block ends, that file is flushed to disk and renamed to
-    ``path``; after an exception it is removed, and ``path`` keeps what it held before.
+    The text goes to a temporary file beside it. When the ``with`` block ends, that file is flushed to disk and renamed
+    to ``path``; after an exception it is removed, and ``path`` keeps what it held before. A killed process leaves
+    ``path.new.tmp``, which the next one that writes ``path`` takes over.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path`` where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as handle:
+    temporary, descriptor = _claim(path, _open_file)
+    # Closing the file ends the claim: the temporary name is gone by then, one way or the other.
+    with _closing(path, descriptor, mode) as handle:
+        try:
+            handle.truncate(0)
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -39,12 +50,11 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A new, empty folder that becomes ``path`` when the ``with`` block ends; after an exception it is removed.
 
     Where another process has made ``path`` meanwhile, its folder stays and this one is removed. An empty folder at
-    ``path`` is replaced.
+    ``path`` is replaced. A killed process leaves ``path.new.tmp``, which the next one that makes ``path`` takes over.
     """
     path = Path(path)
-    # Not the process number: another machine or the next container may have the same.
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, descriptor = _claim(path, _open_folder)
     try:
         yield temporary
         for file in temporary.iterdir():
@@ -55,8 +65,64 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-    finally:
+            shutil.rmtree(temporary)
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
+    """The path of a temporary file or folder for ``path``, and its descriptor.
+
+    A lock on the descriptor says that a process is at work there. Where another one is, or where the file system has no
+    locks, the name is a random one; not the process number, which another machine or container may have too.
+    """
+    shared = path.with_name(f"{path.name}.new.tmp")
+    descriptor = opened(shared)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have finished meanwhile: the lock is then that of its result.
+        if os.path.samestat(os.fstat(descriptor), os.stat(shared)):
+            if shared.is_dir():
+                _empty(shared)
+            return shared, descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    return own, opened(own)
+
+
+@contextmanager
+def _closing(path: Path, descriptor: int, mode: str) -> Iterator[IO[Any]]:
+    """The open file of a descriptor; where the disk is full, its error names ``path``."""
+    try:
+        with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as handle:
+            yield handle
+    except OSError as error:
+        if error.filename is None and error.errno in NO_ROOM:
+            error.filename = str(path)
+        raise
+
+
+def _open_file(path: Path) -> int:
+    # Not O_TRUNC: another process may be at work in the file.
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _open_folder(path: Path) -> int:
+    path.mkdir(exist_ok=True)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_sealed(path: str | os.PathLike, content: bytes, covered: bytes | None = None) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("fairseq-kd", "fairseq-fixed", "torch", "ctranslate2", "sacrebleu", "sentencepiece")
+PACKAGES = ("fairseq-kd", "fairseq-fixed", "fairseq", "torch", "ctranslate2", "sacrebleu", "sentencepiece")
 
 
 def versions() -> dict[str, str]:

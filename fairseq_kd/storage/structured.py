@@ -1,4 +1,4 @@
-"""JSON and YAML files, read with a limit of size and depth and checked against a shape before use."""
+"""JSON, JSON Lines and YAML files, read with a limit of size and depth and checked against a shape before use."""
 
 import json
 from pathlib import Path
@@ -48,6 +48,35 @@ def read_json(path: str | Path, shape: Shape = anything, *, ours: bool = True) -
     except ValueError as error:  # UnicodeDecodeError and too long integers are among them
         raise Unreadable(f"is not JSON: {error}") from None
     return _checked(value, shape, MOST_OF_JSON, ours)
+
+
+def read_json_lines(path: str | Path, shape: Shape = anything) -> list[Any]:
+    """The objects of a JSON Lines file, one a line.
+
+    Args:
+        path: of the file.
+        shape: of each object.
+
+    Raises:
+        Unreadable: a line holds no such object, or there is no line. The message names the line, from 1 on.
+        OSError: the file cannot be opened.
+    """
+    lines = _bytes(path, LARGEST_JSON).split(b"\n")
+    found = []
+    for number, line in enumerate(lines[:-1] if lines[-1] == b"" else lines, start=1):
+        try:
+            value = json.loads(line)
+        except RecursionError:
+            raise Unreadable(f"line {number} is nested too deeply") from None
+        except ValueError as error:
+            raise Unreadable(f"line {number} is not JSON: {error}") from None
+        try:
+            found.append(_checked(value, shape, MOST_OF_JSON, ours=False))
+        except Unreadable as error:
+            raise Unreadable(f"line {number}: {error}") from None
+    if not found:
+        raise Unreadable("has no line")
+    return found
 
 
 def read_yaml(path: str | Path, shape: Shape = MAPPING) -> dict[str, Any]:

@@ -32,6 +32,7 @@ NAMES = {
     "risks_student": "risks of {row}",
     "diagnosis": "diagnosis",
     "table": "table",
+    "report": "report",
 }
 """What the terminal calls the jobs of a rule."""
 FAULT = re.compile(r"^[\w.-]+: error: (.+)")

@@ -69,7 +69,7 @@ def test_show_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["snakemake", "rich"])
+@pytest.mark.parametrize("name", ["snakemake", "rich", "bokeh"])
 def test_run_names_the_extra_that_it_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     assert refused("run") == (

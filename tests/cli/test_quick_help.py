@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "fairseq", "sacrebleu", "matplotlib", "ctranslate2", "numpy"}
+HEAVY = {"torch", "fairseq", "sacrebleu", "matplotlib", "ctranslate2", "numpy", "bokeh"}
 SHOW = """
 import contextlib, io, json, sys
 from fairseq_kd.cli import main
@@ -16,7 +16,7 @@ print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "risks", "table", "study", "diagnose", "benchmark"])
+@pytest.mark.parametrize("verb", ["evaluate", "risks", "table", "report", "study", "diagnose", "benchmark"])
 def test_help_imports_nothing_heavy(verb: str) -> None:
     done = subprocess.run([sys.executable, "-c", SHOW, verb], capture_output=True, text=True, check=True)
     imported = set(json.loads(done.stdout))

@@ -38,8 +38,15 @@ def imported(*calls: list[str]) -> tuple[dict[str, list[str]], int]:
 
 
 def test_help_and_mistakes_import_next_to_nothing() -> None:
-    found, count = imported(["--help"], ["no-such-verb"], [], ["--no-such-option"])
+    found, count = imported(["--help"], ["--version"], ["no-such-verb"], [], ["--no-such-option"])
     assert not any(found.values()) and count < 250
+
+
+def test_the_version_names_what_it_works_with(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert not ended.value.code
+    assert re.fullmatch(r"fairseq-kd \S+ \(python 3\.\S+, fairseq\S* \S+, torch \S+, .*\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

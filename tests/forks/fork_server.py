@@ -1,6 +1,6 @@
 """fairseq's and snakemake's commands in processes forked from one that has imported them already.
 
-The import takes some four seconds of processor time, more than a tiny training. ``sitecustomize.py`` beside this file,
+The import takes some seven seconds of processor time, more than a tiny training. ``sitecustomize.py`` beside this file,
 which Python imports at its start, hands over what a command was started with: arguments, environment, folder and open
 files, and stays as the command's process, which signals reach and which ends as the work does, or takes it along. What
 runs is the command's own entry point; the plugin is imported by the command, as ever.
@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ COMMANDS["snakemake"] = "snakemake.cli:main"
 """The entry point behind each command."""
 OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd")
 """Set their logging up themselves; for the others the import of fairseq does."""
+IMPORTED = (
+    *("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli", "matplotlib.pyplot", "jsonschema"),
+    *("torch._dynamo", "torch.distributed.fsdp"),  # by the first optimiser and by fairseq's trainer
+)
+"""What commands import, and none of it is the project's own."""
 FIRST_FREE = 300  # above what a command has open, and so this process
 
 
@@ -97,6 +103,8 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     if name in OWN_LOGGING:
         logging.getLogger().handlers.clear()
         logging.getLogger().setLevel(logging.WARNING)
+    if "SWEEP_HOOK" in os.environ:
+        importlib.import_module(os.environ["SWEEP_HOOK"])
     module, function = COMMANDS[name].split(":")
     return getattr(importlib.import_module(module), function)
 
@@ -116,6 +124,18 @@ def status_of(command: Callable[[], Any]) -> int:
     return found or 0
 
 
+def compose_options() -> None:
+    """Let hydra read a training's options once: its parser is slow until it has seen each of its grammar's rules."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    words = ["data", "--arch", "transformer", "--optimizer", "adam", "--lr-scheduler", "inverse_sqrt"]
+    arguments = options.parse_args_and_arch(options.get_training_parser(), words)
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        warnings.simplefilter("ignore")
+        convert_namespace_to_omegaconf(arguments)
+
+
 def end_at_once() -> None:
     """Without taking the interpreter apart module by module, which takes a third of a second."""
     for stream in (sys.stdout, sys.stderr):
@@ -126,10 +146,12 @@ def end_at_once() -> None:
 if __name__ == "__main__":
     status = 1
     atexit.register(end_at_once)  # before the imports, and so after what they and the commands register
-    for name in ("fairseq", "sacrebleu", "sentencepiece"):
-        importlib.import_module(name)
-    with contextlib.suppress(ModuleNotFoundError):  # Snakemake 9 needs Python 3.11
-        importlib.import_module("snakemake.cli")
+    logging.disable(logging.CRITICAL)
+    for name in IMPORTED:
+        with contextlib.suppress(ModuleNotFoundError):  # Snakemake 9 needs Python 3.11
+            importlib.import_module(name)
+    compose_options()
+    logging.disable(logging.NOTSET)
     gc.collect()
     gc.freeze()  # what was imported is not looked through again and again in each process
     status = status_of(serve(socket.socket(fileno=int(sys.argv[1]))))

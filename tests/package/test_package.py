@@ -67,7 +67,7 @@ def test_the_wheel_holds_scripts_and_configs(artifacts: tuple[Path, Path]) -> No
     names = set(zipfile.ZipFile(artifacts[0]).namelist())
     bundled = {name for name in names if name.startswith(("fairseq_kd/scripts/", "fairseq_kd/configs/"))}
     assert bundled == {f"fairseq_kd/{name}" for name in tracked()} and len(bundled) > 40
-    assert {"fairseq_kd/py.typed", "fairseq_kd/cli/bundled.py"} <= names
+    assert {"fairseq_kd/py.typed", "fairseq_kd/cli/bundled.py", "fairseq_kd/report/page/assets/page.js"} <= names
     assert {name.split("/")[0] for name in names} == {"fairseq_kd", f"{artifacts[0].name.split('-py3')[0]}.dist-info"}
 
 

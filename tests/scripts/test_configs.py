@@ -210,7 +210,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
     runs = [(key, seed) for key, row in config["rows"].items() for seed in row.get("seeds", config["seeds"])]
     students = len(runs)
-    once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table"), 1)
+    once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table", "report"), 1)
     rows = config["rows"].values()
     for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
@@ -226,6 +226,10 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
         training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
     assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    saved = re.findall(r"--output (scores/\S+\.json) --save-outputs (\S+) ", planned)
+    assert len(set(saved)) == 1 + students + len(sparsities(config)) and all(f"{one}l" == text for one, text in saved)
+    (page,) = re.findall("fairseq-kd report table/table.json (.*) --output table/report.html", planned)
+    assert set(page.split()) == {file for pair in saved for file in pair}
     logs = re.findall(r"=(?:teacher|students/\w+\.\d+|pruning/[\d.]+/retrained)/train\.log", planned)
     assert len(set(logs)) == len(logs) == 1 + students + len(sparsities(config))
     assert {Path(name).name for name in contents(tmp_path) if ".snakemake" not in name} <= {"lock"}

@@ -1,10 +1,28 @@
-"""Folders that are whole or absent."""
+"""Files and folders that are whole or absent."""
 
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fairseq_kd.storage.files import whole_folder
+from fairseq_kd.storage.files import whole_file, whole_folder
+from tests.support.commands import environment
+
+KILLED = """
+import os, signal, sys
+from fairseq_kd.storage.files import whole_file, whole_folder
+kind, path = sys.argv[1:]
+with (whole_file if kind == "file" else whole_folder)(path) as new:
+    if kind == "file":
+        new.write("half")
+        new.flush()
+    else:
+        (new / "left").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -26,3 +44,48 @@ def test_of_two_that_make_the_same_folder_the_first_stays(tmp_path: Path) -> Non
         (early / "file").write_text("early")
     assert (tmp_path / "out" / "file").read_text() == "early"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_leaves_is_taken_over(kind: str, tmp_path: Path) -> None:
+    for _ in range(2):  # a second kill leaves no second file
+        done = subprocess.run([sys.executable, "-c", KILLED, kind, tmp_path / "out"], env=environment())
+        assert done.returncode == -signal.SIGKILL
+        assert [path.name for path in tmp_path.iterdir()] == ["out.new.tmp"]
+    if kind == "file":
+        with whole_file(tmp_path / "out") as handle:
+            handle.write("all")
+        assert (tmp_path / "out").read_text() == "all"
+    else:
+        with whole_folder(tmp_path / "out") as new:
+            assert not list(new.iterdir())
+            (new / "file").write_text("all")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_that_write_the_same_file_at_once_do_not_share_it(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "out") as late:
+        late.write("la")
+        with whole_file(tmp_path / "out") as early:
+            early.write("early")
+        assert (tmp_path / "out").read_text() == "early"
+        late.write("te")
+    assert (tmp_path / "out").read_text() == "late"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError) as told, whole_file(path) as handle:
+            handle.write("x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert told.value.filename == str(path)
+    assert path.read_text() == "before" and [file.name for file in tmp_path.iterdir()] == ["out"]

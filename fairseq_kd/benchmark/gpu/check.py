@@ -1,14 +1,17 @@
 """What a GPU says: its paths beside the CPU's, and its speeds."""
 
 import json
+import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from fairseq_kd.benchmark.calls import STUDENT, decoding_calls, training_calls
 from fairseq_kd.benchmark.gpu.commands import PLUGIN, fairseq_kd_command, reason, run
@@ -35,6 +38,8 @@ FULL = """
 """
 """The whole training: the benchmark's small student, in large batches."""
 SIZES = {"tokens": 8192, "width": 4096}
+LIMIT = 480
+"""Seconds after which no further measurement begins."""
 VOCABULARIES = (32000, 128256)
 """Liger-Kernel's own sizes: 8,192 tokens, 4,096 wide, and the vocabularies of Llama 2 and 3."""
 
@@ -59,24 +64,31 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
     if teacher is not None and data is not None:
         check_checkpoint(teacher, role="teacher")
         only_folder(data, TRAIN)
-    started, work = time.monotonic(), output / "gpu_check.work"
+    begun, work = time.monotonic(), output / "gpu_check.work"
+    started = begun
     shutil.rmtree(work, ignore_errors=True)  # figures of an earlier run are not this run's
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
     given = Material(teacher, data, work, gpu=not dry_run)
     table: dict[str, Any] = {"dry_run": dry_run, "teacher": file_hash(teacher), "seconds": {}}
 
-    def timed(name: str, lines: list[dict[str, Any]]) -> None:
-        nonlocal started
+    def keep(name: str, lines: list[dict[str, Any]]) -> None:
         table[name], table["seconds"][name] = lines, round(time.monotonic() - started, 1)
-        started = time.monotonic()
         table.update(versions=versions(), machine=machine(), commit=commit())
         _write(table, output)  # whatever happens later, this part is there
 
+    def timed(name: str, lines: list[dict[str, Any]]) -> None:
+        nonlocal started
+        keep(name, lines)
+        started = time.monotonic()
+
     timed("paths", check_paths(given))
     timed("losses", loss_rows(dry_run))
-    timed("rows", speed_rows(given))
     timed("training", [whole_training(given)])
+    table["not_reached"] = speed_rows(
+        given, begun + (math.inf if dry_run else LIMIT), lambda lines: keep("rows", lines)
+    )
+    _write(table, output)
     return table
 
 
@@ -120,8 +132,17 @@ def loss_rows(dry_run: bool) -> list[dict[str, Any]]:
     return lines
 
 
-def speed_rows(given: Material) -> list[dict[str, Any]]:
-    """Training steps and decoding beside fairseq's, one after another."""
+def speed_rows(given: Material, end: float, keep: Callable[[list[dict[str, Any]]], None]) -> list[str]:
+    """Measure training steps and decoding beside fairseq's, one after another.
+
+    Args:
+        given: the teacher and its data-bin.
+        end: when no further measurement begins, by ``time.monotonic()``.
+        keep: takes the table's lines so far, after each measurement.
+
+    Returns:
+        What was not measured for lack of time.
+    """
     cache = Path(given.of("cache", True))
     student = (LARGE if given.gpu else STUDENT).split()
     calls = training_calls(given.teacher, given.data, cache, student)
@@ -130,12 +151,17 @@ def speed_rows(given: Material) -> list[dict[str, Any]]:
         first = {call.function: call for call in reversed(calls)}
         calls = [_shortened(call) for call in first.values()]
     measured: list[tuple[TimedCall, dict[str, float]]] = []
-    for call in calls:
+    missing = []
+    for call in tqdm(calls, unit="measurement", desc="GPU speeds", disable=None):
+        if time.monotonic() > end:
+            missing.append(f"{call.section}, {call.name}")
+            continue
         try:
             measured.append((call, measure(call)))
         except UserError as error:
             print(f"gpu_check: {call.section}, {call.name}: {reason(error)}", file=sys.stderr)
-    return table_lines([call for call, _ in measured], [[figures] for _, figures in measured])
+        keep(table_lines([call for call, _ in measured], [[figures] for _, figures in measured]))
+    return missing
 
 
 def _shortened(call: TimedCall) -> TimedCall:

@@ -101,6 +101,14 @@ def _fused_js(memory: float) -> Loss:
     return loss
 
 
+def _uncompiled(loss: Loss) -> Loss:
+    def run(given: Inputs) -> Tensor:
+        with torch.compiler.set_stance("force_eager"):
+            return loss(given)
+
+    return run
+
+
 def _fused_ce(given: Inputs) -> Tensor:
     return fused_loss(NextTokens(given.features, given.weight), given.target, Objective()).loss
 
@@ -139,6 +147,8 @@ def losses(device: str) -> dict[str, dict[str, tuple[Loss, bool]]]:
         "Cross-entropy": {"dense": (_dense_ce, False), "fused": (_fused_ce, False)},
     }
     if device == "cuda":
+        found["JS"]["fused, not compiled"] = (_uncompiled(_fused_js(0)), False)
+        found["Cross-entropy"]["fused, not compiled"] = (_uncompiled(_fused_ce), False)
         found["JS"] |= {
             "Liger-Kernel, fused linear JSD": (_liger_js, True),
             "Liger-Kernel, chunked JSD": (_liger_chunked_js, True),

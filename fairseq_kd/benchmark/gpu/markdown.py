@@ -30,6 +30,7 @@ def markdown(table: dict[str, Any]) -> str:
                     lines.append(f"| **{section}** | | | | |")
                 lines.append(line(row))
             lines.append("")
+    missing = table.get("not_reached")
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in table["seconds"].items())
     notes = [
@@ -40,6 +41,7 @@ def markdown(table: dict[str, Any]) -> str:
         "gradients of features and projection; memory is the peak above the inputs. The error is that of 256 tokens' "
         "gradient against float64's, relative to its norm.",
         *([STEPS] if "rows" in table else []),
+        *([f"Not reached in eight minutes: {'; '.join(missing)}."] if missing else []),
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
         f"Commit: {table['commit'] or 'not known'}. Teacher: SHA-256 {table['teacher'][:12]}….",

@@ -1,0 +1,116 @@
+"""The sentences of a test set with each row's translations, and which words of them are looked at in the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sacrebleu.metrics import CHRF
+
+from fairseq_kd.errors import UserError
+from fairseq_kd.report.page.files import Given, Outputs
+from fairseq_kd.report.result_files import Result, Row, group_results
+
+Sentences = dict[str, Any]
+
+
+def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | None:
+    """The texts that the page shows side by side; None if no file of `fairseq-kd evaluate` was given.
+
+    Args:
+        given: the files. Each file of --save-outputs belongs to the result whose translations it has.
+        table: the content of table.json; there is one where there are files of `fairseq-kd evaluate`.
+
+    Returns:
+        "source" (None without a file of --save-outputs), "reference" and "languages"; "results", the "row" (a position
+        in the table) and "seed" of each; and by beam "texts", shape (sentences, results), and "chrf", shape (results,
+        sentences), in percent.
+
+    Raises:
+        UserError: a result is of no row of the table, a file of --save-outputs belongs to no result, or two of them
+            have other sources.
+    """
+    if table is None or not given.paths["evaluate"]:
+        if given.outputs:
+            raise UserError(
+                f"{given.outputs[0].path}: belongs to no result; give the JSON that the same fairseq-kd evaluate wrote "
+                "with --output too"
+            )
+        return None
+    rows = group_results(given.paths["evaluate"])
+    names = [row["name"] for row in table["rows"]]
+    if given.table is not None:
+        _check_rows(rows, given.table)
+    results = [(names.index(row.name), result) for row in rows for result in row.results]
+    found = _outputs_of([result for _, result in results], given.outputs)
+    first = results[0][1]
+    return {
+        "source": _sources(given.outputs),
+        "reference": first["references"],
+        "languages": first["languages"],
+        "results": [{"row": row, "seed": result["seed"]} for row, result in results],
+        "beams": {
+            beam: {
+                "texts": list(zip(*(result["beams"][beam]["hypotheses"] for _, result in results), strict=True)),
+                "chrf": [_chrf(result, beam, one) for (_, result), one in zip(results, found, strict=True)],
+            }
+            for beam in first["beams"]
+        },
+    }
+
+
+def _check_rows(rows: Sequence[Row], table: dict[str, Any]) -> None:
+    """Raise a UserError unless each result's model is one of the row of its name."""
+    models = table["signature"]["models"]
+    for row in rows:
+        named = any(one["name"] == row.name for one in table["rows"])
+        known = [one["sha256"] for one in models.get(row.name, []) if named]
+        for result in row.results:
+            if [model["sha256"] for model in result["models"]] not in known:
+                seed = "" if result["seed"] is None else f", seed {result['seed']}"
+                raise UserError(
+                    f"{row.name!r}{seed}: the table does not have this model; make the table again with fairseq-kd "
+                    "table, or leave out table.json"
+                )
+
+
+def _outputs_of(results: Sequence[Result], outputs: Sequence[Outputs]) -> list[Outputs | None]:
+    """The file of --save-outputs that belongs to each result; None where none does.
+
+    Raises:
+        UserError: a file belongs to no result.
+    """
+    found: list[Outputs | None] = [None] * len(results)
+    for one in outputs:
+        belongs = [place for place, result in enumerate(results) if _belongs(one, result)]
+        if not belongs:
+            raise UserError(
+                f"{one.path}: has other translations than each result given; give the JSON that the same fairseq-kd "
+                "evaluate wrote with --output too"
+            )
+        for place in belongs:
+            found[place] = one
+    return found
+
+
+def _belongs(one: Outputs, result: Result) -> bool:
+    same = [line["reference"] for line in one.lines] == result["references"]
+    beams = one.lines[0]["beams"].keys() == result["beams"].keys()
+    return same and beams and all(one.hypotheses(beam) == made["hypotheses"] for beam, made in result["beams"].items())
+
+
+def _sources(outputs: Sequence[Outputs]) -> list[str] | None:
+    if not outputs:
+        return None
+    first, *others = ([line["source"] for line in one.lines] for one in outputs)
+    for one, other in zip(outputs[1:], others, strict=True):
+        if other != first:
+            raise UserError(f"{one.path}: has other sources than {outputs[0].path}; evaluate both on one data-bin")
+    return first
+
+
+def _chrf(result: Result, beam: str, outputs: Outputs | None) -> list[float]:
+    """Each sentence's chrF in percent: as --save-outputs wrote it, or else computed in the same way."""
+    if outputs is not None:
+        return [round(line["beams"][beam]["chrf"], 1) for line in outputs.lines]
+    metric, lines = CHRF(), result["beams"][beam]["hypotheses"]
+    pairs = zip(lines, result["references"], strict=True)
+    return [round(metric.sentence_score(line, [reference]).score, 1) for line, reference in pairs]

@@ -1,0 +1,126 @@
+"""Quality against speed or size: a picture for each measure of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bokeh.models import ColumnDataSource
+
+from fairseq_kd.report.page.drawing import Picture, new_picture, style
+from fairseq_kd.report.page.front import pareto_front, staircase
+
+Values = dict[str, dict[str, float]]
+"""A measure of each row, by the row's name and beam."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the horizontal axis shows: its label, each row's values by beam, and whether less is better."""
+
+    label: str
+    values: Values
+    smaller: bool = False
+
+
+def measures(table: dict[str, Any]) -> list[Measure]:
+    """What speed and size the table's rows have. Speed beside the teacher comes first where all rows have it.
+
+    Args:
+        table: table.json's content.
+    """
+    rows = table["rows"]
+    beams = list(rows[0]["beams"])
+    rates = {row["name"]: {beam: row["beams"][beam]["sentences_per_second"] for beam in beams} for row in rows}
+    plain = Measure("sentences a second", _positive(rates))
+    sizes = {
+        row["name"]: dict.fromkeys(beams, row["nonzero_parameters"] / 1e6)
+        for row in rows
+        if "nonzero_parameters" in row
+    }
+    found = [_beside_teacher(table, batched) for batched in (True, False)]
+    ratios = [one for one in found if one.values]
+    complete = bool(ratios) and len(ratios[0].values) == len(rows)
+    speeds = [*ratios, plain] if complete else [plain, *ratios]
+    size = Measure("non-zero parameters (millions), fewer is better", _positive(sizes), smaller=True)
+    return [one for one in (*speeds, size) if one.values]
+
+
+def _positive(values: Values) -> Values:
+    """The values that a logarithmic axis can show."""
+    kept = {name: {beam: value for beam, value in own.items() if value > 0} for name, own in values.items()}
+    return {name: own for name, own in kept.items() if own}
+
+
+def _beside_teacher(table: dict[str, Any], batched: bool) -> Measure:
+    """How many times as fast as the teacher the rows are, with the engine and precision that made their scores."""
+    found: Values = {}
+    beam: Any = None
+    for row in table["rows"]:
+        own = {
+            str(line["beam"]): line["times_teacher"]
+            for line in row.get("cost", ())
+            if line["batched"] == batched
+            and [[line["engine"], line["precision"]]] == row.get("engines")
+            and "times_teacher" in line
+            and str(line["beam"]) in row["beams"]
+        }
+        if own:
+            found[row["name"]] = own
+            beam = row.get("cost_of", {}).get("teacher_beam")
+    how = "in batches" if batched else "one sentence at a time"
+    return Measure(f"times as fast as the teacher with beam {beam}, {how}", _positive(found))
+
+
+def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
+    """BLEU with 95 % intervals over a measure: each row is a line from beam to beam, with the Pareto front.
+
+    Args:
+        table: table.json's content.
+        measure: of the horizontal axis, which is logarithmic.
+    """
+    note = "The dashed line is the Pareto front: no other point is better in both. Whiskers are 95 % intervals."
+    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note)
+    drawn = [
+        (number, row, beam)
+        for number, row in enumerate(table["rows"])
+        for beam in row["beams"]
+        if beam in measure.values.get(row["name"], {})
+    ]
+    places = [(measure.values[row["name"]][beam], row["beams"][beam]["bleu"]["mean"]) for _, row, beam in drawn]
+    front = pareto_front(places, smaller=measure.smaller)
+    corners = staircase(places, front, smaller=measure.smaller)
+    picture.figure.line(
+        [x for x, _ in corners], [y for _, y in corners], line_dash="dashed", line_color="#333333", line_width=1.2
+    )
+    points = []
+    for number in range(len(table["rows"])):
+        own = [place for place, (one, _, _) in enumerate(drawn) if one == number]
+        if own:
+            points.append(_draw_row(picture, number, [(drawn[one], places[one], one in front) for one in own]))
+    lines = [("", "@name"), ("beam", "@beam"), ("BLEU", "@bleu"), (measure.label.partition(",")[0], "@x{0,0.[00]}")]
+    picture.hover(points, [*lines, ("parameters", "@size"), ("on the Pareto front", "@front")])
+    return picture
+
+
+def _draw_row(picture: Picture, number: int, found: list[tuple[Any, tuple[float, float], bool]]) -> Any:
+    """Draw one row's line, whiskers and points; returns the points' renderer."""
+    colour, marker, dash = style(number)
+    rows: list[dict[str, Any]] = []
+    for (_, row, beam), (x, y), on_front in found:
+        interval = row["beams"][beam]["bleu"].get("interval", 0.0)
+        rows.append({
+            "name": row["name"], "beam": beam, "x": x, "y": y, "low": y - interval, "high": y + interval,
+            "bleu": f"{y:.2f} ± {interval:.2f}", "size": f"{row['parameters'] / 1e6:.2f} M",
+            "front": "yes" if on_front else "no", "line": 2.5 if on_front else 1.0,
+            "edge": "#000000" if on_front else colour,
+        })  # fmt: skip
+    value: Callable[[str], list[Any]] = lambda key: [one[key] for one in rows]  # noqa: E731
+    source = ColumnDataSource({key: value(key) for key in rows[0]})
+    figure = picture.figure
+    line = figure.line("x", "y", source=source, line_color=colour, line_dash=dash, line_width=1.5)
+    whiskers = figure.segment("x", "low", "x", "high", source=source, line_color=colour, line_width=1, line_alpha=0.5)
+    points = figure.scatter(
+        "x", "y", source=source, marker=marker, size=11, fill_color=colour, line_color="edge", line_width="line"
+    )
+    picture.enter(found[0][0][1]["name"], number, [line, whiskers, points])
+    return points
