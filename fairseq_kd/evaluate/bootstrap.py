@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,8 @@ class Bootstrap:
     def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()):
         self._metric = make_bleu(tokenize)
         # sacreBLEU keeps the n-grams of each reference. A metric for each line would load a tokenizer for each line.
-        self._references = self._metric._cache_references([list(references), *map(list, more)])
+        streams: Any = [list(references), *map(list, more)]
+        self._references = self._metric._cache_references(streams)
         size = len(references)
         drawn = np.random.default_rng(bootstrap_seed()).choice(size, size=(BOOTSTRAP_SAMPLES, size), replace=True)
         # How often each resample holds each sentence, shape (samples, sentences).

@@ -168,7 +168,7 @@ def score_search(
         _, fairseq = translate_timed(compared, sentences.sources, skipped, search)
         speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
     scores = score_text(hypotheses, sentences.references, sentences.scoring, sentences.more_references)
-    given = [sentences.references, *sentences.more_references]
+    given: list[Sequence[str | None]] = [sentences.references, *sentences.more_references]
     scores |= more_scores(hypotheses, given, sentences.scoring.tokenize, metrics)
     rate = speed["sentences_per_second"]
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)

@@ -53,7 +53,8 @@ def more_scores(
             scores |= _rouge(hypotheses, references)
             continue
         metric = BLEU(tokenize=tokenize, max_ngram_order=int(name.removeprefix("bleu")))
-        score = metric.corpus_score(list(hypotheses), list(references)).score
+        streams: Any = list(references)  # sacreBLEU's annotation leaves out the None that it takes
+        score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": f"{metric.get_signature()}|order:{metric.max_ngram_order}"}
     return scores
 

@@ -112,7 +112,7 @@ points:
         ("seeds: [1]", "seeds:\n- 1\n- x", "line 14, seeds.1: 'x' is no whole number"),
         ("seeds: [1]", "seeds: [1]\ncost: [plain, plane]", "line 13, cost.1: there is no 'plane'; did you mean"),
         ("seeds: [1]", "seeds: [1]\npoints: {1: {}}", "line 2, axis: is missing"),
-        ("seeds: [1]", "seeds: [1]\npoints:", "line 13, points: there are none"),
+        ("seeds: [1]", "seeds: [1]\npoints: {}", "line 13, points: there are none"),
         ("seeds: [1]", "seeds: [1]\nname: a/../x", "line 13, name: 'a/../x' is no name of a folder"),
         ("seeds: [1]", f"seeds: [1]\n{POINTS}", "line 16, points.1, student: 3 is no text"),
     ],
