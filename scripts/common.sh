@@ -103,3 +103,45 @@ publish() {
     cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"
   done
 }
+# own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.
+own_folder() {
+  [[ -z ${!1-} || -d ${!1} ]] || die "$1=${!1} is no folder (seen from $PWD)"
+  echo "${!1-}"
+}
+# own_text FOLDER NAME: the text of a file of the user's folder (as train.en), unpacked.
+own_text() {
+  if [[ -f $1/$2.gz ]]; then
+    gzip -dc "$1/$2.gz" 2>/dev/null || die "$1/$2.gz is no sound gzip file"
+  elif [[ -f $1/$2 ]]; then
+    cat "$1/$2"
+  else
+    die "neither $2.gz nor $2 in $1"
+  fi
+}
+# source_file NAME URL VARIABLE [SHA256]: the path of an archive: the user's $folder has it, or it is downloaded to
+# $output/archives once.
+source_file() {
+  local file
+  if [[ -n $folder ]]; then
+    file=$(find -L "$folder" -type f -name "$1" -print -quit)
+    [[ -n $file ]] || die "no $1 in $folder"
+  else
+    file=$output/archives/$1
+    mkdir -p "$output/archives"
+    [[ -f $file ]] || download "$2" "$file" "$3" "${4-}"
+  fi
+  echo "$file"
+}
+# place SPLIT SOURCE TARGET ORIGIN: move both sides of a split from $work to $output, if they are parallel.
+place() {
+  local lines other
+  lines=$(wc -l <"$work/$1.$2") other=$(wc -l <"$work/$1.$3")
+  [[ $lines -gt 0 && $lines == "$other" ]] || die "$1.$2 has $lines lines, $1.$3 $other (from $4)"
+  mv "$work/$1.$2" "$work/$1.$3" "$output"
+  say "$output/$1.{$2,$3}: $lines lines"
+}
+# test_set NAME SOURCE TARGET SPLIT VARIABLE: a test set of sacreBLEU's to $work; sacreBLEU compares its archive's MD5.
+test_set() {
+  { sacrebleu -t "$1" -l "$2-$3" --echo src >"$work/$4.$2" && sacrebleu -t "$1" -l "$2-$3" --echo ref >"$work/$4.$3"; } \
+    2>"$work/reason" || die "sacrebleu -t $1 -l $2-$3: $(tail -n 1 "$work/reason"); give the text's folder as $5"
+}

@@ -38,8 +38,7 @@ done
 year=${words[0]} source=${words[1]} target=${words[2]} output=${words[3]}
 [[ $year =~ ^201[3457]$ ]] || die "no split for the year '$year'; take 2013, 2014, 2015 or 2017"
 pair=$source-$target variable=IWSLT${year#20}_DIR
-folder=${!variable-}
-[[ -z $folder || -d $folder ]] || die "$variable=$folder is no folder (seen from $PWD)"
+folder=$(own_folder "$variable")
 python=$(command -v python3 || command -v python) || die "python3 is missing; install it"
 
 done_before=1

@@ -28,8 +28,7 @@ for language in "$source" "$target"; do
 done
 
 url=https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw
-folder=${MULTI30K_DIR-}
-[[ -z $folder || -d $folder ]] || die "MULTI30K_DIR=$folder is no folder (seen from $PWD)"
+folder=$(own_folder MULTI30K_DIR)
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/multi30k.XXXXXX")
@@ -40,12 +39,8 @@ fetch() {
   if [[ -z $folder ]]; then
     download "$url/$1.gz" "$2.gz" MULTI30K_DIR
     gzip -dc "$2.gz" >"$2" 2>/dev/null || die "$url/$1.gz is no sound gzip file"
-  elif [[ -f $folder/$1.gz ]]; then
-    gzip -dc "$folder/$1.gz" >"$2" 2>/dev/null || die "$folder/$1.gz is no sound gzip file"
-  elif [[ -f $folder/$1 ]]; then
-    cat "$folder/$1" >"$2"
   else
-    die "neither $1.gz nor $1 in $folder"
+    own_text "$folder" "$1" >"$2"
   fi
 }
 

@@ -24,57 +24,27 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $output ]] || usage 1
 [[ $words =~ ^[1-9][0-9]*$ ]] || die "--max-words $words: give a whole number from 1"
-folder=${WMT14_DIR-}
-[[ -z $folder || -d $folder ]] || die "WMT14_DIR=$folder is no folder (seen from $PWD)"
+folder=$(own_folder WMT14_DIR)
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/wmt14.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# give NAME: a file of the user's folder (as train.en), unpacked
-give() {
-  if [[ -f $folder/$1.gz ]]; then
-    gzip -dc "$folder/$1.gz" 2>/dev/null || die "$folder/$1.gz is no sound gzip file"
-  elif [[ -f $folder/$1 ]]; then
-    cat "$folder/$1"
-  else
-    die "neither $1.gz nor $1 in $folder"
-  fi
-}
-
 # corpus URL STEM SHA256: the pairs of an archive, in whatever folder of it, added to the training text
 corpus() {
   local archive language
-  archive=$output/archives/$(basename "$1")
-  mkdir -p "$output/archives"
-  [[ -f $archive ]] || download "$1" "$archive" WMT14_DIR "$3"
+  archive=$(source_file "$(basename "$1")" "$1" WMT14_DIR "$3")
   for language in en de; do
     tar -xzOf "$archive" --wildcards --no-anchored "$2.de-en.$language" >>"$work/all.$language" 2>/dev/null ||
       die "$archive has no $2.de-en.$language; remove it and run again"
   done
 }
 
-# test_set NAME SPLIT: a test set, by sacreBLEU
-test_set() {
-  { sacrebleu -t "$1" -l en-de --echo src >"$work/$2.en" && sacrebleu -t "$1" -l en-de --echo ref >"$work/$2.de"; } \
-    2>"$work/reason" || die "sacrebleu -t $1 -l en-de: $(tail -n 1 "$work/reason"); give the text's folder as WMT14_DIR"
-}
-
-# place SPLIT: both sides, if they are parallel
-place() {
-  local lines
-  lines=$(wc -l <"$work/$1.en")
-  [[ $lines -gt 0 && $lines == "$(wc -l <"$work/$1.de")" ]] ||
-    die "$1.en has $lines lines, $1.de $(wc -l <"$work/$1.de") (from ${folder:-statmt.org})"
-  mv "$work/$1.en" "$work/$1.de" "$output"
-  say "$output/$1.{en,de}: $lines lines"
-}
-
 for split in "valid wmt13" "test wmt14/full" train; do
   read -r name set <<<"$split"
   if [[ -f $output/$name.en && -f $output/$name.de ]]; then continue; fi
   if [[ -n $folder ]]; then
-    for language in en de; do give "$name.$language" >"$work/$name.$language"; done
+    for language in en de; do own_text "$folder" "$name.$language" >"$work/$name.$language"; done
   elif [[ $name == train ]]; then
     corpus http://statmt.org/wmt13/training-parallel-europarl-v7.tgz europarl-v7 \
       0224c7c710c8a063dfd893b0cc0830202d61f4c75c17eb8e31836103d27d96e7
@@ -84,7 +54,7 @@ for split in "valid wmt13" "test wmt14/full" train; do
       cb8953f292298e6877ae433c98912b927cb0766b303f4540512ddd286c748485
     mv "$work/all.en" "$work/train.en" && mv "$work/all.de" "$work/train.de"
   else
-    test_set "$set" "$name"
+    test_set "$set" en de "$name" WMT14_DIR
   fi
   if [[ $name == train ]]; then
     python - "$words" "$work"/train.{en,de} "$work"/short.{en,de} <<'END' || die "train.en and train.de are not parallel"
@@ -102,5 +72,5 @@ with open(paths[0], "rb") as en, open(paths[1], "rb") as de, open(paths[2], "wb"
 END
     mv "$work/short.en" "$work/train.en" && mv "$work/short.de" "$work/train.de"
   fi
-  place "$name"
+  place "$name" en de "${folder:-statmt.org}"
 done

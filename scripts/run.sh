@@ -41,34 +41,27 @@ from pathlib import Path
 from fairseq_kd.report.experiment import read_experiment
 
 path = Path(sys.argv[1])
-try:
-    config = read_experiment(path, option="")
-    name = str(config.get("name", path.stem))
-    if name in ("", "..") or Path(name).name != name:
-        sys.exit(f"name: {name!r} is not the name of a folder")
-    if "points" not in config:
-        print(name)
-        sys.exit()
-    changed = {key for keys in config["points"].values() for key in keys}
-    print(name, config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
-    print(*config["points"])
-    # Each folder depends on these keys and on those of the folders before it.
-    made_from = {
-        "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
-        "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding"}, "caches": {"cache"},
-    }
-    common = []
-    for folder, keys in made_from.items():
-        if keys & changed:
-            break
-        common.append(folder)
-    print(*common)
-    seeds = config["seeds"]
-    print("teacher", *(f"{key}.{seed}" for key, row in config["rows"].items() for seed in row.get("seeds", seeds)))
-except KeyError as error:
-    sys.exit(f"the key {error} is missing")
-except (AttributeError, TypeError) as error:
-    sys.exit(f"it is no experiment: {' '.join(str(error).split())}")
+config = read_experiment(path, complete=True, option="")
+name = str(config.get("name", path.stem))
+if "points" not in config:
+    print(name)
+    sys.exit()
+changed = {key for keys in config["points"].values() for key in keys or {}}
+print(name, config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
+print(*config["points"])
+# Each folder depends on these keys and on those of the folders before it.
+made_from = {
+    "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
+    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding", "samples"}, "caches": {"cache"},
+}
+common = []
+for folder, keys in made_from.items():
+    if keys & changed:
+        break
+    common.append(folder)
+print(*common)
+seeds = config["seeds"]
+print("teacher", *(f"{key}.{seed}" for key, row in config["rows"].items() for seed in row.get("seeds", seeds)))
 END
 )
 [[ ${#plan[@]} == 1 || ${#plan[@]} == 7 ]] || die "$config cannot be read, see above"

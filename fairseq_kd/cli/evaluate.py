@@ -6,7 +6,7 @@ from fairseq_kd.cli.shared_options import add_language_arguments, add_search_arg
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.options import DETOKENIZERS, CostOptions
+from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions
 from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 
@@ -29,8 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--reference",
+        nargs="+",
         metavar="FILE",
-        help="detokenised text, one line for each row (default: the data-bin's target side)",
+        help="detokenised text, one line for each row; several files are several references of each row, an empty line "
+        "is none (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add(
@@ -62,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-outputs",
         metavar="FILE.jsonl",
         help="also write a line for each sentence: source, reference and each beam's translation with BLEU and chrF",
+    )
+    add(
+        "--metrics",
+        nargs="+",
+        choices=METRICS,
+        default=[],
+        help="also score these; rouge: ROUGE-1, -2 and -L, needs the package rouge-score; bleu1: BLEU of words; bleu2: "
+        "BLEU of words and pairs of words",
     )
     add("--comet", metavar="MODEL", help="also score with this COMET model; needs the package unbabel-comet")
     _add_cost_arguments(parser)
@@ -111,6 +121,7 @@ def run(options: argparse.Namespace) -> None:
         output=options.output,
         save_outputs=options.save_outputs,
         comet=options.comet,
+        metrics=options.metrics,
     )
 
 

@@ -11,8 +11,15 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from fairseq_kd.criterions.base import FusedCriterion, log_mean, summed
-from fairseq_kd.criterions.f_distill_options import FDistillConfig, bound_divergence, chosen_prefixes
+from fairseq_kd.criterions.f_distill_options import (
+    FDistillConfig,
+    bound_divergence,
+    check_rollouts,
+    check_temperatures,
+    chosen_prefixes,
+)
 from fairseq_kd.criterions.interleave import Answer
+from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
@@ -80,10 +87,16 @@ class FDistillCriterion(FusedCriterion):
             cfg.rollout_max_len_a,
             cfg.rollout_max_len_b,
         )
+        check_rollouts(cfg)
+        check_temperatures(cfg)
+        self.beam, self.min_len, self.own_lengths = cfg.rollout_beam, cfg.rollout_min_len, cfg.own_lengths
+        self.temperatures = (cfg.kd_temperature, cfg.teacher_temperature)
         self.seed = cfg.seed
         self.ahead: RolloutsAhead | None = None
         if cfg.rollout_refresh:
-            self.ahead = RolloutsAhead(task, self.sampling, cfg.rollout_refresh, cfg.update_freq, cfg.seed)
+            self.ahead = RolloutsAhead(
+                task, self.sampling, cfg.rollout_refresh, cfg.update_freq, cfg.seed, self.min_len
+            )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the steps of all sequences (a scalar, in nats), the sample size, and what to log.
@@ -112,7 +125,9 @@ class FDistillCriterion(FusedCriterion):
         """The parts of this update's loss, with the sequences drawn that they need."""
 
         def soft(divergence: Divergence, hard_weight: float = 0.0) -> Objective:
-            return Objective(hard_weight, self.label_smoothing, self.alpha, divergence)
+            temperature, of_teacher = self.temperatures
+            weights = (hard_weight, self.label_smoothing, self.alpha)
+            return Objective(*weights, divergence, temperature, teacher_temperature=of_teacher)
 
         whole, on_teacher, on_student = (
             self.divergence.value,
@@ -155,7 +170,10 @@ class FDistillCriterion(FusedCriterion):
         self, models: Sequence[Any], sample: dict[str, Any], tokens: Sequence[TeacherTokens | None] | None = None
     ) -> Tensor:
         seed = (self.seed, self.task.update if self.training else EVALUATION)
-        return draw_rollouts(models, sample, self.sampling, seed, self.task.target_dictionary, tokens)
+        how = (self.sampling, seed, self.task.target_dictionary, tokens)
+        if self.beam > 1:
+            return draw_beam_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len)
+        return draw_rollouts(models, sample, *how, min_len=self.min_len)
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], terms: Sequence[Term]
@@ -167,8 +185,19 @@ class FDistillCriterion(FusedCriterion):
             odds = None
             if self.of_sequences and asked is not None:
                 odds = self._log_odds(answer, asked, term.sequences)
-            losses = fused_loss(answer.student, answer.symbols, term.objective, asked, self.chunk_memory, log_odds=odds)
+            weights = self._weights(sample, term.sequences) if self.own_lengths else None
+            how = (term.objective, asked, self.chunk_memory, weights)
+            losses = fused_loss(answer.student, answer.symbols, *how, log_odds=odds)
             yield term, len(answer.symbols), losses
+
+    def _weights(self, sample: dict[str, Any], sequences: Tensor) -> Tensor:
+        """Each token's weight, shape (tokens,), with which a sequence counts as much as its gold target's tokens.
+
+        A weight is a sentence's own, so that the sum over sentences does not depend on how they are cut into batches.
+        """
+        own = real_tokens(sequences, self.padding_idx).sum(dim=1)
+        gold = real_tokens(sample["target"], self.padding_idx).sum(dim=1)
+        return (gold / own).repeat_interleave(own)
 
     def _log_odds(self, answer: Answer, teacher: Sequence[NextTokens], sequences: Tensor) -> Tensor:
         """Log-odds, shape (tokens,), of the teacher's share in the mixture of sequences, from each token's prefix."""

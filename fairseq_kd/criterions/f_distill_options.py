@@ -1,5 +1,6 @@
 """Options of criterion ``f_distill``, and their checks."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -63,6 +64,25 @@ class FDistillConfig(FusedConfig):
         default=1.2, metadata={"help": "rollouts have at most a x source length + b tokens; this is a"}
     )
     rollout_max_len_b: int = field(default=10, metadata={"help": "b of --rollout-max-len-a"})
+    rollout_min_len: int = field(
+        default=0, metadata={"help": "rollouts have at least this many tokens before </s>, where their limit allows it"}
+    )
+    rollout_beam: int = field(
+        default=1,
+        metadata={
+            "help": "draw rollouts by sampling with this many beams, which needs --rollout-top-k (1: plain samples)"
+        },
+    )
+    kd_temperature: float = field(
+        default=1.0, metadata={"help": "temperature of both distributions in the divergence; there is no factor tau^2"}
+    )
+    teacher_temperature: Optional[float] = field(  # noqa: UP045
+        default=None, metadata={"help": "temperature of the teacher's distribution (default: --kd-temperature)"}
+    )
+    own_lengths: bool = field(
+        default=False,
+        metadata={"help": "divide each drawn sequence's divergence by its own tokens instead of its gold target's"},
+    )
     rollout_refresh: int = field(
         default=0,
         metadata={
@@ -87,6 +107,40 @@ def bound_divergence(cfg: FDistillConfig) -> Bound:
     if str(cfg.js_mixture) == "sequence" and divergence.teacher_share is None:
         raise UserError("--js-mixture sequence needs --divergence js or generalized_js")
     return divergence
+
+
+def check_temperatures(cfg: FDistillConfig) -> None:
+    """Check --kd-temperature and --teacher-temperature.
+
+    Raises:
+        UserError: a temperature is not above 0, or is not 1 with the mixture of sequences.
+    """
+    for name, value in (("--kd-temperature", cfg.kd_temperature), ("--teacher-temperature", cfg.teacher_temperature)):
+        if value is None or value == 1:
+            continue
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} {value}: give a temperature above 0")
+        if str(cfg.js_mixture) == "sequence":
+            raise UserError(f"{name} {value}: --js-mixture sequence mixes the models' own probabilities; leave it out")
+
+
+def check_rollouts(cfg: FDistillConfig) -> None:
+    """Check --rollout-min-len and --rollout-beam.
+
+    Raises:
+        UserError: a number is out of range, or sampling with a beam lacks --rollout-top-k or excludes another option.
+    """
+    if cfg.rollout_min_len < 0:
+        raise UserError(f"--rollout-min-len {cfg.rollout_min_len}: give a number of tokens, or 0 for none")
+    if cfg.rollout_beam < 1:
+        raise UserError(f"--rollout-beam {cfg.rollout_beam}: give a number of beams, or 1 for plain samples")
+    if cfg.rollout_beam == 1:
+        return
+    if cfg.rollout_top_k < 2:
+        raise UserError(f"--rollout-beam {cfg.rollout_beam}: needs --rollout-top-k of at least 2")
+    if cfg.rollout_top_p < 1 or cfg.rollout_refresh:
+        option = "--rollout-top-p" if cfg.rollout_top_p < 1 else "--rollout-refresh"
+        raise UserError(f"{option}: does not go with --rollout-beam; leave one of them out")
 
 
 def chosen_prefixes(cfg: FDistillConfig, task: TranslationKDTask) -> str:

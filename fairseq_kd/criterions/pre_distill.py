@@ -38,7 +38,15 @@ class PreDistillConfig(FusedConfig):
             "help": "weight alpha of the teacher's distributions; the gold target's cross-entropy gets 1 - alpha"
         },
     )
+    kd_temperature: float = field(
+        default=1.0,
+        metadata={"help": "temperature tau of both distributions; the divergence is multiplied by tau^2"},
+    )
     hidden_weight: float = field(default=3.0, metadata={"help": "weight of the hidden states' mean squared error"})
+    hidden_norm: bool = field(
+        default=False,
+        metadata={"help": "normalise each position's hidden state, over the width, before they are compared"},
+    )
 
 
 @register_criterion("pre_distill", dataclass=PreDistillConfig)
@@ -46,8 +54,11 @@ class PreDistillCriterion(FusedCriterion):
     """L = (1−α)·NLL(gold) + α·Σ_t KL(p‖q)(t) + γ·T·(MSE_encoder + MSE_decoder), on gold prefixes, T target tokens.
 
     The direct knowledge distillation of Shleifer & Rush 2020 (arXiv 2010.13002), with the weights of their code: α 0.8,
-    γ 3. Their temperature, 2, is 1 here. A mean squared error is over a sentence's real positions and the width,
-    and a sum over the student's layers, each beside the teacher layer of ``matched_layers``. Where the widths differ, a
+    γ 3. At a temperature τ, 2 in their code and 1 by default, the KL is of both distributions at τ, times τ² (Hinton et
+    al. 2015). A mean squared error is over a sentence's real positions and the width, and a sum over the student's
+    layers, each beside the teacher layer of ``matched_layers``. With --hidden-norm each position's state is brought to
+    mean 0 and variance 1 before. (Wen et al.'s code does so over a whole batch, padding included.) Where the widths
+    differ, a
     linear map without bias, one for each side, brings the student's states to the teacher's width (Jiao et al. 2020,
     TinyBERT's hidden-state loss). It is trained and saved with the criterion and has no part in the student.
 
@@ -69,9 +80,12 @@ class PreDistillCriterion(FusedCriterion):
             raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
         if not 0 <= cfg.hidden_weight < math.inf:
             raise UserError(f"--hidden-weight {cfg.hidden_weight}: give a weight of at least 0")
-        self.hidden_weight = cfg.hidden_weight
+        if not 0 < cfg.kd_temperature < math.inf:
+            raise UserError(f"--kd-temperature {cfg.kd_temperature}: give a temperature above 0")
+        self.hidden_weight, self.hidden_norm = cfg.hidden_weight, cfg.hidden_norm
         self.gold_alone = Objective(label_smoothing=cfg.label_smoothing)
-        self.objective = Objective(1 - cfg.kd_alpha, cfg.label_smoothing, cfg.kd_alpha, kl)
+        soft = cfg.kd_alpha * cfg.kd_temperature**2
+        self.objective = Objective(1 - cfg.kd_alpha, cfg.label_smoothing, soft, kl, cfg.kd_temperature)
         self.to_teacher = nn.ModuleDict(_linear_maps(task))
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
@@ -110,7 +124,9 @@ class PreDistillCriterion(FusedCriterion):
         tokens = target.sum(dim=1, keepdim=True)
         weights = {"encoder": source * tokens / source.sum(dim=1, keepdim=True), "decoder": target}
         return [
-            squared_error(getattr(own, side), getattr(wanted, side), weights[side], self.to_teacher[side])
+            squared_error(
+                getattr(own, side), getattr(wanted, side), weights[side], self.to_teacher[side], self.hidden_norm
+            )
             for side in SIDES
         ]
 

@@ -27,6 +27,8 @@ def draw_rollouts(
     seed: tuple[int, int],
     symbols: Any,
     tokens: Sequence[TeacherTokens | None] | None = None,
+    *,
+    min_len: int = 0,
 ) -> Tensor:
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
@@ -44,6 +46,7 @@ def draw_rollouts(
         seed: two numbers, of the run and of the update.
         symbols: the target dictionary, that of the student.
         tokens: of each model's task; None: all take the batch as it is.
+        min_len: tokens that a sequence has at least before its ``</s>``, where its limit allows it.
 
     Returns:
         Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
@@ -51,13 +54,10 @@ def draw_rollouts(
     Raises:
         UserError: top_k is larger than the vocabulary.
     """
-    if sampling.top_k > len(symbols):
-        raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
-    source, sizes = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"].tolist()
+    check_top_k(sampling, symbols)
+    source = sample["net_input"]["src_tokens"]
     tokens = tokens or [None] * len(models)
-    more = [0 if one is None else one.more[1] for one in tokens]
-    positions = min(model.max_decoder_positions() - added for model, added in zip(models, more, strict=True))
-    limits = source.new_tensor([sampling.longest(size, positions) for size in sizes])
+    limits = length_limits(models, sample, sampling, tokens)
     longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
     # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
@@ -71,6 +71,8 @@ def draw_rollouts(
             rows = unfinished.rows
             logits = unfinished.next_logits(drawn[rows, : step + 1])
             logits[:, symbols.pad()] = float("-inf")
+            if step < min_len:
+                logits[:, symbols.eos()] = float("-inf")
             chosen = draw_symbols(logits, sampling, chances[rows, step])
             drawn[rows, step + 1] = chosen
             if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
@@ -81,6 +83,29 @@ def draw_rollouts(
     drawn[cut, limits[cut] + 1] = symbols.eos()
     lengths = drawn[:, 1:].ne(symbols.pad()).sum(dim=1)
     return drawn[:, 1 : 1 + int(lengths.max())]
+
+
+def check_top_k(sampling: Sampling, symbols: Any) -> None:
+    """Check that the vocabulary has ``top_k`` symbols.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    if sampling.top_k > len(symbols):
+        raise UserError(f"top-k {sampling.top_k}: the vocabulary has {len(symbols)} symbols")
+
+
+def length_limits(
+    models: Sequence[FairseqEncoderDecoderModel],
+    sample: dict[str, Any],
+    sampling: Sampling,
+    tokens: Sequence[TeacherTokens | None],
+) -> Tensor:
+    """The most tokens before ``</s>`` of each sentence's sequence, shape (batch,)."""
+    more = [0 if one is None else one.more[1] for one in tokens]
+    positions = min(model.max_decoder_positions() - added for model, added in zip(models, more, strict=True))
+    sizes = sample["net_input"]["src_lengths"].tolist()
+    return sample["net_input"]["src_tokens"].new_tensor([sampling.longest(size, positions) for size in sizes])
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:

@@ -37,12 +37,17 @@ class Unfinished:
         if unfinished.all():
             return True
         order = unfinished.nonzero().squeeze(1)
-        self.rows = self.rows[order]
         if len(order) == 0:
+            self.rows = self.rows[order]
             return False
+        self.reorder(order)
+        return True
+
+    def reorder(self, order: Tensor) -> None:
+        """Keep these rows, in this order; a row can come several times."""
+        self.rows = self.rows[order]
         for stepper in self.steppers:
             stepper.reorder(order)
-        return True
 
 
 class _Stepper:

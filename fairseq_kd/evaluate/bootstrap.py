@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, make_bleu
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu
 from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 
@@ -50,15 +51,17 @@ class Bootstrap:
     Args:
         references: detokenised lines, one for each sentence of the test set.
         tokenize: sacreBLEU's tokenizer.
+        more: further references.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0]):
+    def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()):
         self._metric = make_bleu(tokenize)
         # sacreBLEU keeps the n-grams of each reference. A metric for each line would load a tokenizer for each line.
-        self._references = self._metric._cache_references([list(references)])
+        streams: Any = [list(references), *map(list, more)]
+        self._references = self._metric._cache_references(streams)
         size = len(references)
         drawn = np.random.default_rng(bootstrap_seed()).choice(size, size=(BOOTSTRAP_SAMPLES, size), replace=True)
         # How often each resample holds each sentence, shape (samples, sentences).

@@ -20,6 +20,7 @@ from fairseq_kd.evaluate.comet_scores import Comet, find_comet
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.detokenize import MOSES
 from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
+from fairseq_kd.evaluate.more_scores import check_metrics, more_scores
 from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
@@ -54,7 +55,7 @@ def evaluate(
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
     engine: str = "auto",
     precision: str = "float32",
-    reference: str | Path | None = None,
+    reference: str | Path | Sequence[str | Path] | None = None,
     post_process: str = "sentencepiece",
     tokenize: str = AUTO,
     detokenize: str = AUTO,
@@ -65,6 +66,7 @@ def evaluate(
     output: str | Path | None = None,
     save_outputs: str | Path | None = None,
     comet: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score a model on a data-bin's subset, and measure its speed and size.
 
@@ -77,7 +79,8 @@ def evaluate(
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
         precision: what CTranslate2 computes in, one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
-        reference: file of detokenised text, a line for each row; None for the data-bin's target side.
+        reference: file of detokenised text, a line for each row; several are several references of each row, with an
+            empty line where a row has no more. None for the data-bin's target side.
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
         tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
             chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
@@ -90,6 +93,7 @@ def evaluate(
         output: JSON file to write the result to, whole or not at all; None to write none.
         save_outputs: file for the lines of :func:`fairseq_kd.evaluate.saved_outputs.save_outputs`; None for none.
         comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
+        metrics: what to score besides, of :data:`fairseq_kd.evaluate.options.METRICS`; see :func:`more_scores`.
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
@@ -106,16 +110,18 @@ def evaluate(
     if not paths:
         raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     check_places(output, save_outputs)
+    check_metrics(metrics)
     judge = find_comet(comet) if comet else None
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
-    sentences = read_sentences(task, subset, reference, post_process, tokenize, detokenize)
+    files = [reference] if isinstance(reference, str | Path) else list(reference or [])
+    sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize)
     plan = plan_costs(cost, paths, searches, task, subset) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths)
     if compare_fairseq:
         lengths.require("fairseq")
     decoder = chosen.build()
     compared = FairseqEngine(paths, task) if compare_fairseq and chosen.engine != "fairseq" else None
-    scored = {str(search.beam): score_search(search, sentences, decoder, compared) for search in searches}
+    scored = {str(search.beam): score_search(search, sentences, decoder, compared, metrics) for search in searches}
     forced = teacher_forced(build_models(paths, task, role="model"), task, subset, lengths.max_tokens)
     result = {
         "name": name or Path(paths[0]).resolve().parent.name,
@@ -127,7 +133,7 @@ def evaluate(
         "post_process": post_process,
         "tokenize": sentences.scoring.tokenize,
         "detokenize": sentences.detokenize,
-        "reference": None if reference is None else str(reference),
+        "reference": [str(file) for file in files] if len(files) > 1 else next(map(str, files), None),
         "engine": chosen.engine,
         "precision": chosen.precision,
         "decoding": {key: value for key, value in lengths.record().items() if key not in ("beam", "nbest")},
@@ -139,6 +145,7 @@ def evaluate(
         "teacher_forced": forced and score_predictions(forced, sentences),
         "source_lengths": [len(source) - 1 for source in sentences.sources],
         "references": sentences.references,
+        **({"more_references": sentences.more_references} if sentences.more_references else {}),
         **{"versions": versions(), "machine": machine(), "commit": commit()},
     }
     if output is not None:
@@ -147,7 +154,11 @@ def evaluate(
 
 
 def score_search(
-    search: DecodingOptions, sentences: Sentences, decoder: Engine, compared: Engine | None
+    search: DecodingOptions,
+    sentences: Sentences,
+    decoder: Engine,
+    compared: Engine | None,
+    metrics: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One beam size's scores, mode mass, rates and hypotheses; the speed of the engine ``compared``, if any, too."""
     skipped = sentences.skipped(decoder)
@@ -156,7 +167,9 @@ def score_search(
     if compared:
         _, fairseq = translate_timed(compared, sentences.sources, skipped, search)
         speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
-    scores = score_text(hypotheses, sentences.references, sentences.scoring)
+    scores = score_text(hypotheses, sentences.references, sentences.scoring, sentences.more_references)
+    given: list[Sequence[str | None]] = [sentences.references, *sentences.more_references]
+    scores |= more_scores(hypotheses, given, sentences.scoring.tokenize, metrics)
     rate = speed["sentences_per_second"]
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
     figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sentences.sources), **speed}
@@ -212,7 +225,7 @@ def score_predictions(forced: dict[str, Any], sentences: Sentences) -> dict[str,
     """
     figures = {name: value for name, value in forced.items() if name != "predicted"}
     hypotheses = [sentences.text(tokens) for tokens in forced["predicted"]]
-    scored = score_text(hypotheses, sentences.references, sentences.scoring)["bleu"]
+    scored = score_text(hypotheses, sentences.references, sentences.scoring, sentences.more_references)["bleu"]
     logger.info("teacher-forced: accuracy %.2f %%, BLEU %.2f", forced["accuracy"], scored["score"])
     return {**figures, "bleu": scored, "hypotheses": hypotheses}
 

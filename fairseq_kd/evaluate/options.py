@@ -8,6 +8,8 @@ from fairseq_kd.storage.files import split_paths
 
 DETOKENIZERS = ("auto", "moses", "none")
 """How tokenised translations become plain text; auto: moses where the data-bin's target text is so tokenised."""
+METRICS = ("rouge", "bleu1", "bleu2", "bleu3")
+"""What can be scored beside BLEU, chrF and TER."""
 
 
 @dataclass(frozen=True)

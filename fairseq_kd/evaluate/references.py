@@ -36,6 +36,15 @@ def read_references(path: str | Path, rows: int) -> list[str]:
     return lines
 
 
+def read_more_references(paths: Sequence[str | Path], rows: int) -> list[list[str | None]]:
+    """Further references of the same rows; an empty line is None, a row that has no more.
+
+    Raises:
+        UserError: as :func:`read_references`.
+    """
+    return [[line or None for line in read_references(path, rows)] for path in paths]
+
+
 def databin_references(task: TranslationTask, subset: str, symbol: str, *, quiet: bool = False) -> list[str]:
     """The subset's target side with its subwords joined as ``symbol`` says.
 

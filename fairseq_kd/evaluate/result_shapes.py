@@ -17,6 +17,8 @@ from fairseq_kd.storage.shapes import (
 )
 
 METRICS = ("bleu", "chrf", "ter")
+MORE_METRICS = ("rouge1", "rouge2", "rougeL", "bleu1", "bleu2", "bleu3")
+"""Measured by evaluate --metrics."""
 RATES = ("sentences_per_second", "target_tokens_per_second")
 OPTIONAL_RATE = "fairseq_sentences_per_second"
 """Measured by evaluate --compare-fairseq."""
@@ -26,7 +28,7 @@ _SCORE = keys({"score": number, "signature": text})
 _MODELS = list_of(keys({"sha256": text}))
 _BEAM = keys(
     {**dict.fromkeys(METRICS, _SCORE), **dict.fromkeys(RATES, number), "hypotheses": list_of(text)},
-    {"mode_mass": maybe(number_or_nan), OPTIONAL_RATE: number},
+    {"mode_mass": maybe(number_or_nan), OPTIONAL_RATE: number, **dict.fromkeys(MORE_METRICS, _SCORE)},
 )
 _FORCED = keys(
     {},
@@ -74,6 +76,7 @@ _EVALUATED = keys(
         "cost": _COST,
         "teacher_forced": maybe(_FORCED),
         "source_lengths": list_of(whole()),
+        "more_references": list_of(list_of(maybe(text))),
     },
 )
 _INTERVAL = keys({"mean": number, "interval": list_of(number, 2)})
@@ -107,6 +110,7 @@ def evaluated(value: Any, place: str) -> None:
     sizes = {f"beams.{beam}.hypotheses": found["hypotheses"] for beam, found in value["beams"].items()}
     sizes |= {f"teacher_forced.{key}": forced[key] for key in ("correct", "tokens", "hypotheses") if key in forced}
     sizes |= {"source_lengths": value["source_lengths"]} if "source_lengths" in value else {}
+    sizes |= {f"more_references.{number}": one for number, one in enumerate(value.get("more_references", []))}
     for name, found in sizes.items():
         if len(found) != rows:
             raise Misfit(f"{name}: there are {len(found)}, but {rows} references")

@@ -16,6 +16,8 @@ from fairseq_kd.evaluate.tokenizers import (
     language_without_spaces,
 )
 
+Streams = Sequence[Sequence[str | None]]
+"""References: a line for each sentence, and perhaps further such lists, with None where a sentence has no more."""
 BOOTSTRAP_SAMPLES = 1000
 PACKAGES = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
 """What pip installs for a tokenizer."""
@@ -83,12 +85,21 @@ def score_text(
     hypotheses: Sequence[str],
     references: Sequence[str],
     scoring: Scoring = Scoring(),
+    more: Streams = (),
 ) -> dict[str, dict[str, Any]]:
-    """Corpus BLEU, chrF and TER of detokenised lines, each ``{"score": in percent, "signature": sacreBLEU's}``."""
+    """Corpus BLEU, chrF and TER of detokenised lines, each ``{"score": in percent, "signature": sacreBLEU's}``.
+
+    Args:
+        hypotheses: the lines.
+        references: a line for each.
+        scoring: how text becomes the words that scores count.
+        more: further references.
+    """
     ter = TER(normalized=True, asian_support=True) if scoring.asian_ter else TER()
+    streams: Any = [list(references), *map(list, more)]
     scores = {}
     for name, metric in (("bleu", make_bleu(scoring.tokenize)), ("chrf", CHRF()), ("ter", ter)):
-        score = metric.corpus_score(list(hypotheses), [list(references)]).score
+        score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": str(metric.get_signature())}
     return scores
 

@@ -1,5 +1,6 @@
 """The sentences that a model is scored on, and how their words are counted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
-from fairseq_kd.evaluate.references import databin_references, read_references
+from fairseq_kd.evaluate.references import databin_references, read_more_references, read_references
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring
 
 
@@ -21,6 +22,7 @@ class Sentences:
     Attributes:
         sources: token ids ending in ``</s>``.
         references: detokenised text, a line for each source.
+        more_references: further such lists, with None where a source has no more.
         subset: the split that they are.
         post_process: how a translation's subwords are joined.
         detokenize: "moses" where joined text is made plain text then, else "none".
@@ -35,6 +37,7 @@ class Sentences:
     detokenize: str = NONE
     languages: tuple[str | None, str | None] = (None, None)
     scoring: Scoring = field(default_factory=Scoring)
+    more_references: list[list[str | None]] = field(default_factory=list)
 
     def text(self, subwords: str, side: int = 1) -> str:
         """Subwords of the source (``side`` 0) or of a translation (1) as plain text."""
@@ -49,7 +52,7 @@ class Sentences:
 def read_sentences(
     task: TranslationTask,
     subset: str,
-    reference: str | Path | None,
+    reference: Sequence[str | Path],
     post_process: str,
     tokenize: str,
     detokenizer: str = NONE,
@@ -57,7 +60,7 @@ def read_sentences(
     """The sentences of a loaded subset.
 
     Raises:
-        UserError: the subset is empty or has no references, the file ``reference`` does not fit it, or the tokenizer
+        UserError: the subset is empty or has no references, a file of ``reference`` does not fit it, or the tokenizer
             ``tokenize`` is not at hand.
     """
     dataset = task.dataset(subset)
@@ -69,11 +72,15 @@ def read_sentences(
     target = [] if dataset.tgt is None else databin_references(task, subset, post_process, quiet=bool(reference))
     chosen = choose_detokenizer(detokenizer, target, symbols)
     if reference or not target:
-        references = read_references(reference, len(sources)) if reference else databin_references(task, subset, "none")
+        references = (
+            read_references(reference[0], len(sources)) if reference else databin_references(task, subset, "none")
+        )
     else:
         references = target
     languages = (task.cfg.source_lang, task.cfg.target_lang)
+    more = read_more_references(reference[1:], len(sources))
     if chosen == MOSES and (not reference or looks_tokenised(references)):
         references = [detokenize(line, languages[1]) for line in references]
+        more = [[line and detokenize(line, languages[1]) for line in lines] for lines in more]
     scoring = choose_scoring(tokenize, references, languages[1])
-    return Sentences(sources, references, subset, post_process, chosen, languages, scoring)
+    return Sentences(sources, references, subset, post_process, chosen, languages, scoring, more)

@@ -77,6 +77,7 @@ class Objective:
         divergence: a function of the teacher's and the student's log-probabilities.
         temperature: of both distributions in the divergence. The factor τ² of Hinton et al. 2015 is not applied; the
             caller multiplies ``soft_weight`` by it.
+        teacher_temperature: of the teacher's distribution alone; None: ``temperature``.
         kept: number of the teacher's likeliest symbols that are kept, with one bucket for all others; 0: all symbols.
     """
 
@@ -86,6 +87,7 @@ class Objective:
     divergence: Divergence = cross_entropy
     temperature: float = 1.0
     kept: int = 0
+    teacher_temperature: float | None = None
 
     def of(self, hard: Tensor, divergence: Tensor) -> Tensor:
         """The loss of tokens from their label-smoothed NLL and their divergence, shape (tokens,) each."""
@@ -116,8 +118,10 @@ def teacher_chunk(
         return Truncated(teacher.ids[rows], teacher.log_probs[rows])
     # Log-probabilities are logits too: a softmax gives the probabilities back.
     answer = teacher[0].logits(rows, room) if len(teacher) == 1 else mean_log_probs(teacher, rows)
-    if objective.temperature != 1.0:
-        answer /= objective.temperature
+    own = objective.teacher_temperature
+    temperature = objective.temperature if own is None else own
+    if temperature != 1.0:
+        answer /= temperature
     if 0 < objective.kept < answer.size(-1) - 1:
         return Truncated(*truncate(torch.log_softmax(answer, dim=-1), objective.kept))
     return answer

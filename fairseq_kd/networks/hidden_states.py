@@ -9,6 +9,7 @@ import torch
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import unwrap
@@ -97,7 +98,9 @@ def hidden_states(model: BaseFairseqModel) -> Iterator[HiddenStates]:
         )
 
 
-def squared_error(student: list[Tensor], teacher: list[Tensor], weight: Tensor, to_teacher: nn.Module) -> Tensor:
+def squared_error(
+    student: list[Tensor], teacher: list[Tensor], weight: Tensor, to_teacher: nn.Module, normalise: bool = False
+) -> Tensor:
     """Σ over positions of weight · mean over the width of (student − teacher)², summed over matched layers.
 
     Args:
@@ -105,6 +108,7 @@ def squared_error(student: list[Tensor], teacher: list[Tensor], weight: Tensor, 
         teacher: the same of at least as many layers; no gradient flows there.
         weight: of each position, shape (batch, length); where it is 0 nothing is read.
         to_teacher: maps the student's width to the teacher's.
+        normalise: whether each state is brought to mean 0 and variance 1 over the width before.
 
     Returns:
         A scalar, float32 or wider.
@@ -116,5 +120,8 @@ def squared_error(student: list[Tensor], teacher: list[Tensor], weight: Tensor, 
         rows = to_teacher(own.flatten(0, 1).index_select(0, kept))
         wanted = teacher[layer].flatten(0, 1).index_select(0, kept)
         wide = torch.promote_types(rows.dtype, torch.float32)
-        total = total + (rows.to(wide) - wanted.to(wide)).square().mean(dim=1) @ weights.to(wide)
+        rows, wanted = rows.to(wide), wanted.to(wide)
+        if normalise:
+            rows, wanted = (layer_norm(states, states.shape[1:]) for states in (rows, wanted))
+        total = total + (rows - wanted).square().mean(dim=1) @ weights.to(wide)
     return total

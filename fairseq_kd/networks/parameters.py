@@ -26,6 +26,13 @@ def is_parameter(name: str) -> bool:
     return name.rpartition(".")[2] not in BUFFERS
 
 
+def freeze_embeddings(model: nn.Module) -> None:
+    """Leave the embeddings of symbols and positions out of the training, and an output projection that shares them."""
+    for name, parameter in model.named_parameters():
+        if ".embed_tokens." in name or ".embed_positions." in name:
+            parameter.requires_grad_(False)
+
+
 def is_prunable(name: str, tensor: torch.Tensor) -> bool:
     """Matrices are pruned; biases and layer norms never are."""
     return is_parameter(name) and tensor.dim() > 1 and "bias" not in name.rpartition(".")[2]

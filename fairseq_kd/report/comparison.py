@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled
+from fairseq_kd.evaluate.scores import Streams
 from fairseq_kd.report.result_files import Result, Row
 from fairseq_kd.report.table_line import table_line
 
@@ -46,13 +47,14 @@ class Comparison:
     Args:
         references: detokenised lines of the test set.
         tokenize: sacreBLEU's tokenizer that made the scores.
+        more: further references.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str):
-        self._bootstrap = Bootstrap(references, tokenize)
+    def __init__(self, references: Sequence[str], tokenize: str, more: Streams = ()):
+        self._bootstrap = Bootstrap(references, tokenize, more)
         self._resampled: dict[tuple[Any, ...], Resampled] = {}
 
     def resampled(self, result: Result, beam: str) -> Resampled:

@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
     Misfit,
     Shape,
+    among,
     anything,
+    folder_name,
     keys,
     list_of,
     map_of,
     maybe,
+    misfit,
     number,
     one_of,
     text,
@@ -19,9 +23,11 @@ from fairseq_kd.storage.shapes import (
 )
 from fairseq_kd.storage.structured import Unreadable, read_yaml
 
+DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
+"""What a row can be trained on."""
 _TEXT_OR_NUMBER = one_of(number, text)
-_ROW = {"name": text, "data": text, "options": text}
-_MORE = {"start": text, "init": text, "seeds": list_of(whole()), "paper": anything}
+_ROW = {"name": text, "data": among(DATA), "options": text}
+_MORE = {"start": text, "init": text, "seeds": list_of(whole()), "paper": paper}
 _NEEDED = {
     "title": text,
     "languages": list_of(text, 2),
@@ -33,21 +39,25 @@ _NEEDED = {
     "decoding": text,
     "beams": _TEXT_OR_NUMBER,
     "seeds": list_of(whole()),
-    "rows": map_of(keys(_ROW, _MORE)),
+    "rows": map_of(keys(_ROW, _MORE, others=False)),
     "baseline": text,
 }
 _OPTIONAL = {
-    "name": text,
+    "name": folder_name,
     "fine_tuning": text,
     "seq_inter": text,
     "distilled": text,
+    "samples": text,
     "scoring": text,
     "risks": text,
     "cost": list_of(text),
     "cache": map_of(text),
-    "pruning": keys({"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": text}),
-    "axis": keys({"label": text, "scale": text}),
-    "paper_teacher": anything,
+    "pruning": keys(
+        {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": text}, others=False
+    ),
+    "axis": keys({"label": text, "scale": among(("linear", "log"))}, others=False),
+    "points": anything,
+    "paper_teacher": paper,
 }
 _PART = keys({}, {**_NEEDED, **_OPTIONAL, "rows": map_of(keys({}, {**_ROW, **_MORE})), "points": anything})
 """A file that may leave keys out: of a table or a study whose students were trained by hand."""
@@ -56,12 +66,35 @@ _PART = keys({}, {**_NEEDED, **_OPTIONAL, "rows": map_of(keys({}, {**_ROW, **_MO
 def _whole(value: Any, place: str) -> None:
     """A file that the workflow runs. Of a study, each point's keys replace those of the experiment."""
     keys({}, {"points": map_of(maybe(map_of(anything)))})(value, place)
-    for point, own in (value.get("points") or {None: {}}).items():
-        where = place if point is None else f"points.{point}"
+    points = value.get("points") or {}
+    if "points" in value and not points:
+        raise misfit("points", "there are none")
+    if points and "axis" not in value:
+        raise misfit("axis", "is missing; a study needs it")
+    for point, own in (points or {None: {}}).items():
+        own = own or {}
+        # Keys that begin with x- are the user's, for YAML anchors.
+        merged = {key: one for key, one in {**value, **own}.items() if not str(key).startswith("x-")}
         try:
-            keys(_NEEDED, _OPTIONAL)({**value, **(own or {})}, place)
+            keys(_NEEDED, _OPTIONAL, others=False)(merged, place)
+            _names(merged)
         except Misfit as error:
-            raise Misfit(f"{where}, {error}" if where else str(error)) from None
+            if error.place.split(".")[0] not in own:
+                raise
+            raise Misfit(f"points.{point}, {error}", f"points.{point}.{error.place}") from None
+
+
+def _names(config: dict[str, Any]) -> None:
+    """Check that a row that is named somewhere is there."""
+    rows = config["rows"]
+    for key, row in rows.items():
+        among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
+    among(row["name"] for row in rows.values())(config["baseline"], "baseline")
+    pruning = config.get("pruning")
+    if pruning:
+        among(rows)(pruning["of"], "pruning.of")
+    pruned = [f"pruned.{sparsity}" for sparsity in (pruning or {}).get("sparsities", [])]
+    list_of(among(["teacher", *rows, *pruned]))(config.get("cost", []), "cost")
 
 
 def read_experiment(config: str | Path, *, complete: bool = False, option: str = "--config ") -> dict[str, Any]:
@@ -69,11 +102,12 @@ def read_experiment(config: str | Path, *, complete: bool = False, option: str =
 
     Args:
         config: the file.
-        complete: whether it must have all keys that scripts/quickstart.sh and scripts/study.sh need.
+        complete: whether it must have all keys that scripts/quickstart.sh and scripts/study.sh need, and no others.
         option: what the error has before the file's name.
 
     Raises:
-        UserError: the file is missing, is no YAML, or a key is missing or has a value of another kind.
+        UserError: the file is missing, is no YAML, or a key is unknown, missing or has a value of another kind; the
+            message names file, line and key.
     """
     shape: Shape = _whole if complete else _PART
     try:
@@ -82,4 +116,5 @@ def read_experiment(config: str | Path, *, complete: bool = False, option: str =
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UserError(f"{option}{config}: {reason}") from None
     except Unreadable as error:
-        raise UserError(f"{option}{config}: {error}; give the experiment's file") from None
+        advice = "" if error.place else "; give the experiment's file"
+        raise UserError(f"{option}{config}: {error}{advice}") from None

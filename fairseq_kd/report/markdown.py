@@ -5,6 +5,7 @@ from typing import Any
 from fairseq_kd.report.comparison import pairs_section
 from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
 from fairseq_kd.report.headline import headline_section
+from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.table_line import table_line
 from fairseq_kd.report.training_table import training_section
@@ -23,6 +24,7 @@ def markdown(table: dict[str, Any]) -> str:
     lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
     lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
     sections = [
+        *more_metrics_section(table),
         *paper_section(table),
         *headline_section(table),
         *pairs_section(table),

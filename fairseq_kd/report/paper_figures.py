@@ -1,19 +1,31 @@
 """A paper's figures for rows of an experiment, beside what was measured."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.result_shapes import METRICS
 from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.paper_shape import FORCED, OF_SAMPLES
 from fairseq_kd.report.table_line import table_line
 
-FORCED = "teacher_forced"
-SHOWN = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+SHOWN = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "ter": "TER",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "likelihood": "likelihood risk",
+    "coverage": "coverage risk",
+    "likelihood_per_token": "likelihood risk per token",
+    "coverage_per_token": "coverage risk per token",
+    "teacher_dist": "TeacherDist",
+}
 Figures = dict[str, dict[str, float]]
-"""A paper's figures of a row: by beam size, or under "teacher_forced", by metric."""
+"""A paper's figures of a row: by beam size, or under "teacher_forced" or "risks", by measure."""
 
 
 def read_paper(config: str | Path, teacher: str | None) -> dict[str, Figures]:
@@ -24,42 +36,21 @@ def read_paper(config: str | Path, teacher: str | None) -> dict[str, Figures]:
         teacher: the row that ``paper_teacher`` belongs to; None leaves it out.
 
     Raises:
-        UserError: the file is no YAML, or figures have another form; the message names file, row and key.
+        UserError: the file is no YAML, or figures have another form; the message names file, line and key.
     """
     content = read_experiment(config)
-    rows = content.get("rows")
-    found = {}
-    for key, row in rows.items() if isinstance(rows, Mapping) else ():
-        if isinstance(row, Mapping) and "paper" in row:
-            found[str(row.get("name", key))] = _checked(row["paper"], f"--config {config}: row {key!r}, paper")
-    if "paper_teacher" in content:
-        figures = _checked(content["paper_teacher"], f"--config {config}: paper_teacher")
-        found |= {teacher: figures} if teacher is not None else {}
+    rows = content.get("rows") or {}
+    found = {str(row.get("name", key)): _by_words(row["paper"]) for key, row in rows.items() if "paper" in row}
+    if teacher is not None and "paper_teacher" in content:
+        found[teacher] = _by_words(content["paper_teacher"])
     return found
 
 
-def _checked(given: Any, where: str) -> Figures:
-    """Figures with their beam sizes as words, like those of table.json.
-
-    Raises:
-        UserError: they have another form; the message begins with ``where``.
-    """
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}: give a mapping from beam sizes to figures, such as 5: {{bleu: 34.5}}")
-    found: Figures = {}
-    for beam, figures in given.items():
-        if beam != FORCED and (not isinstance(beam, int) or isinstance(beam, bool) or beam < 1):
-            raise UserError(f"{where}, {beam}: is no beam size; give a whole number from 1 on, or {FORCED}")
-        metrics = ("bleu",) if beam == FORCED else METRICS
-        if not isinstance(figures, Mapping) or not figures:
-            raise UserError(f"{where}, {beam}: give a mapping from {', '.join(metrics)} to a number")
-        for metric, value in figures.items():
-            if metric not in metrics:
-                raise UserError(f"{where}, {beam}, {metric}: is no measure; give {', '.join(metrics)}")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"{where}, {beam}, {metric}: {value!r} is no number")
-        found[str(beam)] = {str(metric): float(value) for metric, value in figures.items()}
-    return found
+def _by_words(given: Mapping[Any, Mapping[str, float]]) -> Figures:
+    """Figures with their beam sizes as words, like those of table.json."""
+    return {
+        str(beam): {measure: float(figure) for measure, figure in figures.items()} for beam, figures in given.items()
+    }
 
 
 def beside_paper(summaries: list[dict[str, Any]], paper: Mapping[str, Figures]) -> list[dict[str, Any]]:
@@ -70,19 +61,27 @@ def beside_paper(summaries: list[dict[str, Any]], paper: Mapping[str, Figures]) 
         paper: as :func:`read_paper` gives it; figures of rows that the table lacks are left out.
 
     Returns:
-        For each figure "row", "beam" (a beam size, or "teacher_forced"), "measure", "paper", and "measured" and
+        For each figure "row", "beam" (a beam size, "teacher_forced" or "risks"), "measure", "paper", and "measured" and
         "difference" (None where the row was not scored so).
     """
     lines = []
     for row in summaries:
         for beam, figures in paper.get(row["name"], {}).items():
             for measure, value in figures.items():
-                scores = row.get(FORCED, {}) if beam == FORCED else row["beams"].get(beam, {})
+                scores = row.get(beam, {}) if beam in (FORCED, OF_SAMPLES) else row["beams"].get(beam, {})
                 measured = scores[measure]["mean"] if measure in scores else None
                 difference = None if measured is None else measured - value
                 line = {"row": row["name"], "beam": beam, "measure": measure}
                 lines.append({**line, "paper": value, "measured": measured, "difference": difference})
     return lines
+
+
+def measure_shown(line: Mapping[str, Any]) -> str:
+    """The measure of a line of :func:`beside_paper` in words, with its beam size if it has one."""
+    measure, beam = SHOWN.get(line["measure"], line["measure"]), line["beam"]
+    if beam == OF_SAMPLES:
+        return measure
+    return f"teacher-forced {measure}" if beam == FORCED else f"{measure}, beam {beam}"
 
 
 def paper_section(table: dict[str, Any]) -> list[str]:
@@ -92,10 +91,8 @@ def paper_section(table: dict[str, Any]) -> list[str]:
     header = ["row", "measure", "paper", "measured", "difference"]
     lines = [table_line(header), table_line(["---", "---", *["---:"] * 3])]
     for line in table["paper"]:
-        measure = SHOWN[line["measure"]]
-        measure = f"teacher-forced {measure}" if line["beam"] == FORCED else f"{measure}, beam {line['beam']}"
         known = line["measured"] is not None
         cells = [f"{line['measured']:.2f}", f"{line['difference']:+.2f}"] if known else ["–", "–"]
-        lines.append(table_line([line["row"], measure, f"{line['paper']:g}", *cells]))
+        lines.append(table_line([line["row"], measure_shown(line), f"{line['paper']:g}", *cells]))
     note = "- The paper's figures are of its own data, models and scorer; the configuration says where these differ."
     return ["", "## Beside the paper's figures", "", *lines, "", note]

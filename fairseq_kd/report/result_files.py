@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.result_shapes import MEASURED, METRICS, evaluated
+from fairseq_kd.evaluate.result_shapes import MEASURED, METRICS, MORE_METRICS, evaluated
 from fairseq_kd.storage.settings import differences
 from fairseq_kd.storage.shapes import Shape
 from fairseq_kd.storage.structured import Unreadable, read_json
@@ -60,7 +60,8 @@ def read_evaluated(path: str | Path) -> Result:
     Raises:
         UserError: as :func:`read_result`.
     """
-    return {"precision": "float32", "tokenize": "13a", **read_result(path, "evaluate", evaluated)}
+    absent = {"precision": "float32", "tokenize": "13a", "more_references": []}
+    return {**absent, **read_result(path, "evaluate", evaluated)}
 
 
 def group_results(paths: Sequence[str | Path]) -> list[Row]:
@@ -78,12 +79,12 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
     for path in paths:
         result = read_evaluated(path)
         first = first or result
-        for what in ("references", "beams"):
+        for what in ("references", "more_references", "beams"):
             if list(result[what]) != list(first[what]):
                 raise UserError(f"{path}: its {what} differ from those of {paths[0]}; evaluate both in the same way")
         if signatures(result) != signatures(first):
             raise UserError(
-                f"{path}: scored in another way than {paths[0]} (sacreBLEU's signatures differ); evaluate it again"
+                f"{path}: scored in another way than {paths[0]} (the scores' signatures differ); evaluate it again"
             )
         row = rows.setdefault(result["name"], Row(result["name"], []))
         if result["seed"] in [other["seed"] for other in row.results]:
@@ -99,9 +100,9 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
 
 
 def signatures(result: Result) -> dict[str, str]:
-    """sacreBLEU's signatures of a result's scores; they are the same for each beam."""
+    """The signatures of a result's scores; they are the same for each beam."""
     beam = next(iter(result["beams"].values()))
-    return {metric: beam[metric]["signature"] for metric in METRICS}
+    return {metric: beam[metric]["signature"] for metric in (*METRICS, *MORE_METRICS) if metric in beam}
 
 
 def read_risks(paths: Sequence[str | Path], sentences: int) -> dict[str, Result]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from fairseq_kd.evaluate.result_shapes import METRICS, OPTIONAL_RATE, RATES, RISKS
+from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, OPTIONAL_RATE, RATES, RISKS
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
 from fairseq_kd.report.result_files import Result, Row
@@ -41,7 +41,8 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
 def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair], comparison: Comparison) -> dict[str, Any]:
     """Scores and rates with one beam size; against the baseline "delta", "p_values" and the largest of these, "p"."""
     scored = [result["beams"][beam] for result in row.results]
-    figures: dict[str, Any] = {metric: spread([one[metric]["score"] for one in scored]) for metric in METRICS}
+    measured = [metric for metric in (*METRICS, *MORE_METRICS) if all(metric in one for one in scored)]
+    figures: dict[str, Any] = {metric: spread([one[metric]["score"] for one in scored]) for metric in measured}
     figures |= {rate: statistics.fmean(one[rate] for one in scored) for rate in RATES}
     if all(OPTIONAL_RATE in one for one in scored):
         figures[OPTIONAL_RATE] = statistics.fmean(one[OPTIONAL_RATE] for one in scored)

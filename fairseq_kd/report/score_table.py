@@ -114,7 +114,8 @@ def build_table(
     compared = next((row for row in rows if row.name == baseline), None)
     if compared:
         check_seeds(rows, compared)
-    comparison = Comparison(rows[0].results[0]["references"], rows[0].results[0]["tokenize"])
+    first = rows[0].results[0]
+    comparison = Comparison(first["references"], first["tokenize"], first["more_references"])
     summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
     for summary in summaries:
         summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}

@@ -5,7 +5,8 @@ not take the value. ``keys({"rows": whole(), "languages": list_of(text)})`` is t
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 Shape = Callable[[Any, str], None]
@@ -14,12 +15,25 @@ DEEPEST = 32
 
 
 class Misfit(ValueError):
-    """A value has another shape. The message names its place and not the file."""
+    """A value has another shape. The message names its place and not the file.
+
+    Attributes:
+        place: of the value, or of the key that is missing; "" is the whole file.
+    """
+
+    def __init__(self, message: str, place: str = ""):
+        super().__init__(message)
+        self.place = place
+
+
+def misfit(place: str, reason: str) -> Misfit:
+    """The error about the value at ``place``: its place, and what is wrong with it."""
+    return Misfit(f"{place or 'the whole file'}: {reason}", place)
 
 
 def _misfit(value: Any, place: str, wanted: str) -> Misfit:
     shown = repr(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
-    return Misfit(f"{place or 'the whole file'}: {shown[:60]} is no {wanted}")
+    return misfit(place, f"{shown[:60]} is no {wanted}")
 
 
 def anything(value: Any, place: str) -> None:
@@ -37,6 +51,14 @@ def file_name(value: Any, place: str) -> None:
     text(value, place)
     if not value or "/" in value or "\0" in value or value in (".", ".."):
         raise _misfit(value, place, "name of a file")
+
+
+def folder_name(value: Any, place: str) -> None:
+    """The name of a folder, perhaps below others, as in ``wei_2024/iwslt14_de_en``; it leads no way up."""
+    text(value, place)
+    parts = value.split("/")
+    if "\0" in value or any(part in ("", ".", "..") for part in parts):
+        raise _misfit(value, place, "name of a folder")
 
 
 def exactly(wanted: str) -> Shape:
@@ -132,16 +154,40 @@ def map_of(shape: Shape) -> Shape:
     return check
 
 
-def keys(needed: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
-    """An object with the keys ``needed`` and, perhaps, those of ``optional``. Other keys may have any value."""
+def among(choices: Iterable[str]) -> Shape:
+    """One of the strings ``choices``."""
+    known = list(choices)
+
+    def check(value: Any, place: str) -> None:
+        if value not in known:
+            raise misfit(place, f"there is no {str(value)[:60]!r}{_nearest(value, known)}")
+
+    return check
+
+
+def _nearest(value: Any, known: Sequence[str]) -> str:
+    """The likeliest of the words that ``value`` could stand for, as the end of an error."""
+    near = get_close_matches(str(value), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; choose from {', '.join(map(str, known))}"
+
+
+def keys(needed: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None, *, others: bool = True) -> Shape:
+    """An object with the keys ``needed`` and, perhaps, those of ``optional``.
+
+    Other keys may have any value; with ``others=False`` there may be none.
+    """
     shapes = {**needed, **(optional or {})}
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, Mapping):
             raise _misfit(value, place, "mapping from keys to values")
+        within = f"{place}." if place else ""
+        for key in value if not others else ():
+            if key not in shapes:
+                raise misfit(f"{within}{key}", f"is no known key{_nearest(key, list(shapes))}")
         for key in needed:
             if key not in value:
-                raise Misfit(f"{f'{place}.{key}' if place else key}: is missing")
+                raise misfit(f"{within}{key}", "is missing")
         for key, shape in shapes.items():
             if key in value:
                 shape(value[key], f"{place}.{key}" if place else key)

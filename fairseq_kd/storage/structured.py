@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq_kd.storage.checksums import without_checksum
 from fairseq_kd.storage.shapes import Shape, anything, keys, refuse_excess
+from fairseq_kd.storage.yaml_lines import line_of
 
 MAPPING = keys({})
 """Any mapping."""
@@ -16,7 +17,15 @@ MOST_OF_JSON, MOST_OF_YAML = 50_000_000, 100_000
 
 
 class Unreadable(ValueError):
-    """A file is damaged, too large or too deeply nested, or has another shape. The message leaves out its name."""
+    """A file is damaged, too large or too deeply nested, or has another shape. The message leaves out its name.
+
+    Attributes:
+        place: of the key that has another shape; None where the whole file cannot be read.
+    """
+
+    def __init__(self, message: str, place: str | None = None):
+        super().__init__(message)
+        self.place = place
 
 
 def read_json(path: str | Path, shape: Shape = anything, *, ours: bool = True) -> Any:
@@ -78,7 +87,7 @@ def read_yaml(path: str | Path, shape: Shape = MAPPING) -> dict[str, Any]:
         shape: of the mapping.
 
     Raises:
-        Unreadable: the file holds no such mapping.
+        Unreadable: the file holds no such mapping; the message names the line and the key.
         OSError: it cannot be opened.
     """
     import yaml  # not above, so that `--help` is quick
@@ -90,7 +99,12 @@ def read_yaml(path: str | Path, shape: Shape = MAPPING) -> dict[str, Any]:
         raise Unreadable("is nested too deeply") from None
     except Exception as error:  # PyYAML lets errors of int(), datetime() and others through
         raise Unreadable(f"is not YAML: {error}") from None
-    return _checked(value, shape, MOST_OF_YAML, ours=False)
+    try:
+        return _checked(value, shape, MOST_OF_YAML, ours=False)
+    except Unreadable as error:
+        if not error.place:
+            raise
+        raise Unreadable(f"line {line_of(data, error.place)}, {error}", error.place) from None
 
 
 def _bytes(path: str | Path, most: int) -> bytes:
@@ -109,5 +123,5 @@ def _checked(value: Any, shape: Shape, most: int, ours: bool) -> Any:
             value = without_checksum(value)
         shape(value, "")
     except ValueError as error:
-        raise Unreadable(str(error)) from None
+        raise Unreadable(str(error), getattr(error, "place", None)) from None
     return value

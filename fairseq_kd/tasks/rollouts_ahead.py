@@ -35,6 +35,7 @@ class RolloutsAhead:
         updates: number of updates in a window; 1 draws every update's rollouts from current weights.
         batches_per_update: one number for each epoch; later epochs take the last (--update-freq).
         seed: of the run.
+        min_len: tokens that a sequence has at least.
 
     Raises:
         UserError: the number of updates is below 1, or CTranslate2 cannot be used.
@@ -47,10 +48,12 @@ class RolloutsAhead:
         updates: int,
         batches_per_update: Sequence[int],
         seed: int,
+        min_len: int = 0,
     ):
         if updates < 1:
             raise UserError(f"--rollout-refresh {updates}: give a number of updates, or 0 for current weights")
         self.task, self.sampling, self.updates, self.seed = task, sampling, updates, seed
+        self.min_len = min_len
         self.batches_per_update = list(batches_per_update)
         self._window: tuple[int, int] = (0, 0)  # its epoch, and the first update behind it
         self._place = 0  # of the window's first batch in the epoch
@@ -167,7 +170,7 @@ class RolloutsAhead:
             sampling_topp=self.sampling.top_p,
             sampling_temperature=self.sampling.temperature,
             max_input_length=0,
-            min_decoding_length=0,
+            min_decoding_length=self.min_len,
             max_decoding_length=longest,
             suppress_sequences=[[PAD]],
         )

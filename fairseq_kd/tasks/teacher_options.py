@@ -30,6 +30,12 @@ class TeacherOptions(FairseqDataclass):
     teacher_bf16: bool = field(
         default=False, metadata={"help": "load the teacher in bfloat16; faster on hardware that multiplies bfloat16"}
     )
+    freeze_embeddings: bool = field(
+        default=False,
+        metadata={
+            "help": "do not train the embeddings of symbols and positions, nor an output projection that shares them"
+        },
+    )
     keep_zeros: bool = field(
         default=False,
         metadata={"help": "keep those weights at zero that are zero at the start, as in a pruned checkpoint"},

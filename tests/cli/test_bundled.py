@@ -165,8 +165,8 @@ def test_a_dry_run_trains_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("points: {1: {}}\n", "the key 'title' is missing"),
-        ("name: ../x\n", "name: '../x' is not the name of a folder"),
+        ("title: x\npoints: {1: {}}\n", "my own.yaml: line 1, axis: is missing; a study needs it"),
+        ("title: x\n", "my own.yaml: line 1, languages: is missing"),
         ("a: [\n", "my own.yaml: is not YAML: while parsing"),
         ("- a\n", "my own.yaml: the whole file: a list is no mapping"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import DIVERGENCES
@@ -70,6 +71,120 @@ def test_the_loss_is_the_sum_over_the_steps(tiny_corpus: Path, name: str) -> Non
             expected += by_hand(task, model, sample, drawn(task, drawer, criterion, sample), divergence)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     assert sample_size == sample["ntokens"]
+
+
+def test_the_authors_js_is_generalized_js(tiny_corpus: Path) -> None:
+    """Their scripts: β·KL(q‖m) on student samples + (1−β)·KL(p‖m) on the teacher's, m = (1−β)·p + β·q; here 1−β."""
+    beta = 0.25
+    task, model, criterion = setup(
+        tiny_corpus, "--divergence", "generalized_js", "--divergence-parameter", str(1 - beta), *ONLINE
+    )
+    sample = batch(task, "valid", [0, 1, 2, 3])
+
+    def to_middle(own: int, weight: float) -> Any:
+        def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+            middle = ((1 - beta) * p.exp() + beta * q.exp()).log()
+            side = (p, q)[own]
+            return weight * (side.exp() * (side - middle)).sum(-1)
+
+        return kl
+
+    expected = by_hand(task, model, sample, drawn(task, task._teacher.models[0], criterion, sample), to_middle(0, 0.75))
+    expected += by_hand(task, model, sample, drawn(task, model, criterion, sample), to_middle(1, beta))
+    assert criterion(model, sample)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("both", "of_teacher"), [(2.0, None), (1.0, 0.5), (0.7, 3.0)])
+def test_the_temperatures_are_of_the_divergence_alone(tiny_corpus: Path, both: float, of_teacher: float | None) -> None:
+    """Neither changes what is drawn, and there is no factor τ²; the gradient is that of the value."""
+    words = ["--kd-temperature", str(both), *([] if of_teacher is None else ["--teacher-temperature", str(of_teacher)])]
+    task, model, criterion = setup(tiny_corpus, "--divergence", "rkl", *words)
+    sample = batch(task, "valid", [0, 1, 2, 3])
+
+    def rkl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        p, q = (p / (of_teacher or both)).log_softmax(-1), (q / both).log_softmax(-1)
+        return (q.exp() * (q - p)).sum(-1)
+
+    loss, _, _ = criterion(model, sample)
+    sequences = drawn(task, model, criterion, sample)
+    assert loss.item() == pytest.approx(by_hand(task, model, sample, sequences, rkl), rel=1e-4)
+    loss.backward()
+    weight = model.decoder.layers[0].fc1.weight
+    direction = weight.grad / weight.grad.norm()
+    values = []
+    for step in (1e-2, -2e-2):
+        with torch.no_grad():
+            weight += step * direction
+        values.append(by_hand(task, model, sample, sequences, rkl))
+    assert (values[0] - values[1]) / 2e-2 == pytest.approx(weight.grad.norm().item(), rel=2e-2)
+
+
+@pytest.mark.parametrize("name", ["rkl", "tvd"])
+def test_each_sequence_by_its_own_length(tiny_corpus: Path, name: str) -> None:
+    """A drawn sequence's mean over its own tokens, times its gold target's; a batch is the sum of its sentences."""
+    long = ("--rollout-max-len-a", "2", "--rollout-max-len-b", "5", *ONLINE)
+    task, model, criterion = setup(tiny_corpus, "--divergence", name, "--own-lengths", *long)
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    family = DIVERGENCES[name]
+    one, pad, eos = family.at(None), task.target_dictionary.pad(), task.target_dictionary.eos()
+    sides = [(model, one.value)]
+    if family.prefixes == "both":
+        sides = [(task._teacher.models[0], one.on_teacher_prefixes), (model, one.on_student_prefixes)]
+    expected, ratios = 0.0, []
+    for drawer, divergence in sides:
+        for row, padded in enumerate(drawn(task, drawer, criterion, sample).tolist()):
+            own = [symbol for symbol in padded if symbol != pad]
+            p, q = (step_log_probs(one, sample, row, own, eos) for one in (task._teacher.models[0], model))
+            ratios.append(int(sample["target"][row].ne(pad).sum()) / len(own))
+            expected += divergence(p, q).sum().item() * ratios[-1]
+    loss, sample_size, _ = criterion(model, sample)
+    assert loss.item() == pytest.approx(expected, rel=1e-4) and sample_size == sample["ntokens"]
+    assert len(set(ratios)) > 2
+    parts = sum(criterion(model, batch(task, "valid", [row]))[0].item() for row in range(4))
+    assert parts == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_rollouts_by_beam_and_of_a_minimum_length_reach_the_loss(tiny_corpus: Path) -> None:
+    words = ("--rollout-beam", "3", "--rollout-top-k", "4", "--rollout-min-len", "4")
+    task, model, criterion = setup(tiny_corpus, "--divergence", "rkl", *words)
+    task.update = 3
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    how = (criterion.sampling, (criterion.seed, 3), task.target_dictionary)
+    sequences = draw_beam_rollouts([model], sample, *how, beam=3, min_len=4)
+    expected = by_hand(task, model, sample, sequences, DIVERGENCES["rkl"].value)
+    assert criterion(model, sample)[0].item() == pytest.approx(expected, rel=1e-4)
+    assert criterion(model, sample)[2]["student_tokens"] >= 5 * 4
+
+
+def test_top_k_of_one_is_a_greedy_search(tiny_corpus: Path) -> None:
+    """The rollouts of ENGINE in its authors' code."""
+    task, model, criterion = setup(tiny_corpus, "--divergence", "engine", "--rollout-top-k", "1")
+    sample = batch(task, "valid", [0, 1])
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    model.eval()
+    for row, padded in enumerate(drawn(task, model, criterion, sample).tolist()):
+        own = [symbol for symbol in padded if symbol != pad]
+        log_probs = step_log_probs(model, sample, row, own, eos)
+        log_probs[:, pad] = -math.inf
+        assert log_probs.argmax(-1).tolist()[:-1] == own[:-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--rollout-beam 0", "--rollout-beam 0: give a number of beams"),
+        ("--rollout-beam 5", "--rollout-beam 5: needs --rollout-top-k of at least 2"),
+        ("--rollout-beam 5 --rollout-top-k 9 --rollout-top-p 0.9", "--rollout-top-p: does not go with --rollout-beam"),
+        ("--rollout-beam 5 --rollout-top-k 9 --rollout-refresh 2", "--rollout-refresh: does not go with"),
+        ("--rollout-min-len -1", "--rollout-min-len -1: give a number of tokens"),
+        ("--kd-temperature 0", "--kd-temperature 0.0: give a temperature above 0"),
+        ("--teacher-temperature nan", "--teacher-temperature nan: give a temperature above 0"),
+        ("--divergence js --js-mixture sequence --kd-temperature 2", "--kd-temperature 2.0: --js-mixture sequence"),
+    ],
+)
+def test_options_that_do_not_fit(tiny_corpus: Path, words: str, told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        setup(tiny_corpus, "--divergence", "rkl", *words.split(), *ONLINE)
 
 
 def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:

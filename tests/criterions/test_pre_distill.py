@@ -13,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.hidden_states import matched_layers
+from fairseq_kd.networks.parameters import is_parameter
 from fairseq_kd.networks.teacher import Teacher
 from tests.support.commands import PLUGIN, run_command
 from tests.support.models import assert_same_weights, batch, build
@@ -55,31 +56,47 @@ def per_sentence(model: Any, sample: dict[str, Any], row: int) -> tuple[list[tor
     return [state[:, 0] for state in encoder], [state[:, 0] for state in decoder], logits[0]
 
 
-def mean_squared_error(own: list[Any], wanted: list[Any], linear: Any) -> float:
+def normal(states: torch.Tensor) -> torch.Tensor:
+    """Each position brought to mean 0 and variance 1 over the width; torch's layer norm adds 1e-5 to the variance."""
+    centred = states - states.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
+def mean_squared_error(own: list[Any], wanted: list[Any], linear: Any, norm: bool = False) -> float:
     """Over one sentence's positions and the width, summed over the student's layers."""
     total = 0.0
     for layer, beside in enumerate(matched_layers(len(own), len(wanted))):
         mapped = own[layer] if linear is None else own[layer] @ linear.weight.detach().double().t()
-        pairs = zip(mapped.flatten().tolist(), wanted[beside].flatten().tolist(), strict=True)
+        sides = [normal(one) if norm else one for one in (mapped, wanted[beside])]
+        pairs = zip(*(one.flatten().tolist() for one in sides), strict=True)
         squares = [(a - b) ** 2 for a, b in pairs]
         total += math.fsum(squares) / len(squares)
     return total
 
 
-def expected(task: Any, model: Any, criterion: Any, sample: dict[str, Any], eps: float = 0.0) -> dict[str, float]:
-    """Each part, by loops over sentences, steps and symbols."""
+def expected(
+    task: Any,
+    model: Any,
+    criterion: Any,
+    sample: dict[str, Any],
+    eps: float = 0.0,
+    tau: float = 1.0,
+    norm: bool = False,
+) -> dict[str, float]:
+    """Each part, by loops over sentences, steps and symbols; the KL of both distributions at ``tau``."""
     parts = dict.fromkeys(("hard", "kl", "encoder_mse", "decoder_mse"), 0.0)
     maps = {side: one if hasattr(one, "weight") else None for side, one in criterion.to_teacher.items()}
     for row, target in enumerate(sample["target"].tolist()):
         gold = [symbol for symbol in target if symbol != 1]
         own, wanted = (per_sentence(one, sample, row) for one in (model, task._teacher.models[0]))
-        parts["encoder_mse"] += len(gold) * mean_squared_error(own[0], wanted[0], maps["encoder"])
-        parts["decoder_mse"] += len(gold) * mean_squared_error(own[1], wanted[1], maps["decoder"])
+        parts["encoder_mse"] += len(gold) * mean_squared_error(own[0], wanted[0], maps["encoder"], norm)
+        parts["decoder_mse"] += len(gold) * mean_squared_error(own[1], wanted[1], maps["decoder"], norm)
         for step, symbol in enumerate(gold):
-            log_q, log_p = (logits[step].log_softmax(-1).tolist() for logits in (own[2], wanted[2]))
+            log_q = own[2][step].log_softmax(-1).tolist()
             others = eps / (len(log_q) - 1)
+            tempered = [(logits[step] / tau).log_softmax(-1).tolist() for logits in (wanted[2], own[2])]
             parts["hard"] += -(1 - eps - others) * log_q[symbol] - others * math.fsum(log_q)
-            parts["kl"] += math.fsum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q, strict=True))
+            parts["kl"] += math.fsum(math.exp(p) * (p - q) for p, q in zip(*tempered, strict=True))
     return parts
 
 
@@ -104,6 +121,37 @@ def test_the_loss_is_the_formula(tiny_corpus: Path, deep_teacher: Path, student:
     whole = 0.3 * parts["hard"] + 0.7 * parts["kl"] + 2 * (parts["encoder_mse"] + parts["decoder_mse"])
     assert loss.item() == log["loss"].item() == pytest.approx(whole, rel=1e-4)
     assert sample_size == sample["ntokens"]
+
+
+def test_a_temperature_and_normalised_states(tiny_corpus: Path, deep_teacher: Path) -> None:
+    """As Wen et al. 2023 pre-distil: τ = 2, the KL times τ²; and each position's state normalised."""
+    options = ("--kd-temperature", "2", "--hidden-norm", "--label-smoothing", "0.1", *NARROW)
+    task, model, criterion = setup(tiny_corpus, deep_teacher, *options)
+    samples = [batch(task, "valid", rows) for rows in ([0, 1, 2, 3], [0], [1, 2, 3])]
+    loss, _, log = criterion(model, samples[0])
+    parts = expected(task, model, criterion, samples[0], eps=0.1, tau=2.0, norm=True)
+    for name in ("kl", "encoder_mse", "decoder_mse"):
+        assert log[name].item() == pytest.approx(parts[name], rel=1e-4)
+    whole = 0.2 * parts["hard"] + 4 * 0.8 * parts["kl"] + 3 * (parts["encoder_mse"] + parts["decoder_mse"])
+    assert loss.item() == pytest.approx(whole, rel=1e-4)
+    assert sum(criterion(model, one)[0].item() for one in samples[1:]) == pytest.approx(loss.item(), rel=1e-4)
+    with pytest.raises(UserError, match=r"--kd-temperature 0\.0: give a temperature above 0"):
+        setup(tiny_corpus, deep_teacher, "--kd-temperature", "0", *SHALLOW)
+
+
+def test_frozen_embeddings_stay(tiny_corpus: Path, deep_teacher: Path, tmp_path: Path) -> None:
+    """Those of symbols and positions, and the output projection that shares them; all else is trained."""
+    words = ("--teacher-path", str(deep_teacher), "--teacher-data", str(tiny_corpus), *KD, *SHALLOW)
+    words += ("--share-all-embeddings", "--encoder-learned-pos", "--freeze-embeddings", "--lr", "0.01")
+    states = [
+        read_checkpoint(train_model(tiny_corpus, tmp_path / str(updates), *words, "--max-update", str(updates)), "m")
+        for updates in (1, 4)
+    ]
+    one, other = (state["model"] for state in states)
+    frozen = {name for name in one if ".embed_" in name or "output_projection" in name}
+    assert len(frozen) >= 4
+    for name in filter(is_parameter, one):
+        assert torch.equal(one[name], other[name]) == (name in frozen), name
 
 
 @pytest.mark.parametrize("student", STUDENTS)

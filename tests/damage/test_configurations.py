@@ -68,3 +68,71 @@ def test_what_is_no_experiment_is_told_with_its_key(text: str, told: str, tmp_pa
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"config\.yaml: {told}|config\.yaml: .*{told}"):
         read_experiment(tmp_path / "config.yaml")
+
+
+WHOLE = """\
+# a comment, and a key of the user's own
+x-shared: &options --criterion fused_cross_entropy
+title: T
+languages: [a, b]
+raw: make {output}
+vocabulary: 100
+training: ""
+teacher: ""
+student: ""
+decoding: ""
+beams: 1 5
+seeds: [1]
+baseline: Plain
+rows:
+  plain:
+    name: Plain
+    data: gold
+    options: *options
+"""
+POINTS = """\
+axis: {label: Size, scale: log}
+points:
+  0.5: {student: --small}
+  1: {student: 3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("title: T", "titel: T", "line 3, titel: is no known key; did you mean 'title'?"),
+        ("title: T\n", "", "line 2, title: is missing"),
+        ("vocabulary: 100", "vocabulary: many", "line 6, vocabulary: 'many' is no whole number"),
+        ("data: gold", "data: distiled", "line 17, rows.plain.data: there is no 'distiled'; did you mean 'distilled'?"),
+        ("    data: gold\n", "", "line 15, rows.plain.data: is missing"),
+        ("data: gold", "data: gold\n    strat: plain", "line 18, rows.plain.strat: is no known key; did you mean"),
+        ("data: gold", "data: gold\n    start: plain", "line 18, rows.plain.start: there is no 'plain'; choose from"),
+        ("baseline: Plain", "baseline: plain", "line 13, baseline: there is no 'plain'; did you mean 'Plain'?"),
+        ("seeds: [1]", "seeds:\n- 1\n- x", "line 14, seeds.1: 'x' is no whole number"),
+        ("seeds: [1]", "seeds: [1]\ncost: [plain, plane]", "line 13, cost.1: there is no 'plane'; did you mean"),
+        ("seeds: [1]", "seeds: [1]\npoints: {1: {}}", "line 2, axis: is missing"),
+        ("seeds: [1]", "seeds: [1]\npoints: {}", "line 13, points: there are none"),
+        ("seeds: [1]", "seeds: [1]\nname: a/../x", "line 13, name: 'a/../x' is no name of a folder"),
+        ("seeds: [1]", f"seeds: [1]\n{POINTS}", "line 16, points.1, student: 3 is no text"),
+    ],
+    ids=range(14),
+)
+def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
+    old: str, new: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(WHOLE)
+    assert read_experiment(path, complete=True)["rows"]["plain"]["options"] == "--criterion fused_cross_entropy"
+    assert WHOLE.count(old) == 1
+    path.write_text(WHOLE.replace(old, new))
+    with pytest.raises(UserError) as error:
+        read_experiment(path, complete=True)
+    assert str(error.value).startswith(f"fairseq_kd: error: --config {path}: {told}")
+
+
+def test_a_file_for_a_table_may_have_other_keys(tmp_path: Path) -> None:
+    """Whoever trained by hand gives `fairseq-kd table` the names and figures alone."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine: 3\nrows: {a: {name: A, note: x, paper: {5: {bleu: 3}}}}\n")
+    assert read_paper(path, None) == {"A": {"5": {"bleu": 3.0}}}

@@ -17,6 +17,7 @@ NEED_ARGUMENTS = [
     "generate_distilled_corpus.sh",
     "get_iwslt.sh",
     "get_multi30k.sh",
+    "get_fdistill.sh",
     "get_wmt14.sh",
     "join_databins.sh",
     "prepare_data.sh",

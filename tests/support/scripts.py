@@ -6,7 +6,15 @@ from pathlib import Path
 from tests.support.commands import ROOT, environment
 from tests.support.files import contents
 
-FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "SHA256", *(f"IWSLT{year}_DIR" for year in (13, 14, 15, 17)))
+FDISTILL = {
+    "wmt16_en_ro": "WMT16_DIR",
+    "dart": "DART_DIR",
+    "xsum": "XSUM_DIR",
+    "commonsense_dialogue": "COMMONSENSE_DIALOGUE_DIR",
+}
+"""The tasks of get_fdistill.sh, and the variables that name their folders."""
+IWSLT = tuple(f"IWSLT{year}_DIR" for year in (13, 14, 15, 17))
+FOLDERS = ("MULTI30K_DIR", "WMT14_DIR", "SHA256", *IWSLT, *FDISTILL.values())
 
 
 def shell(script: Path | str, *words: str | Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:

@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 from fairseq_kd.report.cost_table import times_fewer
-from fairseq_kd.report.paper_figures import FORCED, SHOWN
+from fairseq_kd.report.paper_figures import measure_shown
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -164,8 +164,7 @@ def paper_cells(table: dict[str, Any]) -> Table | None:
         return None
     lines = []
     for line in table["paper"]:
-        measure = SHOWN.get(line["measure"], line["measure"])
-        measure = f"teacher-forced {measure}" if line["beam"] == FORCED else f"{measure}, beam {line['beam']}"
+        measure = measure_shown(line)
         difference = line["difference"]
         cells: list[Cell] = [[line["row"], line["row"]], [measure, measure], [line["paper"], f"{line['paper']:g}"]]
         cells += [_figure(line["measured"], 2), NOTHING if difference is None else [difference, f"{difference:+.2f}"]]
