@@ -118,6 +118,7 @@ own_text() {
     die "neither $2.gz nor $2 in $1"
   fi
 }
+# shellcheck disable=SC2154  # $output and $folder are of the scripts that call it
 # source_file NAME URL VARIABLE [SHA256]: the path of an archive: the user's $folder has it, or it is downloaded to
 # $output/archives once.
 source_file() {
@@ -132,6 +133,7 @@ source_file() {
   fi
   echo "$file"
 }
+# shellcheck disable=SC2154  # so are $work and $output
 # place SPLIT SOURCE TARGET ORIGIN: move both sides of a split from $work to $output, if they are parallel.
 place() {
   local lines other

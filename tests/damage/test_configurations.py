@@ -101,12 +101,12 @@ points:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("title: T", "titel: T", "line 3, titel: is no known key; did you mean 'title'?"),
+        ("title: T", "titles: T", "line 3, titles: is no known key; did you mean 'title'?"),
         ("title: T\n", "", "line 2, title: is missing"),
         ("vocabulary: 100", "vocabulary: many", "line 6, vocabulary: 'many' is no whole number"),
         ("data: gold", "data: distiled", "line 17, rows.plain.data: there is no 'distiled'; did you mean 'distilled'?"),
         ("    data: gold\n", "", "line 15, rows.plain.data: is missing"),
-        ("data: gold", "data: gold\n    strat: plain", "line 18, rows.plain.strat: is no known key; did you mean"),
+        ("data: gold", "data: gold\n    starts: plain", "line 18, rows.plain.starts: is no known key; did you mean"),
         ("data: gold", "data: gold\n    start: plain", "line 18, rows.plain.start: there is no 'plain'; choose from"),
         ("baseline: Plain", "baseline: plain", "line 13, baseline: there is no 'plain'; did you mean 'Plain'?"),
         ("seeds: [1]", "seeds:\n- 1\n- x", "line 14, seeds.1: 'x' is no whole number"),

@@ -66,11 +66,11 @@ def test_what_a_killed_process_leaves_is_taken_over(kind: str, tmp_path: Path) -
 
 def test_two_that_write_the_same_file_at_once_do_not_share_it(tmp_path: Path) -> None:
     with whole_file(tmp_path / "out") as late:
-        late.write("la")
+        late.write("l")
         with whole_file(tmp_path / "out") as early:
             early.write("early")
         assert (tmp_path / "out").read_text() == "early"
-        late.write("te")
+        late.write("ate")
     assert (tmp_path / "out").read_text() == "late"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
