@@ -19,6 +19,7 @@ from tests.support.files import contents
 from tests.support.scripts import shell
 
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
+RULES = SNAKEFILE.read_text() + SNAKEFILE.with_name("scores.smk").read_text()
 TEACHER = "teacher/checkpoint_best.pt"
 MADE = ("distilled", "samples", "seq_inter", "gold_distilled")
 DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}
@@ -51,8 +52,8 @@ def test_there_are_configs() -> None:
 @every_case
 def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
     config = read(path, point)
-    required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", SNAKEFILE.read_text()))
-    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", SNAKEFILE.read_text()))
+    required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", RULES))
+    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", RULES))
     optional |= {"paper_teacher"}  # fairseq-kd table reads it
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
     assert set(config) - optional == required | {"name" if point is None else "axis"}

@@ -4,8 +4,9 @@ import math
 import statistics
 from typing import Any
 
+from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
-from fairseq_kd.report.paper_figures import measure_shown
+from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -50,7 +51,15 @@ def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
 def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
     """The columns that only some tables have, each with the function of a row that makes the cell."""
     rows, beams = table["rows"], list(table["rows"][0]["beams"])
-    made: list[tuple[dict[str, Any], Any]] = []
+    made: list[tuple[dict[str, Any], Any]] = [
+        (
+            column(f"{SHOWN[metric]}, beam {beam}"),
+            lambda row, metric=metric, beam=beam: _spread(row["beams"][beam][metric], 2),
+        )
+        for metric in MORE_METRICS
+        for beam in beams
+        if all(metric in row["beams"][beam] for row in rows)
+    ]
     if any("risks" in row for row in rows):
         for name, label in (("likelihood", "R_llh"), ("coverage", "R_cvg")):
             hint = f"{name} risk, nats a sentence, with its 95 % interval; lower is better"

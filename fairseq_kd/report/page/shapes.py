@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fairseq_kd.evaluate.result_shapes import METRICS, RISKS
+from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, RISKS
 from fairseq_kd.storage.shapes import (
     Misfit,
     anything,
@@ -31,7 +31,7 @@ _SPREAD = keys({"mean": number}, {"sd": maybe(number), "interval": number})
 _RISK = keys({"mean": number, "interval": list_of(number, 2)}, {"sd": maybe(number)})
 _BEAM = keys(
     {**dict.fromkeys(METRICS, _SPREAD), "sentences_per_second": number},
-    {"delta": number, "p": number, "target_tokens_per_second": number},
+    {"delta": number, "p": number, "target_tokens_per_second": number, **dict.fromkeys(MORE_METRICS, _SPREAD)},
 )
 _LINE = keys(
     {"engine": text, "precision": text, "batched": truth, "beam": whole(1)},

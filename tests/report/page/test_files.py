@@ -11,7 +11,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.report import report
 from fairseq_kd.report.page.build import _content, _table, tables
-from fairseq_kd.report.page.cells import pair_tests
+from fairseq_kd.report.page.cells import pair_tests, score_table
 from fairseq_kd.report.page.curves import gate_pictures
 from fairseq_kd.report.page.files import read_given
 from fairseq_kd.report.page.provenance import table_facts
@@ -212,3 +212,11 @@ def test_damage_is_told(files: list[Path], tmp_path: Path) -> None:
     found = _table(read_given([files[0]]))
     read_lines = lambda: read_sentences(read_given([files[0], lines]), found)  # noqa: E731
     assert_told("result: saved outputs", [lines], read_lines, tries=60)
+
+
+def test_other_metrics_have_columns() -> None:
+    score = {"mean": 30.125, "sd": None}
+    beam = {**dict.fromkeys(("bleu", "chrf", "ter", "rougeL"), score), "sentences_per_second": 1.0}
+    made = score_table({"rows": [{"name": "One", "parameters": 1_000_000, "beams": {"1": beam}}]})
+    place = [column["label"] for column in made["columns"]].index("ROUGE-L, beam 1")
+    assert made["rows"][0][place][:2] == [30.125, "30.12"]

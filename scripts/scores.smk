@@ -1,0 +1,99 @@
+# The rules of Snakefile that measure: scores, a chain of pruned models, a study's diagnosis, risks.
+
+
+def scoring(name):
+    """What evaluate is given besides, for the teacher, a row's runs or pruned.SPARSITY."""
+    cost = "--cost --teacher teacher/checkpoint_best.pt" if name in config.get("cost", []) else ""
+    return words(" ".join([config["decoding"], config.get("scoring", ""), cost]))
+
+
+# Both threads for one scoring at a time: its speeds are part of the table. The report shows FILE.jsonl beside FILE.json.
+EVALUATE = (
+    "fairseq-kd evaluate --model {params.model} --data data/data-bin --subset test "
+    "--reference raw/test.{TARGET} --beam {config[beams]} --name {params.name:q} --seed {params.seed} "
+    "--output {output} --save-outputs {output}l {params.options}"
+)
+
+
+rule score_teacher:
+    input: "done/teacher"
+    output: "scores/teacher.json"
+    params: model="teacher/checkpoint_best.pt", name="Teacher", seed=1, options=scoring("teacher")
+    threads: 2
+    shell: EVALUATE
+
+
+rule score_student:
+    input: "done/{row}.{seed}"
+    output: "scores/{row}.{seed}.json"
+    params:
+        model="students/{row}.{seed}/checkpoint_best.pt",
+        name=lambda wildcards: ROWS[wildcards.row]["name"],
+        seed="{seed}",
+        options=lambda wildcards: scoring(wildcards.row),
+    threads: 2
+    shell: EVALUATE
+
+
+if PRUNING:
+    PRUNED_SEED = seeds(PRUNING["of"])[0]
+
+    rule pruning:
+        input: f"done/{PRUNING['of']}.{PRUNED_SEED}"
+        output: touch("done/pruning")
+        params:
+            model=checkpoint(f"{PRUNING['of']}.{PRUNED_SEED}"),
+            data=DATA[ROWS[PRUNING["of"]]["data"]],
+            sparsities=" ".join(map(str, PRUNING["sparsities"])),
+            scheme=PRUNING["scheme"],
+            options=training_options(PRUNING["of"]) + " " + words(PRUNING["options"]),
+        threads: 1
+        shell:
+            "bash {SCRIPTS:q}/prune_and_retrain.sh --model {params.model} --data {params.data} --output pruning "
+            "--sparsities {params.sparsities:q} --scheme {params.scheme} -- --seed {PRUNED_SEED} {params.options}"
+
+    rule score_pruned:
+        input: "done/pruning"
+        output: "scores/pruned.{sparsity}.json"
+        params:
+            model="pruning/{sparsity}/retrained/checkpoint_best.pt",
+            name=lambda wildcards: pruned_name(wildcards.sparsity),
+            seed=PRUNED_SEED,
+            options=lambda wildcards: scoring(f"pruned.{wildcards.sparsity}"),
+        threads: 2
+        shell: EVALUATE
+
+
+# What a study's points are found by later: the quantities of each one's teacher, text and student.
+rule diagnosis:
+    input: "done/teacher"
+    output: "scores/diagnosis.json"
+    params: student=words(config["training"] + " " + config["student"]), options=words(config["decoding"])
+    threads: 2
+    shell:
+        "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data data/data-bin --subset test "
+        "--reference raw/test.{TARGET} --student - --output {output} {params.options} --study "
+        "<<<{params.student:q} >diagnosis.log"
+
+
+RISKS = (
+    "fairseq-kd risks --teacher teacher/checkpoint_best.pt --model {params.model} --data data/data-bin --subset test "
+    "--output {output} {params.options}"
+)
+
+
+# The teacher against itself: its entropy is what a student's coverage risk cannot fall below.
+rule risks_teacher:
+    input: "done/teacher"
+    output: "scores/teacher.risks.json"
+    params: model="teacher/checkpoint_best.pt", options=words(config.get("risks", ""))
+    threads: 2
+    shell: RISKS
+
+
+rule risks_student:
+    input: "done/{row}.{seed}"
+    output: "scores/{row}.{seed}.risks.json"
+    params: model="students/{row}.{seed}/checkpoint_best.pt", options=words(config.get("risks", ""))
+    threads: 2
+    shell: RISKS
