@@ -80,7 +80,7 @@ class TranslationKDTask(WithTeacher, TranslationTask):
 
     def _caches(self) -> list[Path]:
         """The folders of --teacher-cache, one for each data-bin."""
-        return beside(split_data(self.cfg.data), self.cfg.teacher_cache, "--teacher-cache")
+        return beside(split_data(self.cfg.data), self.cfg.teacher_cache or "", "--teacher-cache")
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **options: Any) -> None:
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
