@@ -2,8 +2,8 @@
 
     python -m tests.sweeps --output DIR [--tries 20] [--stage NAME …] [--kind KIND …]
 
-It needs root, for file systems that are full or read-only. DIR gets table.md and table.json after every stage;
-stages that table.json has are not tried again.
+It needs root, for file systems that are full or read-only. DIR gets stages.md and stages.json after every stage;
+stages that stages.json has are not tried again.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    kept = options.output / "table.json"
+    kept = options.output / "stages.json"
     rows: dict[str, Any] = json.loads(kept.read_text())["stages"] if kept.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         given = make_material(Path(folder) / "given")
@@ -42,7 +42,7 @@ def main() -> int:
             rows[stage.name] = {kind: _try(trials, kind, options.tries) for kind in options.kind}
             table = {"stages": rows, "machine": machine(), "versions": versions(), "commit": commit()}
             kept.write_text(json.dumps(table, indent=1) + "\n")
-            (options.output / "table.md").write_text(_markdown(table))
+            (options.output / "stages.md").write_text(_markdown(table))
     return int(any(cell["losses"] for row in rows.values() for cell in row.values()))
 
 
