@@ -37,15 +37,20 @@ arguments=$(
     { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
   done | tr '\n' ' '
 )
-if [[ -d $output/data-bin ]]; then
+end_if_done() {
+  [[ -d $output/data-bin ]] || return 0
   [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == "$arguments" ]] ||
     die "$output was prepared with other arguments or text (see $output/data-bin/arguments); remove the folder or take another"
+  rm -rf "$output/data-bin.new"
   say "$output/data-bin: done before"
   exit 0
-fi
+}
+end_if_done
 
 new=$output/data-bin.new
 fairseq-kd prepare "$@" --data-bin "$new"
+hold "$output"
+end_if_done # by another run
 for split in train valid test; do
   for language in "$source" "$target"; do
     wanted=$(wc -l <"$output/subword/$split.$language")
@@ -55,7 +60,6 @@ for split in train valid test; do
     [[ $found == "$wanted" ]] || die "$index has ${found:-no} rows, $output/subword/$split.$language has $wanted; run again"
   done
 done
-[[ ! -d $output/data-bin ]] || die "another run has made $output/data-bin meanwhile"
 echo "$arguments" >"$new/arguments"
 mv "$new" "$output/data-bin"
 say "$output/data-bin: ready"

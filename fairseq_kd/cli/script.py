@@ -11,6 +11,7 @@ SCRIPTS = {
     "get-multi30k": "the text of Multi30k",
     "get-iwslt": "the text of IWSLT",
     "get-wmt14": "the text of WMT14",
+    "get-fdistill": "the text of one of f-DISTILL's four tasks",
 }
 """What each script makes, by the script's name with hyphens."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.files import file_hash, write_json
+from fairseq_kd.storage.files import file_hash, remove_leftover, write_json
 from fairseq_kd.storage.settings import differences, read_settings
 
 SIGNATURE = "signature.json"
@@ -168,7 +168,7 @@ class BlockFolder:
             )
 
     def sweep(self, outputs: Sequence[Path] = ()) -> None:
-        """Delete the temporary files of killed runs. Call it once all blocks are there: then no run is at work.
+        """Delete the temporary files of killed runs; those of runs at work stay. Call it once all blocks are there.
 
         Args:
             outputs: files of the finished output, whose temporary files go too.
@@ -177,7 +177,7 @@ class BlockFolder:
         for path in (*outputs, self.output / SIGNATURE):
             leftovers += path.parent.glob(f"{glob.escape(path.name)}.*.tmp")
         for path in leftovers:
-            path.unlink(missing_ok=True)
+            remove_leftover(path)
 
     def finish(self, outputs: Sequence[Path], details: dict[str, Any]) -> dict[str, Any]:
         """Write the signature of the finished output and return it.

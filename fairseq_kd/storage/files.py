@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,7 +92,25 @@ def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
         pass
     os.close(descriptor)
     own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    return own, opened(own)
+    descriptor = opened(own)
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return own, descriptor
+
+
+def remove_leftover(path: Path) -> None:
+    """Delete a temporary file that a killed process left; that of a process at work stays."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

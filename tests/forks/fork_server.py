@@ -148,6 +148,7 @@ def end_at_once() -> None:
 
 if __name__ == "__main__":
     status = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     atexit.register(end_at_once)  # before the imports, and so after what they and the commands register
     logging.disable(logging.CRITICAL)
     for name in IMPORTED:

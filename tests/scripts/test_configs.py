@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_kd.cli import noise
 from fairseq_kd.cli.command_line import VERBS, verb_module
@@ -110,6 +111,7 @@ def test_the_header_names_the_command(path: Path) -> None:
 def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
     config = read(path, point)
     teacher = parse_training(f"{config['training']} {config['teacher']}")
+    convert_namespace_to_omegaconf(teacher)  # once: it takes a second
     assert teacher.criterion != "token_kd" and teacher.teacher_path is None
     for key, row in config["rows"].items():
         student = parse_training(row_options(config, key))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.storage.files import whole_file, whole_folder
+from fairseq_kd.storage.files import remove_leftover, whole_file, whole_folder
 from tests.support.commands import environment
 
 KILLED = """
 import os, signal, sys
-from fairseq_kd.storage.files import whole_file, whole_folder
+from fairseq_kd.storage.files import remove_leftover, whole_file, whole_folder
 kind, path = sys.argv[1:]
 with (whole_file if kind == "file" else whole_folder)(path) as new:
     if kind == "file":
@@ -89,3 +89,14 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path: Path) ->
         signal.signal(signal.SIGXFSZ, handler)
     assert told.value.filename == str(path)
     assert path.read_text() == "before" and [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_sweep_leaves_the_files_of_runs_at_work(tmp_path: Path) -> None:
+    (tmp_path / "out.7.tmp").write_text("of a run that was killed")
+    with whole_file(tmp_path / "out") as one, whole_file(tmp_path / "out") as other:
+        one.write("one")
+        other.write("other")
+        for path in list(tmp_path.iterdir()):
+            remove_leftover(path)
+        assert len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 from fairseq import options as fairseq_options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from tests.support.commands import ROOT
 
@@ -37,9 +36,7 @@ def parse_training(options: str) -> argparse.Namespace:
         "1",
         *shlex.split(options),
     ]
-    arguments = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
-    convert_namespace_to_omegaconf(arguments)
-    return arguments
+    return fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), input_args=words)
 
 
 def row_options(config: dict[str, Any], key: str) -> str:

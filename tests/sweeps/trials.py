@@ -19,8 +19,8 @@ LIMIT = 240
 """Seconds after which a run counts as hanging."""
 AT_ONCE = 10
 """Seconds that a run may take to end after SIGTERM or SIGINT."""
-STARTED = 0.3
-"""Seconds after which Python has started."""
+STARTED, IMPORTS = 0.5, 5
+"""Seconds after which Python has started, and that a command then takes to import what it needs."""
 Done = subprocess.CompletedProcess
 
 
@@ -62,9 +62,12 @@ class Trials:
             seconds = time.monotonic() - started
             assert done.returncode == 0, f"{self.stage.name} fails undisturbed:\n{done.stderr}"
             answers.append(answer(self.folder))
-        size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         self.expected = Unbroken(
-            answers[0], stable_entries(*answers), seconds, self.log.stat().st_size if self.log.exists() else 0, size
+            answers[0],
+            stable_entries(*answers),
+            seconds,
+            self.log.stat().st_size if self.log.exists() else 0,
+            _room(self.folder),
         )
         return self.expected
 
@@ -87,9 +90,10 @@ class Trials:
         """SIGTERM or SIGINT at a random moment: an end within seconds, by its signal, and the same command again."""
         number = self.draw.choice([signal.SIGTERM, signal.SIGINT])
         self._fresh()
-        running = self._start()
+        # As users start it: a forked command's own process only passes signals on.
+        running = self._start(forked=False)
         # Not in Python's own start, which answers SIGINT with a traceback.
-        time.sleep(STARTED + self.draw.random() * self.expected.seconds)
+        time.sleep(STARTED + self.draw.random() * (IMPORTS + self.expected.seconds))
         started = time.monotonic()
         done = self._end(running, number)
         if time.monotonic() - started > AT_ONCE:
@@ -103,7 +107,8 @@ class Trials:
     def disk_full(self) -> str | None:
         """An output folder with too little room: one line; then the same command with room."""
         self._fresh()
-        room = max(4096, int(self.expected.size * self.draw.uniform(0.05, 0.9)))
+        needed = _room(self.folder)
+        room = needed + max(4096, int((self.expected.size - needed) * self.draw.uniform(0.05, 0.9)))
         kept = self.work / "kept"
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self.folder, kept)
@@ -114,8 +119,6 @@ class Trials:
             problem = _one_line(done) if done.returncode else None
             subprocess.run(["mount", "-o", "remount,size=512m", self.folder], check=True)
             return f"room for {room} bytes: {problem}" if problem else self._again(f"room for {room} bytes")
-        except OSError as error:  # no room for what the stage works on
-            return None if error.errno == 28 else str(error)
         finally:
             subprocess.run(["umount", "-l", self.folder], check=True)
 
@@ -163,11 +166,11 @@ class Trials:
         self.log.unlink(missing_ok=True)
         self.stage.before(self.given, self.folder)
 
-    def _start(self, kill: int = 0) -> subprocess.Popen:
+    def _start(self, kill: int = 0, forked: bool = True) -> subprocess.Popen:
         watched = {"SWEEP_HOOK": "tests.sweeps.hook", "SWEEP_LOG": str(self.log), "SWEEP_KILL": str(kill)}
         command = self.stage.command(self.given, self.folder)
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=environment() | watched, start_new_session=True, **pipes)
+        return subprocess.Popen(command, env=environment(forked=forked) | watched, start_new_session=True, **pipes)
 
     def _run(self, kill: int = 0) -> Done:
         return self._wait(self._start(kill))
@@ -211,6 +214,11 @@ KINDS: dict[str, Callable[[Trials], str | None]] = {
     "two at once": Trials.two_at_once,
     "output obstructed": Trials.obstructed,
 }
+
+
+def _room(folder: Path) -> int:
+    """Bytes that a folder takes on a file system of pages of 4 KiB."""
+    return sum(4096 * (1 + path.stat().st_size // 4096) for path in (folder, *folder.rglob("*")))
 
 
 def _one_line(done: Done) -> str | None:
