@@ -68,11 +68,8 @@ def fused_loss(
         weights: the tokens' weights in the loss, shape (tokens,), without a gradient; None: 1 each.
         log_odds: third argument of the objective's divergence, shape (tokens,), with a gradient.
     """
-    chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory)
-    if student.features.is_cuda and not chunk_memory:
-        # Each chunk reads and writes the weight's gradient, (vocabulary, width) in float32. With half as many tokens as
-        # the width, a chunk's logits take half of that gradient's memory, and the matrix products most of the time.
-        chunk = max(chunk, student.features.size(1) // 2)
+    width = 0 if student.weight is None else student.weight.size(1)
+    chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory, width)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.
     with torch.autocast(student.features.device.type, enabled=False):
         loss, sums, parts, slopes = _Fused.apply(  # type: ignore[no-untyped-call]
@@ -92,12 +89,22 @@ def fused_loss(
     return Losses(loss, nll_loss, soft_loss, agreed, hard, divergence, objective, slopes)
 
 
-def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0) -> int:
-    """Tokens in a chunk whose float32 logits fit ``chunk_memory`` MiB; 0: the device's default and at least 128."""
+def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0, width: int = 0) -> int:
+    """Tokens in a chunk whose float32 logits fit ``chunk_memory`` MiB; 0: the device's default and at least 128.
+
+    Args:
+        vocabulary: number of symbols.
+        device: where the logits are.
+        chunk_memory: in MiB.
+        width: of the projection, where its gradient is computed too; 0: there is none.
+    """
     if chunk_memory:
         return max(1, int(chunk_memory * 2**20 / (4 * vocabulary)))
     # Below 128 tokens reading and writing the weight's gradient, once a chunk, costs more than the cache saves.
-    return max(128, int(CHUNK_MEMORY.get(device.type, 256) * 2**20 / (4 * vocabulary)))
+    # On a GPU that is so below half the width: from there on the matrix products take most of the time, and a chunk's
+    # logits take half of the memory of the weight's gradient, (vocabulary, width).
+    least = max(128, width // 2) if device.type == "cuda" else 128
+    return max(least, int(CHUNK_MEMORY.get(device.type, 256) * 2**20 / (4 * vocabulary)))
 
 
 class _Fused(torch.autograd.Function):

@@ -88,8 +88,11 @@ def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
             if shared.is_dir():
                 _empty(shared)
             return shared, descriptor
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError:  # no locks: nobody works under the shared name
+        with suppress(OSError):
+            shared.rmdir() if shared.is_dir() else shared.unlink()
     os.close(descriptor)
     own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = opened(own)

@@ -190,3 +190,11 @@ def test_chunks_follow_the_memory() -> None:
 def test_cross_entropy_is_the_default() -> None:
     divergence: Divergence = Objective().divergence
     assert divergence is cross_entropy
+
+
+def test_a_gpus_chunk_depends_on_the_projection() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert chunk_tokens(128_000, gpu, width=4096) == 2048
+    assert chunk_tokens(128_000, gpu) == 524  # logits without a projection have no width
+    assert chunk_tokens(128_000, cpu, width=4096) == 128
+    assert chunk_tokens(128_000, gpu, chunk_memory=64, width=4096) == 131

@@ -1,10 +1,13 @@
 """Files and folders that are whole or absent."""
 
+import errno
+import fcntl
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +75,17 @@ def test_two_that_write_the_same_file_at_once_do_not_share_it(tmp_path: Path) ->
         assert (tmp_path / "out").read_text() == "early"
         late.write("ate")
     assert (tmp_path / "out").read_text() == "late"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("make", [whole_file, whole_folder])
+def test_without_locks_nothing_is_left(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with make(tmp_path / "out"):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

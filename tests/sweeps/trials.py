@@ -135,7 +135,7 @@ class Trials:
         return self._compare("two at once") or self._again("two at once")
 
     def obstructed(self) -> str | None:
-        """A file where the output's folder should be, or a dangling link: one line, or the right answer."""
+        """A file or a dangling link where the output should be, or a read-only file system: one line."""
         self._fresh()
         kind = self.draw.choice(["file", "link", "read-only"])
         target = self.folder / "out"
