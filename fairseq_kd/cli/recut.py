@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="output of fairseq-kd decode or select: the translations to cut anew")  # fmt: skip
     add("--data", metavar="DATABIN", type=Path,
         help="a data-bin to cut anew with all its splits; with --decoded it is not needed")  # fmt: skip
-    add_language_arguments(parser, "where the data-bin of --data holds several, or the tags of --decoded are other words")
+    add_language_arguments(
+        parser, "where the data-bin of --data holds several, or the tags of --decoded are other words"
+    )
     add("--student-data", metavar="DATABIN", type=Path, help="with --decoded: the student's data-bin")
     add("--spm-model", metavar="FILE", type=Path, help="the student's sentencepiece model")
     add("--vocab-size", type=int, metavar="N",

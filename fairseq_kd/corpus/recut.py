@@ -5,8 +5,6 @@ with the student's sentencepiece model. Rows stay where they are; an empty row s
 """
 
 import logging
-import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -23,6 +21,7 @@ from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages, check_pair, file_names
 from fairseq_kd.data.joining import join, warn_of_joining
+from fairseq_kd.data.same_text import same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
-UNKNOWN = "<unk>"
 ROWS_LOOKED_AT = 200
 """Rows whose marks tell whether ``--post-process`` fits the text."""
 
@@ -174,7 +172,7 @@ def _own_source(
         other, first = 0, -1
         for row, text in enumerate(decoded()):
             subwords = task.source_dictionary.string(pairs.src[row])
-            if not _same(plain(subwords, post), text):
+            if not same_text(plain(subwords, post), text):
                 first = row if other == 0 else first
                 other += 1
             yield subwords
@@ -185,18 +183,3 @@ def _own_source(
             )
 
     return lines()
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two texts agree but for white space, case and compatible forms; unknown symbols match anything."""
-    if one == other:
-        return True
-    first, second = (re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold() for text in (one, other))
-    if UNKNOWN not in first + second:
-        return first == second
-    # Between its unknown symbols, a text must have the other's beginning and end.
-    parts = [re.split(re.escape(UNKNOWN), text) for text in (first, second)]
-    starts, ends = [part[0] for part in parts], [part[-1] for part in parts]
-    return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
-        ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
-    )
