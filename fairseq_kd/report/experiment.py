@@ -106,11 +106,7 @@ def check_keys(config: dict[str, Any], place: str = "") -> None:
 
 def _names(config: dict[str, Any]) -> None:
     """Check that a row that is named somewhere is there."""
-    rows, own = config["rows"], [*config.get("corpora", {}), *config.get("texts", {})]
-    for number, name in enumerate(own):
-        if not re.fullmatch(r"[a-z]\w*", name) or name in (*DATA, *own[:number]):
-            key = "corpora" if number < len(config.get("corpora", {})) else "texts"
-            raise misfit(f"{key}.{name}", "take another name: small letters, digits and _, and not used before")
+    rows, own = config["rows"], _own_data(config)
     for key, row in rows.items():
         for name in row["data"].split("+"):
             among((*DATA, *own))(name, f"rows.{key}.data")
@@ -121,6 +117,19 @@ def _names(config: dict[str, Any]) -> None:
         among(rows)(pruning["of"], "pruning.of")
     pruned = [f"pruned.{sparsity}" for sparsity in (pruning or {}).get("sparsities", [])]
     list_of(among(["teacher", *rows, *pruned]))(config.get("cost", []), "cost")
+
+
+def _own_data(config: dict[str, Any]) -> list[str]:
+    """The names of an experiment's own corpora and texts, which become names of folders."""
+    found: list[str] = []
+    for key in ("corpora", "texts"):
+        for name in config.get(key, {}):
+            if not re.fullmatch(r"[a-z]\w*", name):
+                raise misfit(f"{key}.{name}", "name it with small letters, digits and _")
+            if name in (*DATA, *found):
+                raise misfit(f"{key}.{name}", "the name is in use; take another")
+            found.append(name)
+    return found
 
 
 def read_experiment(config: str | Path, *, complete: bool = False, option: str = "--config ") -> dict[str, Any]:

@@ -78,19 +78,17 @@ def check_teacher(config: dict[str, Any]) -> None:
     teacher = read_teacher(config, Path())
     if isinstance(config["vocabulary"], str):
         _check_shared(config["vocabulary"], teacher)
+    started = [key for key, row in config["rows"].items() if row.get("start") == "teacher"]
     if not teacher.shares_vocabulary:
-        for key in ("cache", "risks", "cost"):
-            if config.get(key):
-                raise misfit(key, f"needs a teacher with the student's subwords; {_why(teacher)}")
-        for key, row in config["rows"].items():
-            for word, asks in (("init", "init" in row), ("start", row.get("start") == "teacher")):
-                if asks:
-                    raise misfit(f"rows.{key}.{word}", f"needs a teacher with the student's subwords; {_why(teacher)}")
+        asking = [key for key in ("cache", "risks", "cost") if config.get(key)]
+        asking += [f"rows.{key}.init" for key, row in config["rows"].items() if "init" in row]
+        asking += [f"rows.{key}.start" for key in started]
+        if asking:
+            raise misfit(asking[0], f"needs a teacher with the student's subwords; {_why(teacher)}")
     if teacher.outside and "axis" in config:
         raise misfit("ready_teacher", "a study needs a fairseq checkpoint")
-    for key, row in config["rows"].items():
-        if row.get("start") == "teacher" and "teacher" not in config:
-            raise misfit("teacher", f"is missing; rows.{key}.start needs the options of the teacher's size")
+    if started and "teacher" not in config:
+        raise misfit("teacher", f"is missing; rows.{started[0]}.start needs the options of the teacher's size")
 
 
 def _check_shared(value: str, teacher: Teacher) -> None:
