@@ -41,7 +41,7 @@ rule teacher_data:
         command=lambda wildcards: prepare(
             "teacher_data",
             "raw/train",
-            cut_as("teacher", "teacher") if TEACHER.model else f"--vocab-size {config['teacher_vocabulary']}",
+            cut_as("teacher", "teacher") if TEACHER.model else f"--vocab-size {config.get('teacher_vocabulary')}",
         )
     threads: 2
     shell: "{params.command}"
