@@ -84,6 +84,7 @@ def test_a_peaked_model_has_more_mode_mass_than_a_flat_one(
     assert masses[0] < 0.5 * masses[1] and masses[1] < 0.9 * masses[2] and 0.9 < masses[2] <= 1 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path) -> None:
     made = evaluate(sure_teacher, "--beam", 1, 2, "--cost", 1, "--cost-rows", 9, "--teacher", tiny_teacher)["cost"]
@@ -102,6 +103,7 @@ def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher:
         assert line["target_tokens_per_second"] > 4 * line["sentences_per_second"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_teacher_that_one_engine_takes_gives_ratios_with_that_engine(
     evaluate: Evaluate, sure_teacher: Path, tiny_corpus: Path, tmp_path: Path
