@@ -9,16 +9,17 @@ def scoring(name):
 
 # Both threads for one scoring at a time: its speeds are part of the table. The report shows FILE.jsonl beside FILE.json.
 EVALUATE = (
-    "fairseq-kd evaluate --model {params.model} --data data/data-bin --subset test "
+    "fairseq-kd evaluate --model {params.model} --data {params.data}/data-bin --subset test "
     "--reference raw/test.{TARGET} --beam {config[beams]} --name {params.name:q} --seed {params.seed} "
     "--output {output} --save-outputs {output}l {params.options}"
 )
 
 
 rule score_teacher:
-    input: "done/teacher"
+    input: "done/teacher", f"done/{TEACHER_DATA}"
     output: "scores/teacher.json"
-    params: model="teacher/checkpoint_best.pt", name="Teacher", seed=1, options=scoring("teacher")
+    params:
+        model="teacher/checkpoint_best.pt", data=TEACHER_DATA, name="Teacher", seed=1, options=scoring("teacher")
     threads: 2
     shell: EVALUATE
 
@@ -28,6 +29,7 @@ rule score_student:
     output: "scores/{row}.{seed}.json"
     params:
         model="students/{row}.{seed}/checkpoint_best.pt",
+        data="data",
         name=lambda wildcards: ROWS[wildcards.row]["name"],
         seed="{seed}",
         options=lambda wildcards: scoring(wildcards.row),
@@ -57,6 +59,7 @@ if PRUNING:
         output: "scores/pruned.{sparsity}.json"
         params:
             model="pruning/{sparsity}/retrained/checkpoint_best.pt",
+            data="data",
             name=lambda wildcards: pruned_name(wildcards.sparsity),
             seed=PRUNED_SEED,
             options=lambda wildcards: scoring(f"pruned.{wildcards.sparsity}"),
@@ -66,12 +69,12 @@ if PRUNING:
 
 # What a study's points are found by later: the quantities of each one's teacher, text and student.
 rule diagnosis:
-    input: "done/teacher"
+    input: "done/teacher", f"done/{TEACHER_DATA}"
     output: "scores/diagnosis.json"
     params: student=words(config["training"] + " " + config["student"]), options=words(config["decoding"])
     threads: 2
     shell:
-        "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data data/data-bin --subset test "
+        "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data {TEACHER_DATA}/data-bin --subset test "
         "--reference raw/test.{TARGET} --student - --output {output} {params.options} --study "
         "<<<{params.student:q} >diagnosis.log"
 
