@@ -35,6 +35,19 @@ rule score_student:
     shell: EVALUATE
 
 
+# Again with the options of a variant, under a name that ends with the variant's.
+rule score_variant:
+    input: "done/{run}", "scores/{run}.json"
+    output: "scores/{run}.{variant}.json"
+    params:
+        model=lambda wildcards: checkpoint(wildcards.run),
+        name=lambda wildcards: f"{run_name(wildcards.run)}, {wildcards.variant}",
+        seed=lambda wildcards: wildcards.run.rpartition(".")[2] if "." in wildcards.run else 1,
+        options=lambda wildcards: words(f"{scoring('')} {VARIANTS[wildcards.variant]}"),
+    threads: 2
+    shell: EVALUATE
+
+
 if PRUNING:
     PRUNED_SEED = seeds(PRUNING["of"])[0]
 

@@ -39,7 +39,12 @@ class CostPlan:
 
 
 def plan_costs(
-    options: CostOptions, paths: Sequence[str], searches: Sequence[DecodingOptions], task: TranslationTask, subset: str
+    options: CostOptions,
+    paths: Sequence[str],
+    searches: Sequence[DecodingOptions],
+    task: TranslationTask,
+    subset: str,
+    engine: str = "auto",
 ) -> CostPlan:
     """The measurements that ``options`` ask for.
 
@@ -49,6 +54,7 @@ def plan_costs(
         searches: one for each beam size, the largest last.
         task: with ``subset`` loaded.
         subset: the split whose first rows are decoded.
+        engine: the engine to measure; "auto": all that take the model.
 
     Raises:
         UserError: the model or the teacher cannot be used.
@@ -58,19 +64,24 @@ def plan_costs(
     shared = {"data": str(task.cfg.data), "subset": subset, "rows": sentences, "languages": languages}
     asked = [(MODEL, paths, search) for search in searches]
     if options.teacher is None:
-        return CostPlan(list(_calls(asked, shared, task)), options.rounds, sentences, None)
+        return CostPlan(list(_calls(asked, shared, task, engine)), options.rounds, sentences, None)
     teachers = split_paths(options.teacher)
-    calls = list(_calls([(TEACHER, teachers, searches[-1]), *asked], shared, task))
+    calls = list(_calls([(TEACHER, teachers, searches[-1]), *asked], shared, task, engine))
     hashes = [{"path": path, "sha256": file_hash(path)} for path in teachers]
     return CostPlan(calls, options.rounds, sentences, {"models": hashes, "beam": searches[-1].beam})
 
 
 def _calls(
-    asked: Sequence[tuple[str, Sequence[str], DecodingOptions]], shared: dict[str, Any], task: TranslationTask
+    asked: Sequence[tuple[str, Sequence[str], DecodingOptions]],
+    shared: dict[str, Any],
+    task: TranslationTask,
+    wished: str,
 ) -> Iterator[TimedCall]:
     """A call for each engine, precision, way of decoding and (name, checkpoints, search) that go together."""
     takes = {name: engines_of(paths, task, search) for name, paths, search in asked}
     for engine, precision in takes[MODEL]:
+        if wished not in ("auto", engine):
+            continue
         for batched in (False, True):
             section = f"{engine}, {precision}, {'batched' if batched else 'one by one'}"
             for name, paths, search in asked:

@@ -77,7 +77,7 @@ def evaluate(
         languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         beams: beam sizes to search with; 1 is greedy search.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
-        engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
+        engine: one of :data:`fairseq_kd.decoding.options.ENGINES`; "cost" measures this engine alone, with "auto" both.
         precision: what CTranslate2 computes in, one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
         reference: file of detokenised text, a line for each row; several are several references of each row, with an
             empty line where a row has no more. None for the data-bin's target side.
@@ -115,7 +115,7 @@ def evaluate(
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
     sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize)
-    plan = plan_costs(cost, paths, searches, task, subset) if cost else None
+    plan = plan_costs(cost, paths, searches, task, subset, engine) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths)
     if compare_fairseq:
         lengths.require("fairseq")

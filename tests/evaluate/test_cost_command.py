@@ -103,6 +103,15 @@ def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher:
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_costs_of_a_named_engine_alone(evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path) -> None:
+    words = ("--beam", 1, "--engine", "ctranslate2", "--cost", 1, "--cost-rows", 2, "--teacher", tiny_teacher)
+    made = evaluate(sure_teacher, *words)["cost"]
+    for of in (made, made["teacher"]):
+        measured = [(line["engine"], line["precision"]) for line in of["measured"]]
+        assert measured == [("ctranslate2", precision) for precision in ("float32", "int8") for _ in range(2)]
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_a_teacher_that_one_engine_takes_gives_ratios_with_that_engine(
     evaluate: Evaluate, sure_teacher: Path, tiny_corpus: Path, tmp_path: Path
 ) -> None:
