@@ -35,9 +35,22 @@ rule score_student:
     shell: EVALUATE
 
 
+# A folder with a lexical shortlist of the distilled text: all models have the teacher's subwords, so one serves all.
+rule shortlist:
+    input: "done/teacher", "done/distilled"
+    output: touch("done/shortlist")
+    threads: 2
+    shell:
+        "fairseq-kd export --model teacher/checkpoint_best.pt --data data/data-bin --to ctranslate2 "
+        "--shortlist distilled/data-bin --output shortlist"
+
+
 # Again with the options of a variant, under a name that ends with the variant's.
 rule score_variant:
-    input: "done/{run}", "scores/{run}.json"
+    input:
+        "done/{run}",
+        "scores/{run}.json",
+        lambda wildcards: ["done/shortlist"] if "--shortlist shortlist" in VARIANTS[wildcards.variant] else [],
     output: "scores/{run}.{variant}.json"
     params:
         model=lambda wildcards: checkpoint(wildcards.run),

@@ -30,7 +30,8 @@ def import_eflomal() -> ModuleType:
         return import_module("eflomal")
     except ImportError as error:
         raise UserError(
-            f"--shortlist: eflomal cannot be imported ({error}); pip install eflomal, which needs a C compiler"
+            f"--shortlist needs eflomal ({error}); install the extra: pip install 'fairseq-kd[shortlist]', "
+            "with a C compiler"
         ) from None
 
 

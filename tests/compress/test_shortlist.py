@@ -79,7 +79,7 @@ def test_without_the_aligner_nothing_is_written(
     tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "eflomal", None)
-    with pytest.raises(UserError, match=r"--shortlist: eflomal cannot be imported .* pip install eflomal"):
+    with pytest.raises(UserError, match=r"--shortlist needs eflomal .* pip install 'fairseq-kd\[shortlist\]'"):
         export(tiny_teacher, tiny_corpus, tmp_path / "out", "--shortlist", tiny_corpus)
     assert not list(tmp_path.iterdir())
 

@@ -222,6 +222,7 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     for made in MADE:
         once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
     once["distilled"] |= once["gold_distilled"]
+    once["shortlist"] = int(any("--shortlist shortlist" in one for one in config.get("variants", {}).values()))
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     once["diagnosis"] = int(path in STUDIES)
     variants = config.get("variants", {})
@@ -233,7 +234,8 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     for key, seed in runs:
         training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
-    assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    costly = costly_runs(config) + (1 + students) * sum("--cost" in one for one in variants.values())
+    assert planned.count(f" --cost --teacher {TEACHER}") == costly
     saved = re.findall(r"--output (scores/\S+\.json) --save-outputs (\S+) ", planned)
     scored = (1 + students) * (1 + len(variants)) + len(sparsities(config))
     assert len(set(saved)) == scored and all(f"{one}l" == text for one, text in saved)
