@@ -37,6 +37,10 @@ rule score_student:
     shell: EVALUATE
 
 
+if not TEACHER.shares_vocabulary and any("--shortlist shortlist" in options for options in VARIANTS.values()):
+    raise WorkflowError("variants: --shortlist shortlist needs a teacher with the student's subwords")
+
+
 # A folder with a lexical shortlist of the distilled text: all models have the teacher's subwords, so one serves all.
 rule shortlist:
     input: "done/teacher", "done/distilled"
@@ -56,6 +60,7 @@ rule score_variant:
     output: "scores/{run}.{variant}.json"
     params:
         model=lambda wildcards: checkpoint(wildcards.run),
+        data=lambda wildcards: TEACHER_DATA if wildcards.run == "teacher" else "data",
         name=lambda wildcards: f"{run_name(wildcards.run)}, {wildcards.variant}",
         seed=lambda wildcards: wildcards.run.rpartition(".")[2] if "." in wildcards.run else 1,
         options=lambda wildcards: words(f"{scoring('')} {VARIANTS[wildcards.variant]}"),

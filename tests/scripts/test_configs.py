@@ -65,7 +65,7 @@ def test_there_are_configs() -> None:
 def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
     config = read(path, point)
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", RULES))
-    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", RULES))
+    optional = set(re.findall(r"""(?:config\.get|distilling)\(["'](\w+)["']""", RULES))
     optional |= {"paper_teacher", "ready_teacher"}  # fairseq-kd table and read_teacher read them
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
     assert set(config) - optional == required | {"name" if point is None else "axis"}
