@@ -62,6 +62,8 @@ def init_student(
     if config is None:
         name = getattr(model, "arch", None) or getattr(model, "_name", "?")
         raise UserError(f"teacher {teacher}: {name!r} is no Transformer; init-student copies Transformer layers alone")
+    for side in SIDES:
+        _check_depth(teacher, side, getattr(config, side).layers, state["model"])
     _check_widths(widths or {}, config)
     if output.exists() and output.samefile(teacher):
         raise UserError(f"--output {output}: is the teacher itself; give another file")
@@ -93,6 +95,15 @@ def _plain_options(teacher: Path, words: list[str]) -> list[str]:
         except Refused as reason:
             raise UserError(f"teacher {teacher}: refused: {reason}; get the file from its maker again") from None
     return words
+
+
+def _check_depth(teacher: Path, side: str, layers: int, weights: Mapping[str, Tensor]) -> None:
+    found = {name.split(".")[2] for name in weights if name.startswith(f"{side}.layers.")}
+    if layers > len(found):
+        raise UserError(
+            f"teacher {teacher}: refused: its configuration has {layers} {side} layers and its weights {len(found)}; "
+            "get the file from its maker again"
+        )
 
 
 def _check_widths(widths: Mapping[str, int], config: TransformerConfig) -> None:

@@ -168,6 +168,14 @@ def test_the_list_beside_the_checkpoint_comes_first(tmp_path: Path) -> None:
     assert read.known_languages() == ["en", "de"]
 
 
+@pytest.mark.parametrize("layers", [2, 10**12])
+def test_a_teacher_has_as_many_layers_as_its_weights(tmp_path: Path, layers: int) -> None:
+    """init-student builds no model, and would list the layers that the configuration names."""
+    with pytest.raises(UserError, match=f"refused: its configuration has {layers} decoder layers and its weights 1"):
+        init_student(saved(tmp_path / "a.pt", decoder_layers=layers), tmp_path / "student.pt")
+    assert not (tmp_path / "student.pt").exists()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -124,7 +124,7 @@ COMMANDS: dict[str, Words] = {
 }
 
 
-def outcome(words: list[str | Path], trap: Path, output: Path) -> tuple[str, str]:
+def outcome(words: list[str | Path], stdin: str, trap: Path, output: Path) -> tuple[str, str]:
     """How a command ended: one of WORST, "refused" or "as if sound"; and the last line that it wrote."""
     output.mkdir()
     env = environment() | {"SECRET": SECRET, "SWEEP_HOOK": "tests.sweeps.limit", "TMPDIR": str(output)}
@@ -134,7 +134,7 @@ def outcome(words: list[str | Path], trap: Path, output: Path) -> tuple[str, str
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = running.communicate("w1 w2\n", timeout=SECONDS)
+        out, err = running.communicate(stdin, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
@@ -148,7 +148,7 @@ def outcome(words: list[str | Path], trap: Path, output: Path) -> tuple[str, str
         return "told a secret", last
     if running.returncode < 0 or "allocate memory" in err or "MemoryError" in err:
         return "took the memory", last
-    if "Traceback" in err:
+    if "Traceback" in err and words[0] == "fairseq-kd":
         return "traceback", last
     return ("as if sound" if running.returncode == 0 else "refused"), last
 
@@ -165,7 +165,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given = make_material(folder / "given")
-        models = sound(given.data, folder / "sound")
+        models, text = sound(given.data, folder / "sound"), given.text.joinpath("test.src").read_text()
         for change in options.checkpoint or CHANGES:
             if change in rows:
                 continue
@@ -175,7 +175,7 @@ def main() -> int:
             rows[change] = {}
             for command, words in COMMANDS.items():
                 output = folder / f"{len(rows)}-{len(rows[change])}"
-                rows[change][command] = outcome(words(read, output / "out"), folder / "trap", output)
+                rows[change][command] = outcome(words(read, output / "out"), text, folder / "trap", output)
                 if rows[change][command][0] in WORST:
                     print(change, command, *rows[change][command], sep=" | ", flush=True)
             table = {"checkpoints": rows, "machine": machine(), "versions": versions(), "commit": commit()}
@@ -193,7 +193,12 @@ def _markdown(table: dict[str, Any]) -> str:
         total += count
         lines.append(f"| {change} | {' | '.join(str(count[end]) for end in ends)} |")
     lines += [f"| **all** | {' | '.join(str(total[end]) for end in ends)} |", ""]
-    lines += [f"Each row: {len(COMMANDS)} commands. {', '.join(COMMANDS)}.", ""]
+    lines += [
+        f"Each row: {len(COMMANDS)} commands, which get at most {SECONDS} seconds and 6 GiB: {'; '.join(COMMANDS)}.",
+        "The last three are fairseq-train with the plugin; its own tracebacks count as refusals. As if sound: the command "
+        "ended well, since it had no use for what was prepared.",
+        "",
+    ]
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
     return "\n".join([*lines, f"Versions: {found}. Commit: {table['commit']}.", ""])
 
