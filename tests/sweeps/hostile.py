@@ -195,8 +195,8 @@ def _markdown(table: dict[str, Any]) -> str:
     lines += [f"| **all** | {' | '.join(str(total[end]) for end in ends)} |", ""]
     lines += [
         f"Each row: {len(COMMANDS)} commands, which get at most {SECONDS} seconds and 6 GiB: {'; '.join(COMMANDS)}.",
-        "The last three are fairseq-train with the plugin; its own tracebacks count as refusals. As if sound: the command "
-        "ended well, since it had no use for what was prepared.",
+        "The last three are fairseq-train with the plugin; its own tracebacks count as refusals. As if sound: the "
+        "command ended well, since it had no use for what was prepared.",
         "",
     ]
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
