@@ -37,6 +37,37 @@ rule score_student:
     shell: EVALUATE
 
 
+if not TEACHER.shares_vocabulary and any("--shortlist shortlist" in options for options in VARIANTS.values()):
+    raise WorkflowError("variants: --shortlist shortlist needs a teacher with the student's subwords")
+
+
+# A folder with a lexical shortlist of the distilled text: all models have the teacher's subwords, so one serves all.
+rule shortlist:
+    input: "done/teacher", "done/distilled"
+    output: touch("done/shortlist")
+    threads: 2
+    shell:
+        "fairseq-kd export --model teacher/checkpoint_best.pt --data data/data-bin --to ctranslate2 "
+        "--shortlist distilled/data-bin --output shortlist"
+
+
+# Again with the options of a variant, under a name that ends with the variant's.
+rule score_variant:
+    input:
+        "done/{run}",
+        "scores/{run}.json",
+        lambda wildcards: ["done/shortlist"] if "--shortlist shortlist" in VARIANTS[wildcards.variant] else [],
+    output: "scores/{run}.{variant}.json"
+    params:
+        model=lambda wildcards: checkpoint(wildcards.run),
+        data=lambda wildcards: TEACHER_DATA if wildcards.run == "teacher" else "data",
+        name=lambda wildcards: f"{run_name(wildcards.run)}, {wildcards.variant}",
+        seed=lambda wildcards: wildcards.run.rpartition(".")[2] if "." in wildcards.run else 1,
+        options=lambda wildcards: words(f"{scoring('')} {VARIANTS[wildcards.variant]}"),
+    threads: 2
+    shell: EVALUATE
+
+
 if PRUNING:
     PRUNED_SEED = seeds(PRUNING["of"])[0]
 

@@ -55,6 +55,7 @@ _OPTIONAL = {
     "distilled": text,
     "samples": text,
     "scoring": text,
+    "variants": map_of(text),
     "risks": text,
     "cost": list_of(text),
     "cache": map_of(text),

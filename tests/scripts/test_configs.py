@@ -65,7 +65,7 @@ def test_there_are_configs() -> None:
 def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
     config = read(path, point)
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", RULES))
-    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", RULES))
+    optional = set(re.findall(r"""(?:config\.get|distilling)\(["'](\w+)["']""", RULES))
     optional |= {"paper_teacher", "ready_teacher"}  # fairseq-kd table and read_teacher read them
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
     assert set(config) - optional == required | {"name" if point is None else "axis"}
@@ -200,12 +200,16 @@ def test_the_lstm_that_is_pruned_is_the_papers(path: Path) -> None:
 @every_config
 def test_the_verbs_take_their_options(path: Path) -> None:
     config = read(path)
+    scoring = config.get("scoring", "")
+    more = {
+        "decode": [config.get(key, "") for key in ("distilled", "seq_inter")],
+        "evaluate": [scoring, *(f"{scoring} {options}" for options in config.get("variants", {}).values())],
+    }
     for verb, beams in (("decode", "5"), ("evaluate", config["beams"])):
         parser = argparse.ArgumentParser()
         verb_module(verb).add_arguments(parser)
-        for key in ("scoring",) if verb == "evaluate" else ("distilled", "seq_inter"):
-            options = f"--model m --data d --output o --beam {beams} {config['decoding']} {config.get(key, '')}"
-            parser.parse_args(shlex.split(options))
+        for words in more[verb]:
+            parser.parse_args(shlex.split(f"--model m --data d --output o --beam {beams} {config['decoding']} {words}"))
 
 
 @every_case
@@ -245,9 +249,11 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     for made in MADE:
         once[made] = int(made in named or any(DATA[made] in row["options"].split() for row in rows))
     once["distilled"] |= once["gold_distilled"]
+    once["shortlist"] = int(any("--shortlist shortlist" in one for one in config.get("variants", {}).values()))
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     once["diagnosis"] = int(path in STUDIES)
-    many = {"student": students, "score_student": students}
+    variants = config.get("variants", {})
+    many = {"student": students, "score_student": students, "score_variant": (scored + students) * len(variants)}
     once["pruning"], many["score_pruned"] = int("pruning" in config), len(sparsities(config))
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
@@ -256,11 +262,15 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
         data = re.escape(databin(config, config["rows"][key]))
         training = rf"train\.sh students/{key}\.{seed} {data} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
-    assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    costly = costly_runs(config) + (1 + students) * sum("--cost" in one for one in variants.values())
+    assert planned.count(f" --cost --teacher {TEACHER}") == costly
     saved = re.findall(r"--output (scores/\S+\.json) --save-outputs (\S+) ", planned)
-    assert len(set(saved)) == scored + students + len(sparsities(config)) and all(
-        f"{one}l" == text for one, text in saved
-    )
+    total = (scored + students) * (1 + len(variants)) + len(sparsities(config))
+    assert len(set(saved)) == total and all(f"{one}l" == text for one, text in saved)
+    for variant, options in variants.items():
+        calls = re.findall(rf"--name '([^']+), {variant}' --seed \d+ --output \S+ --save-outputs \S+ (.*)", planned)
+        assert {name for name, _ in calls} == {"Teacher", *(row["name"] for row in rows)}
+        assert all(line.rstrip().endswith(" ".join(options.split())) for _, line in calls)
     (page,) = re.findall("fairseq-kd report table/table.json (.*) --output table/report.html", planned)
     assert set(page.split()) == {file for pair in saved for file in pair}
     logs = re.findall(r"=(?:teacher|students/\w+\.\d+|pruning/[\d.]+/retrained)/train\.log", planned)

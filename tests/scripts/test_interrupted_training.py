@@ -18,7 +18,9 @@ from tests.support.training import train_sh
     [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)],
     ids=["Ctrl-C", "terminated", "the script alone"],
 )
-def test_it_stops_in_one_line_and_goes_on(number: signal.Signals, group: bool, tiny_corpus: Path, tmp_path: Path) -> None:
+def test_it_stops_in_one_line_and_goes_on(
+    number: signal.Signals, group: bool, tiny_corpus: Path, tmp_path: Path
+) -> None:
     words, folder = train_sh(tmp_path / "save", tiny_corpus, "--max-epoch", "2000"), tmp_path / "save"
     running = subprocess.Popen(
         words, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
