@@ -93,7 +93,8 @@ def check_teacher(config: dict[str, Any]) -> None:
 
 def _check_shared(value: str, teacher: Teacher) -> None:
     if value != OWN:
-        raise misfit("vocabulary", f"{value!r} is no whole number; give one, or 'teacher' for the ready teacher's subwords")
+        reason = f"{value!r} is no whole number; give one, or 'teacher' for the ready teacher's subwords"
+        raise misfit("vocabulary", reason)
     if teacher.model is None:
         raise misfit("vocabulary", "'teacher' needs the key ready_teacher")
     if teacher.outside:
