@@ -49,7 +49,7 @@ def read_teacher(config: dict[str, Any], beside: Path) -> Teacher:
     found = config.get("ready_teacher")
     if not found:
         return Teacher(shares_vocabulary="teacher_vocabulary" not in config)
-    values = {"model": found} if isinstance(found, str) else found
+    values: dict[str, Any] = {"model": found} if isinstance(found, str) else found
     model = beside / Path(values["model"]).expanduser()
     if model.suffix != ".pt":
         return Teacher(model, options=values.get("options", ""), scored=False, outside=True, shares_vocabulary=False)
@@ -93,7 +93,8 @@ def check_teacher(config: dict[str, Any]) -> None:
 
 def _check_shared(value: str, teacher: Teacher) -> None:
     if value != OWN:
-        raise misfit("vocabulary", f"{value!r} is no number; give one, or 'teacher' for the ready teacher's subwords")
+        reason = f"{value!r} is no whole number; give one, or 'teacher' for the ready teacher's subwords"
+        raise misfit("vocabulary", reason)
     if teacher.model is None:
         raise misfit("vocabulary", "'teacher' needs the key ready_teacher")
     if teacher.outside:

@@ -49,6 +49,14 @@ def test_text_is_translated_as_its_data_bin_is(engine: str, text_teacher: Path, 
     assert all("▁" not in hypothesis.text for nbest in found for hypothesis in nbest)
 
 
+def test_two_checkpoints_are_an_ensemble(text_teacher: Path, lines: list[str]) -> None:
+    path = str(text_teacher / "checkpoint_last.pt")
+    spm = {"source_spm": text_teacher / "spm.model", "target_spm": text_teacher / "spm.model"}
+    both, one = (open_translator(model, engine="fairseq", **spm) for model in (f"{path}:{path}", path))
+    found, expected = (translator.translate(lines[:4], OPTIONS) for translator in (both, one))
+    assert [nbest[0].text for nbest in found] == [nbest[0].text for nbest in expected]
+
+
 def test_lines_that_are_not_translated(text_teacher: Path, lines: list[str]) -> None:
     translator = opened(text_teacher)
     asked = ["", lines[0], "s1 " * 600, " \u2028\x1c ", lines[0].replace(" ", "\u2028\r ")]

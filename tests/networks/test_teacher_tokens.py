@@ -11,6 +11,7 @@ import torch
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.corpus.decode import decode
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
@@ -160,6 +161,18 @@ def test_what_cannot_be_served_is_refused_by_name(
     with pytest.raises(UserError, match=said) as error:
         loaded(path, open_databin(data / "de", "valid"))
     assert "\n" not in str(error.value)
+
+
+def test_it_takes_no_raw_text_and_no_student_of_other_subwords(
+    data: Path, checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = checkpoint("source")
+    with pytest.raises(UserError, match=r"its task .* adds language tokens, which this command does not know"):
+        open_translator(str(path), languages=("en", "de"), engine="fairseq")
+    words = ("--teacher-path", str(path), "--teacher-spm", "spm.model", "--teacher-vocabulary", "aligned")
+    task, student, _ = build(data / "de", "--task", "translation_kd", "--criterion", "token_kd", *words)
+    with pytest.raises(UserError, match="--teacher-spm: a teacher with language tokens needs the student's vocab"):
+        task.teacher(student)
 
 
 def test_an_unknown_task_counts_as_translation(

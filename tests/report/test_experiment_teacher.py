@@ -49,7 +49,7 @@ def test_a_folder() -> None:
     ("keys", "told"),
     [
         ({"teacher": None}, "teacher: is missing; give the options of its training, or a model as ready_teacher"),
-        ({"vocabulary": "many"}, "vocabulary: 'many' is no number; give one, or 'teacher'"),
+        ({"vocabulary": "many"}, "vocabulary: 'many' is no whole number; give one, or 'teacher'"),
         ({"vocabulary": "teacher"}, "vocabulary: 'teacher' needs the key ready_teacher"),
         (FOLDER | {"vocabulary": "teacher"}, "vocabulary: the folder of another maker's model has no fairseq dict"),
         (FOLDER | {"cache": {"gold": "x"}}, "cache: needs a teacher with the student's subwords; the folder"),

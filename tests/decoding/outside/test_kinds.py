@@ -8,6 +8,7 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.corpus.decode_text import decode_text
 from fairseq_kd.corpus.merge import merge
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.model import open_outside
 from fairseq_kd.decoding.outside.profile import Given
@@ -18,6 +19,8 @@ from tests.decoding.outside.conftest import FAMILIES, LANGUAGES
 from tests.support.commands import Run
 from tests.support.corpora import binarise
 from tests.support.outside import sentences
+from tests.support.scripts import shell
+from tests.support.subwords import lines_of
 from tests.support.training import train_command, train_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,6 +95,28 @@ def test_commands_take_a_folder_and_a_student_learns_from_it(multilingual: Path,
             (tmp_path / f"{split}.{side}").write_text((tmp_path / "out" / f"text.{language}").read_text())
     binarise(tmp_path, tmp_path / "bin")
     assert train_model(tmp_path / "bin", tmp_path / "student", "--max-update", "2").is_file()
+
+
+def test_the_script_makes_a_students_data_bin(hugging_face: Callable[[str], Path], tmp_path: Path) -> None:
+    """The teacher's tags are eng_Latn and deu_Latn, the student's languages en and de."""
+    for split, rows in (("train", 60), ("valid", 4), ("test", 4)):
+        text = sentences(rows, seed=rows)
+        for column, language in ((0, "en"), (1, "de")):
+            (tmp_path / f"{split}.{language}").write_text("".join(f"{row[column]}\n" for row in text))
+    splits = [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
+    words = ["--source-lang", "en", "--target-lang", "de", *splits, "--vocab-size", "80", "--output", "data"]
+    assert shell("prepare_data.sh", *words, folder=tmp_path).returncode == 0
+    words = ["--model", hugging_face("nllb"), "--source-lang", "eng_Latn", "--target-lang", "deu_Latn", "--beam", "2"]
+    words += ["--input", "train.en", "--student-data", "data/data-bin", "--student-spm", "data/spm.model"]
+    done = shell("generate_distilled_corpus.sh", *words, "--max-len-b", "30", "--output", "out", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    translated = (tmp_path / "out" / "teacher" / "text.deu_Latn").read_text(encoding="utf-8").splitlines()
+    spm = load_spm(tmp_path / "data" / "spm.model")
+    source, target = lines_of(tmp_path / "out" / "data-bin", "train")
+    assert source == lines_of(tmp_path / "data" / "data-bin", "train")[0]
+    known = [" ".join(spm.encode(line, out_type=str)) for line in translated]
+    rows = [row for row in zip(target, known, strict=True) if "<unk>" not in row[0]]
+    assert len(rows) > 40 and all(one == other for one, other in rows)
 
 
 REFUSED = "a folder, not a fairseq checkpoint (.pt); a CTranslate2 or Hugging Face folder gives translations alone"
