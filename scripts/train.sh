@@ -126,7 +126,8 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-if ! fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
+read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
+if ! "${launcher[@]}" fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2; then
   die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
 fi

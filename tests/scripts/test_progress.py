@@ -73,7 +73,7 @@ def test_plain_lines_where_there_is_no_terminal(command: list[str], tmp_path: Pa
 def test_a_failure_is_one_line_and_the_status(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "a run" / "fail").touch()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == "failed: no memory\n"
+    assert done.returncode == 1 and done.stdout == "student Word-KD: failed: no memory\n"
     assert done.stderr.splitlines()[-1] == "step 2 of 3, student Word-KD: failed"
     (tmp_path / "a run" / "fail").unlink()
     again = subprocess.run(command, env=environment(), capture_output=True, text=True)

@@ -1,0 +1,124 @@
+"""An experiment on SLURM, disturbed in several ways, has the table of a run on one machine."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.slurm.experiment import EXPERIMENT, ON_SLURM, Experiment
+from tests.slurm.local_slurm import LocalSlurm
+from tests.support.commands import BIN, ROOT, environment
+from tests.support.kills import Moment, kill_and_run_again
+
+pytestmark = [pytest.mark.slurm, pytest.mark.integration]
+
+
+POINTS = {"0.1": "--dropout 0.1 --lr 0.003", "0.3": "--dropout 0.3 --lr 0.003"}
+
+
+def begun(local: Experiment, folder: Path) -> Experiment:
+    """A copy of an experiment whose teacher is trained, and nothing after it."""
+    copy = Experiment(folder)
+    shutil.copytree(local.runs, copy.runs)
+    for path in copy.runs.iterdir():
+        if path.name not in ("raw", "data", "teacher", "done", ".snakemake"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for mark in (copy.runs / "done").iterdir():
+        if mark.name not in ("raw", "data", "teacher"):
+            mark.unlink()
+    return copy
+
+
+def clone_with_study(folder: Path) -> Path:
+    """The scripts, and configs/study_small.yaml."""
+    clone = folder / "clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts")
+    (clone / ".venv").symlink_to(BIN.parent)
+    (clone / "scripts" / "setup.sh").write_text("# The environment is the tests' own: nothing is installed into it.\n")
+    study = {key: value for key, value in EXPERIMENT.items() if key not in ("name", "student")}
+    points = {float(place): {"student": options} for place, options in POINTS.items()}
+    study |= {"axis": {"label": "dropout", "scale": "linear"}, "points": points}
+    (clone / "configs").mkdir()
+    (clone / "configs" / "study_small.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    return clone
+
+
+def wait_for(found: Callable[[], str], running: subprocess.Popen) -> str:
+    """What is found at last, while a command runs."""
+    while running.poll() is None:
+        if told := found():
+            return told
+        time.sleep(0.1)
+    raise AssertionError(running.communicate())
+
+
+def test_lost_jobs(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
+    """One of four shards is cancelled, one preempted, and the controller is away for a while."""
+    experiment = begun(local, tmp_path)
+    running = experiment.start(*ON_SLURM, "--retries", "0")
+    second = wait_for(lambda: slurm.find("rule_shard_wildcards_distilled_2-of-4"), running)
+    slurm.run("scancel", second)
+    third = wait_for(lambda: slurm.find("rule_shard_wildcards_distilled_3-of-4"), running)
+    slurm.preempt(third)
+    slurm.stop_controller()
+    time.sleep(2)
+    slurm.start_controller()
+    output, errors = running.communicate()
+    assert (running.returncode, output) == (1, "")
+    last = errors.splitlines()[-1]
+    found = re.fullmatch(
+        r"run\.sh: error: stopped: shard 2 of 4 of the teacher's translations \(log: (\S+\.log)\): (.*) "
+        r"\(all output: \S+/workflow\.log\)\. Run it again to go on",
+        last,
+    )
+    assert found and Path(found[1]).name == f"{second}.log" and "CANCELLED" in found[2], errors
+    assert f"JOB {second} " in Path(found[1]).read_text()
+    assert {path.name for path in (experiment.runs / "done").glob("distilled.*")} == {
+        f"distilled.{number}-of-4" for number in (1, 3, 4)
+    }
+
+    again = experiment.run(*ON_SLURM)
+    assert again.returncode == 0, again.stderr
+    assert "shard 2 of 4 of the teacher's translations" in again.stderr and "shard 1 of 4" not in again.stderr
+    assert experiment.outputs() == local.outputs() and len(local.outputs()) == 4
+    assert experiment.table() == local.table()
+
+
+def test_killed_heads(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
+    """The run itself is killed at random moments. The next one cancels the jobs that were left, and goes on."""
+    experiment = Experiment(tmp_path)
+    draw = random.Random(7)
+    rules = ("data", "teacher", "student")
+    moments = [Moment(lambda rule=rule: bool(slurm.find(f"rule_{rule}")), 4 * draw.random()) for rule in rules]
+    again = kill_and_run_again(experiment.command(*ON_SLURM), moments)
+    assert "run.sh: ending the SLURM jobs of a run that was killed: " in again.stderr
+    assert not slurm.jobs()
+    assert experiment.outputs() == local.outputs()
+    assert experiment.table() == local.table()
+
+
+def test_a_study(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
+    """scripts/study.sh through SLURM: two points, whose student alone differs. The first one's is the experiment's."""
+    clone = clone_with_study(tmp_path)
+    runs = clone / "runs" / "study_small"
+    for name in ("raw", "data", "teacher", "distilled"):
+        shutil.copytree(local.runs / name, runs / "common" / name)
+    for point in POINTS:
+        (runs / point / "done").mkdir(parents=True)
+        for mark in ("raw", "data", "teacher", *(f"distilled.{number}-of-4" for number in range(1, 5)), "distilled"):
+            (runs / point / "done" / mark).touch()
+    command = ["bash", str(clone / "scripts" / "study.sh"), "small", *ON_SLURM]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    study = json.loads((clone / "results" / "study_small" / "study.json").read_text())
+    assert study["over_axis"]["places"] == [0.1, 0.3]
+    here, there = (local.runs / "scores" / "seq_kd.1.jsonl", runs / "0.1" / "scores" / "seq_kd.1.jsonl")
+    assert here.read_bytes() == there.read_bytes() != (runs / "0.3" / "scores" / "seq_kd.1.jsonl").read_bytes()
+    assert len(set(re.findall(r"SLURM run ID", (runs / "0.3" / "workflow.log").read_text()))) == 1
