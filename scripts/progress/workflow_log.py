@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ class Workflow:
         if "row" in shown:
             shown["row"] = self.config.get("rows", {}).get(shown["row"], {}).get("name", shown["row"])
         if "scatteritem" in shown:
-            shown |= {"scatteritem": shown["scatteritem"].replace("-", " "), "made": NAMES[shown["made"]]}
+            shown["scatteritem"] = shown["scatteritem"].replace("-", " ")
+            shown["made"] = NAMES.get(shown["made"], shown["made"])
         several = len(self.config.get("seeds", [])) > 1 and "seed" in wildcards
         return NAMES.get(rule, rule).format_map(shown) + (f", seed {wildcards['seed']}" if several else "")
 
@@ -208,7 +210,7 @@ def fault(lines: list[str]) -> str:
     for line in lines:
         if found := FAULT.match(line):
             return found[1]
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in pairwise([*lines, ""]):
         if EXCEPTION.match(line) and not line.startswith("RuleException"):
             return f"{line} {following}".strip() if line.endswith(":") else line
     return next((line for line in reversed(lines) if line), "")

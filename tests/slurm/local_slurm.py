@@ -2,8 +2,8 @@
 
     python -m tests.slurm.local_slurm FOLDER    starts it and prints the line that leads sbatch and squeue to it
 
-It needs Debian's packages slurm-wlm and munge, and root. There is no accounting database: ``squeue`` knows the state of a
-job, ``sacct`` does not.
+It needs Debian's packages slurm-wlm and munge, and root. There is no accounting database: ``squeue`` knows the state of
+a job, ``sacct`` does not.
 """
 
 import contextlib

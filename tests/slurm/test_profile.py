@@ -8,7 +8,7 @@ import yaml
 from tests.slurm.experiment import PROFILE
 from tests.support.commands import ROOT
 
-RULES = "".join((ROOT / "scripts" / name).read_text() for name in ("Snakefile", "scores.smk"))
+RULES = "".join((ROOT / "scripts" / name).read_text() for name in ("Snakefile", "shards.smk", "scores.smk"))
 TEXT = (PROFILE / "config.yaml").read_text()
 CONFIG: dict[str, Any] = yaml.safe_load(TEXT)
 LIGHT = {"gold_distilled", "init"}
