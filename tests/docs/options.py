@@ -22,7 +22,7 @@ ELSEWHERE = {
     *("--dry-run", "--profile", "--jobs", "--retries", "--set-scatter", "--slurm-status-command"),
     # sbatch, srun and apptainer
     *("--partition", "--nodes", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--mem"),
-    *("--time", "--cpu-bind", "--export", "--nv", "--bind"),
+    *("--time", "--cpu-bind", "--export", "--wrap", "--nv", "--bind"),
     # ct2-fairseq-converter, and fairseq's multilingual task
     *("--model_path", "--data_dir", "--fixed_dictionary", "--source_lang", "--target_lang", "--output_dir"),
     *("--encoder-langtok", "--decoder-langtok"),
