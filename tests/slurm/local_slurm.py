@@ -153,14 +153,11 @@ class LocalSlurm:
         """The number of a job in a state whose comment begins so, or nothing."""
         return next((number for number, told in self.jobs(state).items() if told.startswith(comment)), "")
 
-    def preempt(self, number: str) -> None:
-        """Let an urgent job take the node for a moment: the job goes back to the queue, and starts anew after it."""
+    def preempt(self) -> None:
+        """An urgent job takes the node for a moment: all running jobs go back to the queue, and start anew after it."""
         self.run("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wait", "--wrap=true")
-        self.release(number)
-
-    def release(self, number: str) -> None:
-        """Let a job that went back to the queue start now: SLURM would keep it there for two minutes."""
-        self.run("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
+        for number in self.jobs("PENDING"):  # SLURM would keep them there for two minutes
+            self.run("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
 
     def stop(self) -> None:
         """Cancel all jobs and end the daemons."""
