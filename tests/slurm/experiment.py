@@ -64,14 +64,19 @@ class Experiment:
         pipe = subprocess.PIPE
         return subprocess.Popen(self.command(*options), env=environment(), stdout=pipe, stderr=pipe, text=True)
 
-    def table(self) -> str:
-        """The table's JSON without times and what depends on them."""
-        return json.dumps(untimed(json.loads((self.results / "table.json").read_text())), indent=1)
+    def figures(self) -> dict[str, Any]:
+        """The table's JSON and those of the scores, without times and what depends on them."""
+        return {path.name: figures(path) for path in (self.results / "table.json", *self.runs.glob("scores/*.json"))}
 
     def outputs(self) -> dict[str, bytes]:
         """The distilled text and all translations of the test set, which no time is in."""
         files = [*self.runs.glob("distilled/train.*"), *self.runs.glob("scores/*.jsonl")]
         return {str(path.relative_to(self.runs)): path.read_bytes() for path in files}
+
+
+def figures(path: Path) -> Any:
+    """A JSON file without times and what depends on them."""
+    return untimed(json.loads(path.read_text()))
 
 
 def untimed(content: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.slurm.experiment import EXPERIMENT, ON_SLURM, Experiment
+from tests.slurm.experiment import EXPERIMENT, ON_SLURM, Experiment, figures
 from tests.slurm.local_slurm import LocalSlurm
 from tests.support.commands import BIN, ROOT, environment
 from tests.support.kills import Moment, kill_and_run_again
@@ -87,7 +87,7 @@ def test_lost_jobs(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None
     assert again.returncode == 0, again.stderr
     assert "shard 2 of 4 of the teacher's translations" in again.stderr and "shard 1 of 4" not in again.stderr
     assert experiment.outputs() == local.outputs() and len(local.outputs()) == 4
-    assert experiment.table() == local.table()
+    assert experiment.figures() == local.figures() and len(local.figures()) == 3
 
 
 def running(slurm: LocalSlurm, rule: str) -> Callable[[], bool]:
@@ -110,7 +110,7 @@ def test_killed_heads(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> N
     assert "run.sh: ending the SLURM jobs of a run that was killed: " in again.stderr
     assert not slurm.jobs()
     assert experiment.outputs() == local.outputs()
-    assert experiment.table() == local.table()
+    assert experiment.figures() == local.figures() and len(local.figures()) == 3
 
 
 def test_a_study(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
@@ -128,6 +128,7 @@ def test_a_study(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     study = json.loads((clone / "results" / "study_small" / "study.json").read_text())
     assert study["over_axis"]["places"] == [0.1, 0.3]
-    here, there = (local.runs / "scores" / "seq_kd.1.jsonl", runs / "0.1" / "scores" / "seq_kd.1.jsonl")
-    assert here.read_bytes() == there.read_bytes() != (runs / "0.3" / "scores" / "seq_kd.1.jsonl").read_bytes()
+    folders = (local.runs, runs / "0.1", runs / "0.3")
+    here, first, second = (figures(folder / "scores" / "seq_kd.1.json") for folder in folders)
+    assert here == first != second
     assert "has been submitted with SLURM jobid" in (runs / "0.3" / "workflow.log").read_text()
