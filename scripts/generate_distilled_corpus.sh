@@ -24,19 +24,26 @@
 # gold and distilled text, and DIR/student gets it and the gold data-bin cut with it. The teacher's own text is then in
 # DIR/teacher; train.SRC, train.TGT and data-bin/ have the student's subwords. --post-process says how the teacher's subwords
 # are joined. --source decoded cuts the decoded source anew, for text that the student's data-bin does not hold.
+#
+# --input FILE translates raw text instead of a data-bin: text without translations, or any text by a CTranslate2 or Hugging
+# Face folder as --model. The options --spm-model, --profile, --source-lang and --target-lang go to `fairseq-kd decode
+# --input`; --data is then the folder with a checkpoint's dictionaries. --student-data and --student-spm are needed: they cut
+# both sides, and give data-bin/ its dictionaries and the splits valid and test. The text is text.SRC and text.TGT, with the
+# languages of the student's data-bin.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
 model='' data='' output='' shards=1 shard='' options=() seq_inter='' beam='' nbest='' reference='' selection=()
-student_data='' student_spm='' vocab_size='' post=() recut=()
+student_data='' student_spm='' vocab_size='' post=() recut=() input='' subset=train
 threads=${OMP_NUM_THREADS:-$(nproc)}
 while (($#)); do
   case $1 in
     -h | --help) usage ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
-    --model | --data | --output | --shards | --shard | --beam | --nbest | --reference | --student-data | --student-spm | --vocab-size)
+    --model | --data | --input | --output | --shards | --shard | --beam | --nbest | --reference | --student-data | --student-spm | \
+      --vocab-size)
       (($# > 1)) || die "$1 needs a value"
       name=${1#--}
       declare "${name//-/_}=$2"
@@ -67,7 +74,7 @@ while (($#)); do
       ;;
   esac
 done
-[[ -n $model && -n $data && -n $output ]] || die "give --model, --data and --output; see --help"
+[[ -n $model && -n $data$input && -n $output ]] || die "give --model, --data and --output; see --help"
 [[ $shards =~ ^[1-9][0-9]*$ ]] || die "--shards $shards: give a whole number from 1"
 [[ -z $shard || $shard =~ ^(0|[1-9][0-9]*)$ && $shard -lt $shards ]] || die "--shard $shard: give a number from 0 to $((shards - 1))"
 student=''
@@ -78,6 +85,11 @@ if [[ -n $student_data$student_spm$vocab_size ]]; then
   [[ ! -e $output/parts ]] || die "$output holds a corpus in the teacher's subwords; give another --output"
 elif ((${#recut[@]})); then
   die "--source goes with --student-data"
+fi
+if [[ -n $input ]]; then
+  [[ -n $student_data && ${#recut[@]} -eq 0 ]] ||
+    die "--input needs --student-data and --student-spm, which cut its text, and takes no --source"
+  subset=text recut=(--source decoded)
 fi
 teacher=$output${student:+/teacher}
 decoded=$teacher
@@ -91,7 +103,14 @@ elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then
   die "${selection[0]:---reference} goes with --seq-inter"
 fi
 
-decode=(fairseq-kd decode --model "$model" --data "$data" --subset train --output "$decoded"
+if [[ -n $input ]]; then
+  [[ -z $seq_inter || -n $reference || " ${selection[*]} " == *" mbr-"* ]] ||
+    die "--seq-inter with --input needs the gold target as --reference, or --metric mbr-chrf or mbr-bleu"
+  decode=(fairseq-kd decode --model "$model" --input "$input" ${data:+--data "$data"})
+else
+  decode=(fairseq-kd decode --model "$model" --data "$data" --subset train)
+fi
+decode+=(--output "$decoded"
   ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
 
 # The first shard shows its progress. Each other shard writes to a log file of its own.
@@ -123,7 +142,7 @@ print(count_rows(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$sou
 
 # The gold text of all splits with subwords of the student's own, and their sentencepiece model.
 make_student_data() {
-  local folder=$output/student new=$output/student/data-bin.tmp split arguments
+  local folder=$output/student new=$output/student/data-bin.tmp split language arguments
   student_data=$folder/data-bin student_spm=$folder/spm.model
   arguments="--vocab-size $vocab_size ${post[*]} $(cksum <"$teacher/signature.json")"
   if [[ -d $student_data ]]; then
@@ -134,28 +153,26 @@ make_student_data() {
   fairseq-kd recut --data "$data" --source-lang "$source" --target-lang "$target" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
     "${post[@]}" >&2
   rm -rf "$new"
-  local prefixes=(--trainpref "$folder/subword/train")
+  local prefixes=("train=$folder/subword/train")
   for split in valid test; do
-    [[ ! -e $folder/subword/$split.$source ]] || prefixes+=("--${split}pref" "$folder/subword/$split")
+    [[ ! -e $folder/subword/$split.$source ]] || prefixes+=("$split=$folder/subword/$split")
   done
-  fairseq-preprocess --source-lang "$source" --target-lang "$target" "${prefixes[@]}" --srcdict "$folder/dict.txt" \
-    --joined-dictionary --destdir "$new" --workers "$(nproc)" >"$output/preprocess.log" 2>&1 ||
-    die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
+  mkdir "$new"
+  for language in "$source" "$target"; do cp "$folder/dict.txt" "$folder/dict.$language.txt"; done
+  python -m fairseq_kd.corpus.binarise "$new" "$folder" "$source" "$target" "${prefixes[@]}" || exit 1
+  rm "$folder/dict.$source.txt" "$folder/dict.$target.txt"
   echo "$arguments" >"$new/arguments"
   python -m fairseq_kd.data.databin_checksums "$new"
   mv "$new" "$student_data"
 }
 
 binarise() {
-  local new=$output/data-bin.tmp prefix=$output/train language found
+  local new=$output/data-bin.tmp prefix=$output/$subset language found
   rm -rf "$new"
   mkdir "$new"
-  left_out=$(python -m fairseq_kd.corpus.distilled_databin keep "$output" "$source" "$target" "$new")
+  left_out=$(python -m fairseq_kd.corpus.distilled_databin keep "$output" "$source" "$target" "$new" "$subset")
   [[ ! -e $new/kept.$target ]] || prefix=$new/kept
-  fairseq-preprocess --source-lang "$source" --target-lang "$target" --trainpref "$prefix" --destdir "$new" \
-    --srcdict "$data/dict.$source.txt" --tgtdict "$data/dict.$target.txt" --workers "$(nproc)" \
-    >"$output/preprocess.log" 2>&1 ||
-    die "fairseq-preprocess failed: $(tail -n 1 "$output/preprocess.log") (all of it: $output/preprocess.log)"
+  python -m fairseq_kd.corpus.binarise "$new" "$data" "$source" "$target" "train=$prefix" || exit 1
   for language in "$source" "$target"; do
     found=$(count_rows "$new" "$language")
     [[ $found == "$((rows - left_out))" ]] ||
@@ -163,7 +180,7 @@ binarise() {
   done
   rm -f "$new"/kept.*
   # Text loses a symbol like </s> within a source. A source that was cut anew is not the gold data's.
-  [[ ${recut[*]} == *decoded ]] ||
+  [[ ${recut[*]} == *decoded* ]] ||
     python -m fairseq_kd.corpus.distilled_databin sources "$new" "$data" "$source" "$target"
   copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
@@ -184,24 +201,20 @@ fi
 if [[ -n $seq_inter ]]; then
   # the mbr metrics compare candidates with each other and take no reference
   [[ " ${selection[*]} " == *" mbr-"* ]] || reference=${reference:-$data}
-  fairseq-kd select --nbest "$decoded/train.nbest.tsv" ${reference:+--reference "$reference"} --output "$teacher" \
+  fairseq-kd select --nbest "$decoded/$subset.nbest.tsv" ${reference:+--reference "$reference"} --output "$teacher" \
     --workers "$threads" "${post[@]}" "${selection[@]}"
 fi
 
 # Several runs may share the decode, but one makes the data-bin.
 hold "$output"
-languages=$(python - "$teacher" 2>&1 <<'END'
-import sys
-from pathlib import Path
-
-from fairseq_kd.corpus.signatures import read_made
-
-made = read_made(Path(sys.argv[1]))
-print(made["source"], made["target"])
-END
-) || die "${languages#fairseq_kd: error: }"
-read -r source target <<<"$languages"
-rows=$(count_rows "$data" "$source")
+languages=$(python -m fairseq_kd.corpus.signatures "$teacher" ${input:+"$student_data"} 2>&1) ||
+  die "${languages#fairseq_kd: error: }"
+read -r source target rows <<<"$languages"
+if [[ -n $input ]]; then
+  recut+=(--source-lang "$source" --target-lang "$target")
+else
+  rows=$(count_rows "$data" "$source")
+fi
 if [[ -n $vocab_size ]]; then
   make_student_data
 fi
@@ -211,13 +224,14 @@ if [[ -n $student ]]; then
   data=$student_data
 fi
 for language in "$source" "$target"; do
-  lines=$(wc -l <"$output/train.$language")
-  ((lines == rows)) || die "$output/train.$language has $lines lines, the gold data has $rows rows; delete $output"
+  lines=$(wc -l <"$output/$subset.$language")
+  ((lines == rows)) ||
+    die "$output/$subset.$language has $lines lines, the ${input:-gold data} has $rows rows; delete $output"
 done
 
 # The data-bin carries the signature of the text it was made from.
 if ! cmp -s "$output/signature.json" "$output/data-bin/signature.json"; then
   binarise
 fi
-say "$output/train.$source, $output/train.$target: $rows rows"
+say "$output/$subset.$source, $output/$subset.$target: $rows rows"
 say "$output/data-bin: ready; train is distilled, the other splits and the dictionaries are those of $data"

@@ -3,20 +3,31 @@
 # nothing.
 #
 #   bash scripts/prepare_data.sh --source-lang S --target-lang T --train PREFIX --valid PREFIX --test PREFIX
-#     (--vocab-size N | --spm-model FILE) --output DIR
+#     (--vocab-size N | --spm-model FILE [--dictionaries FOLDER]) --output DIR
 #
 # The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
 # languages to DIR. It makes DIR/data-bin too, with one row for each row of subwords and the bytes of fairseq-preprocess. The
 # folder appears only when it is whole. A run that was killed goes on where it was. DIR/data-bin/arguments records the
-# arguments; the script refuses other arguments for the same DIR.
+# arguments; the script refuses other arguments for the same DIR. With --dictionaries the data-bin gets dict.S.txt and
+# dict.T.txt of FOLDER, those of a teacher, for instance, whose sentencepiece model cuts the text.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-output='' source='' target='' prefixes=()
+output='' source='' target='' dictionaries='' prefixes=() own=()
 words=("$@")
 for ((i = 0; i < $#; i++)); do
   case ${words[i]} in
+    --dictionaries=*)
+      dictionaries=${words[i]#*=}
+      continue
+      ;;
+    --dictionaries)
+      dictionaries=${words[i + 1]-}
+      [[ -n $dictionaries ]] || die "--dictionaries needs a value"
+      i=$((i + 1))
+      continue
+      ;;
     -h | --help) usage ;;
     --train | --valid | --test) prefixes+=("${words[i + 1]-}") ;;
     --train=* | --valid=* | --test=*) prefixes+=("${words[i]#*=}") ;;
@@ -27,8 +38,14 @@ for ((i = 0; i < $#; i++)); do
     --source-lang=*) source=${words[i]#*=} ;;
     --target-lang=*) target=${words[i]#*=} ;;
   esac
+  own+=("${words[i]}")
 done
 [[ -n $output && -n $source && -n $target ]] || die "give --output, --source-lang and --target-lang; see --help"
+
+for language in ${dictionaries:+"$source" "$target"}; do
+  [[ -f $dictionaries/dict.$language.txt ]] || die "--dictionaries $dictionaries: no dict.$language.txt in it"
+done
+[[ -z $dictionaries || " $* " == *" --spm-model"* ]] || die "--dictionaries goes with --spm-model"
 
 # With the text's checksums: the same names with other text are another data-bin.
 arguments=$(
@@ -36,6 +53,7 @@ arguments=$(
   for prefix in "${prefixes[@]}"; do
     { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
   done | tr '\n' ' '
+  [[ -z $dictionaries ]] || cat "$dictionaries/dict.$source.txt" "$dictionaries/dict.$target.txt" | cksum | tr '\n' ' '
 )
 end_if_done() {
   [[ -d $output/data-bin ]] || return 0
@@ -48,9 +66,21 @@ end_if_done() {
 end_if_done
 
 new=$output/data-bin.new
-fairseq-kd prepare "$@" --data-bin "$new"
-hold "$output"
-end_if_done # by another run
+if [[ -z $dictionaries ]]; then
+  fairseq-kd prepare "$@" --data-bin "$new"
+  hold "$output"
+  end_if_done # by another run
+else
+  fairseq-kd prepare "${own[@]}"
+  hold "$output"
+  end_if_done
+  rm -rf "$new"
+  mkdir "$new"
+  text=$output/subword
+  python -m fairseq_kd.corpus.binarise "$new" "$dictionaries" "$source" "$target" \
+    "train=$text/train" "valid=$text/valid" "test=$text/test" || exit 1
+  python -m fairseq_kd.data.databin_checksums "$new"
+fi
 for split in train valid test; do
   for language in "$source" "$target"; do
     wanted=$(wc -l <"$output/subword/$split.$language")

@@ -9,16 +9,17 @@ def scoring(name):
 
 # Both threads for one scoring at a time: its speeds are part of the table. The report shows FILE.jsonl beside FILE.json.
 EVALUATE = (
-    "fairseq-kd evaluate --model {params.model} --data data/data-bin --subset test "
+    "fairseq-kd evaluate --model {params.model} --data {params.data}/data-bin --subset test "
     "--reference raw/test.{TARGET} --beam {config[beams]} --name {params.name:q} --seed {params.seed} "
     "--output {output} --save-outputs {output}l {params.options}"
 )
 
 
 rule score_teacher:
-    input: "done/teacher"
+    input: "done/teacher", f"done/{TEACHER_DATA}"
     output: "scores/teacher.json"
-    params: model="teacher/checkpoint_best.pt", name="Teacher", seed=1, options=scoring("teacher")
+    params:
+        model="teacher/checkpoint_best.pt", data=TEACHER_DATA, name="Teacher", seed=1, options=scoring("teacher")
     threads: 2
     shell: EVALUATE
 
@@ -28,9 +29,41 @@ rule score_student:
     output: "scores/{row}.{seed}.json"
     params:
         model="students/{row}.{seed}/checkpoint_best.pt",
+        data="data",
         name=lambda wildcards: ROWS[wildcards.row]["name"],
         seed="{seed}",
         options=lambda wildcards: scoring(wildcards.row),
+    threads: 2
+    shell: EVALUATE
+
+
+if not TEACHER.shares_vocabulary and any("--shortlist shortlist" in options for options in VARIANTS.values()):
+    raise WorkflowError("variants: --shortlist shortlist needs a teacher with the student's subwords")
+
+
+# A folder with a lexical shortlist of the distilled text: all models have the teacher's subwords, so one serves all.
+rule shortlist:
+    input: "done/teacher", "done/distilled"
+    output: touch("done/shortlist")
+    threads: 2
+    shell:
+        "fairseq-kd export --model teacher/checkpoint_best.pt --data data/data-bin --to ctranslate2 "
+        "--shortlist distilled/data-bin --output shortlist"
+
+
+# Again with the options of a variant, under a name that ends with the variant's.
+rule score_variant:
+    input:
+        "done/{run}",
+        "scores/{run}.json",
+        lambda wildcards: ["done/shortlist"] if "--shortlist shortlist" in VARIANTS[wildcards.variant] else [],
+    output: "scores/{run}.{variant}.json"
+    params:
+        model=lambda wildcards: checkpoint(wildcards.run),
+        data=lambda wildcards: TEACHER_DATA if wildcards.run == "teacher" else "data",
+        name=lambda wildcards: f"{run_name(wildcards.run)}, {wildcards.variant}",
+        seed=lambda wildcards: wildcards.run.rpartition(".")[2] if "." in wildcards.run else 1,
+        options=lambda wildcards: words(f"{scoring('')} {VARIANTS[wildcards.variant]}"),
     threads: 2
     shell: EVALUATE
 
@@ -57,6 +90,7 @@ if PRUNING:
         output: "scores/pruned.{sparsity}.json"
         params:
             model="pruning/{sparsity}/retrained/checkpoint_best.pt",
+            data="data",
             name=lambda wildcards: pruned_name(wildcards.sparsity),
             seed=PRUNED_SEED,
             options=lambda wildcards: scoring(f"pruned.{wildcards.sparsity}"),
@@ -66,12 +100,12 @@ if PRUNING:
 
 # What a study's points are found by later: the quantities of each one's teacher, text and student.
 rule diagnosis:
-    input: "done/teacher"
+    input: "done/teacher", f"done/{TEACHER_DATA}"
     output: "scores/diagnosis.json"
     params: student=words(config["training"] + " " + config["student"]), options=words(config["decoding"])
     threads: 2
     shell:
-        "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data data/data-bin --subset test "
+        "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data {TEACHER_DATA}/data-bin --subset test "
         "--reference raw/test.{TARGET} --student - --output {output} {params.options} --study "
         "<<<{params.student:q} >diagnosis.log"
 

@@ -1,15 +1,11 @@
-# The teacher's translations and samples of the training text, in several jobs where Snakefile's rules for them have shards.
-def distilling(made, options):
-    """The command that makes one of them; of an option that comes twice the last value counts."""
-    script = f"bash {shlex.quote(SCRIPTS)}/generate_distilled_corpus.sh"
-    return words(f"{script} --model teacher/checkpoint_best.pt --data data/data-bin --output {made} {options}")
+# The shares of what corpora.smk asks the teacher for: its translations and samples.
 
-
+# What the teacher is asked for, by the folder that gets it.
 ASKED = {
-    "distilled": distilling("distilled", f"--beam 5 {config['decoding']} {config.get('distilled', '')}"),
-    "samples": distilling("samples", f"--sampling --seed 1 {config['decoding']} {config.get('samples', '')}"),
-    "seq_inter": distilling("seq_inter", f"--seq-inter {config['decoding']} {config.get('seq_inter', '')}"),
-}
+    "distilled": distilling("distilled", "--beam 5"),
+    "samples": distilling("samples", "--sampling --seed 1"),
+    "seq_inter": distilling("seq_inter", "--seq-inter"),
+} | {f"corpora/{name}": distil(f"corpora/{name}", words(f"{config['decoding']} {CORPORA[name]}")) for name in CORPORA}
 
 
 # `--set-scatter decode=4`, as in profiles/slurm/config.yaml: four jobs decode, and a fifth makes the data-bin.
@@ -35,9 +31,9 @@ def share(wildcards):
 
 
 rule shard:
-    input: "done/data", "done/teacher"
+    input: DISTIL_NEEDS
     output: touch("done/{made}.{scatteritem}")
-    wildcard_constraints: made="|".join(ASKED)
+    wildcard_constraints: made="|".join(map(re.escape, ASKED))
     priority: 1
     params: command=lambda wildcards: ASKED[wildcards.made], share=share
     threads: 1

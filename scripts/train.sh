@@ -126,9 +126,31 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
+stopped='' status=0
 read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
-if ! "${launcher[@]}" fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" "${device[@]}" "${restore[@]}" 2>&1 |
-  tee -a "$save_dir/train.log" | sed -un "$shown" >&2; then
-  die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
+exec 7> >(
+  trap '' INT TERM # it shows what the training says until the end
+  tee -a "$save_dir/train.log" | sed -un "$shown" >&2
+)
+display=$!
+# In the background, so that a signal to this script alone ends the training at once; bash lets such a command ignore
+# Ctrl-C, which would then leave the processes of other GPUs at work.
+(
+  trap - INT
+  exec "${launcher[@]}" fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" \
+    "${device[@]}" "${restore[@]}" >&7 2>&1 7>&-
+) &
+training=$!
+exec 7>&-
+trap 'stopped=INT; kill "$training" 2>/dev/null' INT
+trap 'stopped=TERM; kill "$training" 2>/dev/null' TERM
+wait "$training" || status=$?
+[[ -z $stopped ]] || wait "$training" || status=$?
+wait "$display" || true
+if [[ -n $stopped ]]; then
+  say "$save_dir: stopped by SIG$stopped. Run it again to go on"
+  exit $((128 + $(kill -l "$stopped")))
 fi
+((status == 0)) ||
+  die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
 touch "$save_dir/done"

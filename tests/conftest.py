@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.forks.composing import compose_quickly
 from tests.support.commands import Run, fork_commands, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.shared import made_once
@@ -16,7 +17,7 @@ from tests.support.training import teacher_beside_dictionaries, teacher_of_piece
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--no-fork``."""
-    parser.addoption("--no-fork", action="store_true", help="start each command as users do, without the fork server")
+    parser.addoption("--no-fork", action="store_true", help="start each command as users do")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,7 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     waits ten seconds for an answer.
     """
     os.environ.setdefault("SLURM_CONF", os.devnull)
-    fork_commands(not config.getoption("--no-fork"))
+    quickly = not config.getoption("--no-fork")
+    fork_commands(quickly)
+    compose_quickly(quickly)
     config.pluginmanager.register(Guard())
 
 

@@ -5,6 +5,8 @@ import argparse
 from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.diagnose.options import SpeedWish
+from fairseq_kd.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
     add("--study", nargs="*", metavar="FILE.json", help="study.json files to recommend from; without a file: only "
         "measure (default: results/study_*/study.json of the clone)")  # fmt: skip
+    add(
+        "--speedup", type=float, metavar="N", help="also name a measured student that is N times as fast as its teacher"
+    )
+    add("--one-by-one", action="store_true", help="--speedup is of one sentence at a time; else of batches")
+    add("--shapes", nargs="+", metavar="FILE.json", help="table.json files with costs of students of several shapes "
+        "(default: results/shape/table.json of the clone)")  # fmt: skip
     add("--output", metavar="FILE.json", help="file for the result; it is printed too")
 
 
@@ -35,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print Markdown and write the file."""
     from fairseq_kd.diagnose import diagnose
     from fairseq_kd.diagnose.markdown import markdown
+    from fairseq_kd.diagnose.shape_files import published_shapes
     from fairseq_kd.diagnose.study_files import published_studies
 
     studies = published_studies() if options.study is None else options.study or None
@@ -51,6 +60,18 @@ def run(options: argparse.Namespace) -> None:
         ),
         seed=options.seed,
         studies=studies,
+        wish=_wish(options),
+        shapes=published_shapes() if options.shapes is None else options.shapes,
         output=options.output,
     )
     print(markdown(diagnosis), end="")
+
+
+def _wish(options: argparse.Namespace) -> SpeedWish | None:
+    """The speed that the student should have; None without --speedup."""
+    if options.speedup is None:
+        for option, given in (("--one-by-one", options.one_by_one), ("--shapes", options.shapes)):
+            if given:
+                raise UserError(f"{option}: needs --speedup")
+        return None
+    return SpeedWish(options.speedup, not options.one_by_one)

@@ -11,9 +11,9 @@ from fairseq_kd.cli.recut import SOURCES
 from fairseq_kd.cli.shared_options import (
     add_direction_arguments,
     add_engine_arguments,
-    add_language_arguments,
     add_sampling_arguments,
     add_search_arguments,
+    add_text_arguments,
 )
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS
 from fairseq_kd.data.subwords import POST_PROCESSES
@@ -23,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options: those of `fairseq-kd decode`, and what becomes of the decoded text."""
     parser.allow_abbrev = False  # the script reads whole names
     add = parser.add_argument
-    add("--model", required=True, metavar="CKPT[:CKPT...]", help="the teacher; several decode as an ensemble")
-    add("--data", required=True, metavar="DATABIN", help="the gold data-bin, with the teacher's dictionaries")
+    add("--model", required=True, metavar="CKPT[:CKPT...]|FOLDER",
+        help="the teacher; several decode as an ensemble; for --input also another maker's folder")  # fmt: skip
+    add("--data", metavar="DATABIN",
+        help="the gold data-bin, with the teacher's dictionaries; for --input, the folder of dictionaries")  # fmt: skip
+    add("--input", type=Path, metavar="FILE",
+        help="raw text to translate instead, perhaps compressed; needs --student-data and --student-spm")  # fmt: skip
     add("--output", required=True, metavar="DIR", type=Path,
-        help="folder that gets train.SRC, train.TGT, signature.json and data-bin/")  # fmt: skip
+        help="folder that gets train.SRC and train.TGT (--input: text.*), signature.json and data-bin/")  # fmt: skip
     add("--shards", type=int, default=1, metavar="N", help="decodes side by side on this machine (%(default)s)")
     add("--shard", type=int, metavar="I",
         help="decode this share only, 0 to N - 1, and end: for several machines")  # fmt: skip
@@ -35,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--post-process", choices=POST_PROCESSES,
         help="with --seq-inter or a student's own subwords: how the teacher's subwords are joined")  # fmt: skip
     add_direction_arguments(parser)
-    add_language_arguments(parser)
+    add_text_arguments(parser, "--input: ")
     add_engine_arguments(parser)
     add_search_arguments(parser)
     add("--sampling", action="store_true", help="draw translations at random from the model; --beam is ignored")

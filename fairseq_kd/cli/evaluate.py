@@ -4,7 +4,7 @@ import argparse
 
 from fairseq_kd.cli.shared_options import add_language_arguments, add_search_arguments, languages_of, search_of
 from fairseq_kd.data.subwords import POST_PROCESSES
-from fairseq_kd.decoding.options import ENGINES, PRECISIONS, DecodingOptions
+from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions
 from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)",
     )
     add("--precision", choices=PRECISIONS, default="float32", help="number format of ctranslate2 (%(default)s)")
+    add(
+        "--shortlist",
+        metavar="PATH",
+        help="translate with a lexical shortlist, and compare with translating without it; a folder of fairseq-kd "
+        f"export --shortlist, or its {VOCABULARY_MAP}; needs ctranslate2",
+    )
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
     add(
@@ -81,8 +87,8 @@ def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, CostOptions()
     add(
         "--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
-        help="also measure speed and memory of decoding, with both engines, in batches and one sentence at a time; "
-        f"medians over this many rounds ({defaults.rounds})",
+        help="also measure speed and memory of decoding, in batches and one sentence at a time, with both engines "
+        f"or that of --engine; medians over this many rounds ({defaults.rounds})",
     )  # fmt: skip
     add("--cost-rows", type=int, metavar="N", help=f"number of rows that --cost decodes ({defaults.rows})")
     add(
@@ -122,6 +128,7 @@ def run(options: argparse.Namespace) -> None:
         save_outputs=options.save_outputs,
         comet=options.comet,
         metrics=options.metrics,
+        shortlist=options.shortlist,
     )
 
 

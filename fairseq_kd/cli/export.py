@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
-from fairseq_kd.compress.options import FORMATS, SENTENCEPIECE
-from fairseq_kd.decoding.options import PRECISIONS
+from fairseq_kd.compress.options import FORMATS, SENTENCEPIECE, ShortlistOptions
+from fairseq_kd.decoding.options import PRECISIONS, VOCABULARY_MAP
+from fairseq_kd.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"sentencepiece model to copy into the folder as {SENTENCEPIECE} (ctranslate2)",
     )
+    add(
+        "--shortlist",
+        metavar="TEXT",
+        type=Path,
+        help="make a lexical shortlist of parallel text, usually the distilled corpus, and put it into the folder as "
+        f"{VOCABULARY_MAP}; a data-bin, or two files TEXT.LANG in the model's subwords; needs eflomal (ctranslate2)",
+    )
+    add(
+        "--shortlist-candidates",
+        type=int,
+        metavar="N",
+        help=f"target symbols that a source symbol allows ({ShortlistOptions.candidates})",
+    )
+    add(
+        "--shortlist-frequent",
+        type=int,
+        metavar="N",
+        help=f"most frequent target symbols that every source allows ({ShortlistOptions.frequent})",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,4 +56,16 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.compress.export import export
 
     how = {"data": options.data, "precision": options.precision, "spm_model": options.spm_model}
+    how["shortlist"] = _shortlist(options)
     export(options.model, options.to, options.output, **how, languages=languages_of(options))
+
+
+def _shortlist(options: argparse.Namespace) -> ShortlistOptions | None:
+    """How the shortlist is made; None without --shortlist."""
+    numbers = {name: getattr(options, f"shortlist_{name}") for name in ("candidates", "frequent")}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    if options.shortlist is None:
+        for name in given:
+            raise UserError(f"--shortlist-{name}: needs --shortlist")
+        return None
+    return ShortlistOptions(options.shortlist, **given)

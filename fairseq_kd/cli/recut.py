@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="output of fairseq-kd decode or select: the translations to cut anew")  # fmt: skip
     add("--data", metavar="DATABIN", type=Path,
         help="a data-bin to cut anew with all its splits; with --decoded it is not needed")  # fmt: skip
-    add_language_arguments(parser, "where the data-bin of --data holds several")
+    add_language_arguments(
+        parser, "where the data-bin of --data holds several, or the tags of --decoded are other words"
+    )
     add("--student-data", metavar="DATABIN", type=Path, help="with --decoded: the student's data-bin")
     add("--spm-model", metavar="FILE", type=Path, help="the student's sentencepiece model")
     add("--vocab-size", type=int, metavar="N",
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
             options.output,
             post=options.post_process,
             source=options.source,
+            languages=languages_of(options),
         )
         unknown = ", ".join(f"{share:.2%} of {language}" for language, share in made["unknown"].items())
         print(f"{options.output}: {made['rows']} rows; unknown to the student's dictionary: {unknown}")
@@ -72,7 +75,6 @@ def _check(options: argparse.Namespace) -> None:
     if options.decoded and not (options.student_data and options.spm_model):
         raise UserError("--decoded needs the student's --student-data DATABIN and --spm-model FILE")
     unfit = {"--vocab-size": options.vocab_size, "--more-text": options.more_text} if options.decoded else {}
-    unfit |= {"--source-lang": options.source_lang, "--target-lang": options.target_lang} if options.decoded else {}
     unfit = unfit or {"--student-data": options.student_data}
     for name, value in unfit.items():
         if value:

@@ -1,18 +1,22 @@
 """Make a model deployable: as a folder that needs neither fairseq nor torch, or as a sparse file."""
 
 import logging
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.compress.options import SENTENCEPIECE
+from fairseq_kd.compress.options import SENTENCEPIECE, ShortlistOptions
 from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpack_bytes, untrained, write_once
+from fairseq_kd.compress.shortlist import inputs_of, write_map
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.conversion import CannotConvert, inputs, kept_conversion, write_model
 from fairseq_kd.decoding.converted_folder import SIGNATURE, check_model, read_made
+from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, whole_folder
@@ -28,6 +32,7 @@ def export(
     precision: str | None = None,
     spm_model: Path | None = None,
     languages: Languages = UNNAMED,
+    shortlist: ShortlistOptions | None = None,
 ) -> Path:
     """Write a deployable form of a model, whole or not at all. An export from the same inputs stays as it is.
 
@@ -40,6 +45,7 @@ def export(
         precision: number format of the weights, for "ctranslate2" alone; None is float32.
         spm_model: a sentencepiece model to copy into the folder, for "ctranslate2" alone.
         languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        shortlist: how to make a vocabulary map beside the model, for "ctranslate2" alone; None: there is none.
 
     Returns:
         ``output``.
@@ -52,9 +58,14 @@ def export(
         if not data:
             raise UserError("--to ctranslate2 needs the model's dictionaries: give --data DATABIN")
         task = open_dictionaries(data, data_languages(data, model, languages))
-        export_to_ctranslate2(model, task, output, precision or "float32", spm_model)
+        export_to_ctranslate2(model, task, output, precision or "float32", spm_model, shortlist)
         return output
-    for option, value in (("--data", data), ("--precision", precision), ("--spm-model", spm_model)):
+    for option, value in (
+        ("--data", data),
+        ("--precision", precision),
+        ("--spm-model", spm_model),
+        ("--shortlist", shortlist),
+    ):
         if value:
             raise UserError(f"{option}: is for --to ctranslate2 alone")
     if to == "sparse":
@@ -81,7 +92,12 @@ def export_to_sparse(model: str, output: Path) -> None:
 
 
 def export_to_ctranslate2(
-    model: str, task: TranslationTask, folder: Path, precision: str, spm_model: Path | None
+    model: str,
+    task: TranslationTask,
+    folder: Path,
+    precision: str,
+    spm_model: Path | None,
+    shortlist: ShortlistOptions | None = None,
 ) -> None:
     """Write a folder that CTranslate2 translates from; the checkpoint is read once.
 
@@ -92,18 +108,32 @@ def export_to_ctranslate2(
         raise UserError(f"--spm-model {spm_model}: no such file")
     (state,) = check_models([model], task)
     made_from = {**inputs(model, task, precision), "sentencepiece": file_hash(spm_model) if spm_model else None}
+    made_from |= {"shortlist": inputs_of(shortlist, task)} if shortlist else {}
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        if not (folder / SIGNATURE).is_file() or not made_from.items() <= read_made(folder).items():
+        if not _same(folder, made_from):
             raise UserError(f"--output {folder}: holds something else than this export; give another or delete it")
         check_model(folder)
         logger.info("%s: already exported from the same inputs; nothing to do", folder)
         return
-    try:
-        # Only a float32 model can be compared with the checkpoint; decode and evaluate have mostly made it already.
-        kept_conversion(model, task, state)
-        with whole_folder(folder) as new:
-            beside = {SENTENCEPIECE: spm_model} if spm_model else {}
-            write_model(model, task, new, precision, state, beside, sentencepiece=made_from["sentencepiece"])
-    except CannotConvert as reason:
-        raise UserError(f"--to ctranslate2: {reason}") from None
+    more: dict[str, Any] = {key: made_from[key] for key in ("sentencepiece", "shortlist") if key in made_from}
+    with tempfile.TemporaryDirectory(prefix="fairseq_kd-") as beside:
+        files = {SENTENCEPIECE: spm_model} if spm_model else {}
+        if shortlist:
+            files[VOCABULARY_MAP] = Path(beside, VOCABULARY_MAP)
+            more["shortlist_measured"] = write_map(shortlist, task, files[VOCABULARY_MAP])
+        try:
+            # Only a float32 model can be compared with the checkpoint; decode and evaluate have mostly made it already.
+            kept_conversion(model, task, state)
+            with whole_folder(folder) as new:
+                write_model(model, task, new, precision, state, files, **more)
+        except CannotConvert as reason:
+            raise UserError(f"--to ctranslate2: {reason}") from None
     logger.info("%s: wrote the model in %s", folder, precision)
+
+
+def _same(folder: Path, made_from: dict[str, Any]) -> bool:
+    """Whether a folder holds an export of these inputs. One without a shortlist has no key for it."""
+    if not (folder / SIGNATURE).is_file():
+        return False
+    made = read_made(folder)
+    return made_from.items() <= made.items() and made.get("shortlist") == made_from.get("shortlist")

@@ -18,7 +18,7 @@ from fairseq_kd.errors import UserError
 SPLIT = "train"
 
 
-def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
+def keep_translated(text: Path, source: str, target: str, data: Path, subset: str = SPLIT) -> int:
     """Find the rows that the teacher did not translate.
 
     The signature of the decode names them. Where there is none, they are the rows with an empty target. (A sample may
@@ -27,10 +27,11 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
     ``data`` gets ``left_out.json`` and, where there are such rows, ``kept.SOURCE`` and ``kept.TARGET`` without them.
 
     Args:
-        text: the folder of ``train.SOURCE`` and ``train.TARGET``.
+        text: the folder of ``SUBSET.SOURCE`` and ``SUBSET.TARGET``.
         source: the source language.
         target: the target language.
         data: the folder of the new data-bin.
+        subset: begins the names of the text: "train", or "text" of raw text.
 
     Returns:
         The number of rows left out.
@@ -38,7 +39,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path) -> int:
     Raises:
         UserError: a file cannot be read, or no row was translated.
     """
-    pair = [text / f"{SPLIT}.{language}" for language in (source, target)]
+    pair = [text / f"{subset}.{language}" for language in (source, target)]
     named, rows, left_out = _skipped(text, [path.name for path in pair]), 0, []
     for row in stream_lines(pair[1]):
         if not row.strip() and (named is None or rows in named):
@@ -111,10 +112,10 @@ def main(step: str, *words: str) -> None:
 
     Args:
         step: "keep" or "sources".
-        words: "TEXT SOURCE TARGET DATA" for the first, "DATA GOLD SOURCE TARGET" for the second.
+        words: "TEXT SOURCE TARGET DATA SUBSET" for the first, "DATA GOLD SOURCE TARGET" for the second.
     """
     if step == "keep":
-        print(keep_translated(Path(words[0]), words[1], words[2], Path(words[3])))
+        print(keep_translated(Path(words[0]), words[1], words[2], Path(words[3]), *words[4:]))
     else:
         take_sources(Path(words[0]), Path(words[1]), words[2], words[3])
 

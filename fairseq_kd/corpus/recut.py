@@ -5,8 +5,6 @@ with the student's sentencepiece model. Rows stay where they are; an empty row s
 """
 
 import logging
-import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -21,8 +19,9 @@ from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
-from fairseq_kd.data.databin_files import check_pair, file_names
+from fairseq_kd.data.databin_files import UNNAMED, Languages, check_pair, file_names
 from fairseq_kd.data.joining import join, warn_of_joining
+from fairseq_kd.data.same_text import same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
-UNKNOWN = "<unk>"
 ROWS_LOOKED_AT = 200
 """Rows whose marks tell whether ``--post-process`` fits the text."""
 
@@ -46,6 +44,7 @@ def recut(
     post: str = "sentencepiece",
     student_post: str = "sentencepiece",
     source: str = "databin",
+    languages: Languages = UNNAMED,
 ) -> dict[str, Any]:
     """Cut a teacher's translations with a student's subwords: ``SUBSET.SRC``, ``SUBSET.TGT`` and a signature.
 
@@ -59,6 +58,7 @@ def recut(
         student_post: how the student's subwords are joined.
         source: "databin" takes the source side from the student's data-bin, which must have the same rows; "decoded"
             cuts the decoded source anew.
+        languages: source and target as the student's data-bin names them, where the teacher's tags are other words.
 
     Returns:
         The signature: "subset", "source", "target", "rows", hashes of what it was made from, "unknown" (the share of
@@ -69,15 +69,16 @@ def recut(
             not the student's (more than 5 % of the pieces are not in a dictionary), or ``output`` holds other text.
     """
     made = _signature(decoded, output)
-    subset, pair = made["subset"], (made["source"], made["target"])
+    subset, tags = made["subset"], (made["source"], made["target"])
+    pair = (languages[0] or tags[0], languages[1] or tags[1])
     if source == "databin" and subset == SUBSET:
         raise UserError(f"{decoded}: it was decoded from raw text, so no data-bin has its rows; give --source decoded")
     check_pair(student_data, pair, f"--student-data {student_data}", str(decoded))
     model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
     posts = ["none" if (made.get("tokenizers") or {}).get(f"{side}-spm") else post for side in ("source", "target")]
     settings = {
-        **{key: made[key] for key in ("subset", "source", "target", "rows")},
-        "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{language}" for language in pair)},
+        **{"subset": subset, "source": pair[0], "target": pair[1], "rows": made["rows"]},
+        "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{tag}" for tag in tags)},
         "spm_model": file_hash(spm_model),
         "student_data": _hashes(student_data, subset, pair, whole=source == "databin"),
         "recut": {"post_process": [posts[1], student_post], "source": source},
@@ -90,7 +91,7 @@ def recut(
     if finished:
         logger.info("%s: already cut with these settings; nothing to do", output)
         return finished
-    rows = [_joined(decoded / f"{subset}.{one}", how) for one, how in zip(pair, posts, strict=True)]
+    rows = [_joined(decoded / f"{subset}.{one}", how) for one, how in zip(tags, posts, strict=True)]
     coverages = [Coverage(one.indices.__contains__) for one in (task.source_dictionary, task.target_dictionary)]
     sides = [cut(model, side, coverage) for side, coverage in zip(rows, coverages, strict=True)]
     if source == "databin":
@@ -100,9 +101,9 @@ def recut(
         for pieces in zip(*sides, strict=True):
             for handle, line in zip(handles, pieces, strict=True):
                 handle.write(line + "\n")
-        for coverage, language in zip(coverages, pair, strict=True):
+        for coverage, language, tag in zip(coverages, pair, tags, strict=True):
             advice = "give the sentencepiece model that cut the student's data as --spm-model"
-            coverage.check(f"{decoded}/{subset}.{language}", f"{student_data}/dict.{language}.txt", advice)
+            coverage.check(f"{decoded}/{subset}.{tag}", f"{student_data}/dict.{language}.txt", advice)
     unknown = {language: coverage.share for language, coverage in zip(pair, coverages, strict=True)}
     return folder.finish(paths, {"unknown": unknown, "decode": made, "versions": versions()})
 
@@ -171,7 +172,7 @@ def _own_source(
         other, first = 0, -1
         for row, text in enumerate(decoded()):
             subwords = task.source_dictionary.string(pairs.src[row])
-            if not _same(plain(subwords, post), text):
+            if not same_text(plain(subwords, post), text):
                 first = row if other == 0 else first
                 other += 1
             yield subwords
@@ -182,18 +183,3 @@ def _own_source(
             )
 
     return lines()
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two texts agree but for white space, case and compatible forms; unknown symbols match anything."""
-    if one == other:
-        return True
-    first, second = (re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold() for text in (one, other))
-    if UNKNOWN not in first + second:
-        return first == second
-    # Between its unknown symbols, a text must have the other's beginning and end.
-    parts = [re.split(re.escape(UNKNOWN), text) for text in (first, second)]
-    starts, ends = [part[0] for part in parts], [part[-1] for part in parts]
-    return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
-        ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
-    )

@@ -1,8 +1,10 @@
 """The signatures of corpora: what stands in ``signature.json`` of a decode, a selection, a filter or a recut."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.data.databin_files import UNNAMED, choose_pair, pairs_in
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 from fairseq_kd.storage.files import file_hash
@@ -60,3 +62,25 @@ def require_unchanged(folder: Path, made: dict[str, Any], *names: str) -> None:
         recorded = made.get("sha256", {}).get(name)
         if recorded is not None and (not (folder / name).is_file() or file_hash(folder / name) != recorded):
             raise UserError(f"{folder / name}: it has changed since {SIGNATURE} was written; decode or merge it again")
+
+
+def main(folder: str, student_data: str = "") -> None:
+    """Print source, target and rows of a corpus, for ``scripts/generate_distilled_corpus.sh``; an error is one line.
+
+    Args:
+        folder: of the corpus.
+        student_data: a data-bin; its languages are printed, unless it holds several pairs and the corpus names one.
+    """
+    try:
+        made = read_made(Path(folder)) or {}
+        pair = (made["source"], made["target"])
+        if student_data:
+            named = Path(student_data).is_dir() and pair in pairs_in(Path(student_data))
+            pair = choose_pair(student_data, pair if named else UNNAMED)
+    except UserError as error:
+        sys.exit(f"fairseq_kd: error: {error}")
+    print(*pair, made["rows"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
@@ -14,6 +15,7 @@ from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_prec
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine, prefix_symbols
 from fairseq_kd.decoding.options import ENGINES, DecodingOptions
+from fairseq_kd.decoding.shortlist import find_shortlist
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher_tasks import Direction, TeacherTask
@@ -40,6 +42,7 @@ def choose_engine(
     loader: type[FairseqEngine] = FairseqEngine,
     search: DecodingOptions = DecodingOptions(),  # noqa: B008
     direction: Direction | None = None,
+    shortlist: Path | None = None,
 ) -> ChosenEngine:
     """The engine called ``name`` over one model or, with several paths, their ensemble.
 
@@ -55,6 +58,8 @@ def choose_engine(
         search: what the engine must be able to do.
         direction: of multilingual models, source and target by their names of the languages; the default refuses
             models whose task adds tokens.
+        shortlist: a lexical shortlist, as :func:`fairseq_kd.decoding.shortlist.find_shortlist` takes it; None: all
+            symbols are allowed.
 
     Raises:
         UserError: there is no such engine, it does not take the models, the precision or the search, or a checkpoint
@@ -64,22 +69,32 @@ def choose_engine(
         raise UserError(f"--engine {name}: there is no such engine; choose from {', '.join(ENGINES)}")
     states, tokens = check_teachers(model_paths, task, direction)
     prefix_symbols(search.prefix, task.target_dictionary)
+    given = _for_ctranslate2(precision, shortlist)
     if name == "fairseq":
         search.require("fairseq")
-        if precision != "float32":
-            raise UserError(f"--precision {precision}: --engine fairseq decodes in float32; give --engine ctranslate2")
+        if given:
+            raise UserError(
+                f"{given}: --engine fairseq decodes in float32, with all symbols; give --engine ctranslate2"
+            )
     else:
         try:
-            return _ctranslate2(precision, model_paths, task, states, search, tokens)
+            return _ctranslate2(precision, model_paths, task, states, search, tokens, shortlist)
         except CannotConvert as reason:
             if name == "ctranslate2":
                 raise UserError(f"--engine ctranslate2: {reason}") from None
-            if precision != "float32":
-                raise UserError(f"--precision {precision}: needs ctranslate2, but {reason}") from None
+            if given:
+                raise UserError(f"{given}: needs ctranslate2, but {reason}") from None
             if search.lacking("fairseq"):
                 raise UserError(f"{search.lacking('fairseq')}, and ctranslate2 cannot decode: {reason}") from None
             logger.warning("decoding with fairseq, since ctranslate2 cannot: %s", reason)
     return ChosenEngine("fairseq", "float32", partial(loader, model_paths, task, states, tokens), tokens)
+
+
+def _for_ctranslate2(precision: str, shortlist: Path | None) -> str:
+    """The first option that fairseq's search does not have; "" where there is none."""
+    if precision != "float32":
+        return f"--precision {precision}"
+    return f"--shortlist {shortlist}" if shortlist else ""
 
 
 def check_models(model_paths: Sequence[str], task: TranslationTask, role: str = "model") -> list[dict[str, Any]]:
@@ -142,6 +157,7 @@ def _ctranslate2(
     states: Sequence[dict[str, Any]],
     search: DecodingOptions,
     tokens: TeacherTokens,
+    shortlist: Path | None,
 ) -> ChosenEngine:
     if search.lacking("ctranslate2"):
         raise CannotConvert(search.lacking("ctranslate2"))
@@ -152,5 +168,6 @@ def _ctranslate2(
             f"{model_paths[0]} needs the tokens of {tokens.record['task']}, which fairseq's search adds"
         )
     check_precision(precision)
-    folder = kept_conversion(model_paths[0], task, states[0])
+    found = find_shortlist(shortlist, task.target_dictionary) if shortlist else None
+    folder = kept_conversion(model_paths[0], task, states[0], found)
     return ChosenEngine("ctranslate2", precision, partial(CTranslate2Engine, folder, precision, task), tokens)

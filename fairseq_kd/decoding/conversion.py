@@ -1,21 +1,13 @@
-"""CTranslate2 models made from fairseq checkpoints, and where they are kept.
+"""CTranslate2 models made from fairseq checkpoints.
 
 A checkpoint is read and checked by this package first. The converter is then given a file that this package wrote, so
 that it meets neither a pickle that runs code nor a task or a data folder that the checkpoint recorded.
 """
 
 import argparse
-import atexit
-import errno
-import functools
-import hashlib
 import io
-import json
-import logging
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +19,11 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.decoding.converted_folder import check_model, sign
-from fairseq_kd.errors import UserError
+from fairseq_kd.decoding.kept_folder import kept
+from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters
-from fairseq_kd.storage.files import file_hash, whole_folder
-
-logger = logging.getLogger(__name__)
+from fairseq_kd.storage.files import file_hash
 
 
 class CannotConvert(Exception):
@@ -78,7 +69,9 @@ def inputs(path: str, task: TranslationTask, precision: str) -> dict[str, Any]:
     }
 
 
-def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | None = None) -> Path:
+def kept_conversion(
+    path: str, task: TranslationTask, state: dict[str, Any] | None = None, shortlist: Path | None = None
+) -> Path:
     """The float32 model made from the checkpoint ``path`` with the dictionaries of ``task``'s data-bin.
 
     The conversion is made once. It stays in ``$FAIRSEQ_KD_CACHE`` or ``~/.cache/fairseq_kd``, under a hash of the
@@ -88,65 +81,16 @@ def kept_conversion(path: str, task: TranslationTask, state: dict[str, Any] | No
         path: the checkpoint.
         task: with the data-bin's dictionaries.
         state: the checkpoint's content, where :func:`fairseq_kd.networks.checkpoints.read_checkpoint` has read it.
+        shortlist: a vocabulary map to put beside the model; None: there is none.
 
     Raises:
         CannotConvert: there is no CTranslate2, or it does not take the architecture.
         UserError: the checkpoint is at fault, or the folder cannot be written.
     """
     name = [inputs(path, task, "float32"), import_ctranslate2().__version__]
-    return kept(name, path, lambda new: write_model(path, task, new, "float32", state))
-
-
-def kept(name: Any, path: str, write: Callable[[Path], None]) -> Path:
-    """The kept folder that ``write`` made; where there is none yet, it is made now.
-
-    Without $FAIRSEQ_KD_CACHE, and where the home folder cannot be written, the folder is a temporary one. It is deleted
-    when the process ends.
-
-    Args:
-        name: all that the conversion depends on, as plain data.
-        path: the model, for the log.
-        write: converts the model into the empty folder that it is given.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    key = hashlib.sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()[:32]
-    named = os.environ.get("FAIRSEQ_KD_CACHE")
-    cache = named or os.path.expanduser("~/.cache/fairseq_kd")
-    try:
-        if cache.startswith("~"):  # neither $HOME nor an entry for this user
-            raise FileNotFoundError(errno.ENOENT, "this user has no home folder", cache)
-        return _made_once(Path(cache, "ctranslate2", key), path, write)
-    except OSError as error:
-        if named:
-            raise UserError(f"{cache}: cannot be written ({error.strerror}); set FAIRSEQ_KD_CACHE") from None
-        logger.warning(
-            "%s: cannot be written (%s); the converted model is deleted when this command ends; set FAIRSEQ_KD_CACHE "
-            "to keep it", cache, error.strerror,
-        )  # fmt: skip
-    try:
-        return _made_once(_temporary_folder() / key, path, write)
-    except OSError as error:
-        raise UserError(
-            f"neither {cache} nor $TMPDIR can be written ({error.strerror}); set FAIRSEQ_KD_CACHE to a folder with room"
-        ) from None
-
-
-def _made_once(folder: Path, path: str, write: Callable[[Path], None]) -> Path:
-    if not folder.is_dir():
-        logger.info("%s: converting it for ctranslate2, kept in %s", path, folder)
-        with whole_folder(folder) as new:
-            write(new)
-    return folder
-
-
-@functools.cache
-def _temporary_folder() -> Path:
-    """One for this process, deleted at its end."""
-    folder = tempfile.mkdtemp(prefix="fairseq_kd-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    name += [file_hash(shortlist)] if shortlist else []
+    beside = {VOCABULARY_MAP: shortlist} if shortlist else {}
+    return kept(name, path, lambda new: write_model(path, task, new, "float32", state, beside))
 
 
 def write_model(

@@ -20,7 +20,7 @@ from fairseq_kd.decoding.interface import (
     batches,
     out_of_memory,
 )
-from fairseq_kd.decoding.options import DecodingOptions
+from fairseq_kd.decoding.options import VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 
 CUBLAS = "libcublas.so.12"
@@ -108,6 +108,8 @@ class CTranslate2Engine:
       This can change the lower ranks of an n-best list.
 
     Attributes:
+        shortlisted: whether the folder has a lexical shortlist. A batch's translations then have only symbols that one
+            of its sources allows, and scores are relative to these symbols.
         parameters: number of parameters in the checkpoint.
         max_source_positions: the longest source that the model takes, ``</s>`` counted.
         max_target_positions: the decoder's positions.
@@ -125,6 +127,7 @@ class CTranslate2Engine:
         self.parameters: int = made["parameters"]
         self.max_source_positions: int = made["source_positions"]
         self.max_target_positions: int = made["target_positions"]
+        self.shortlisted = (folder / VOCABULARY_MAP).is_file()
         self.translator, self.batch_size = load_parallel(folder, precision)
 
     def takes(self, source: torch.Tensor) -> bool:
@@ -146,8 +149,9 @@ class CTranslate2Engine:
         if progress:
             progress(len(sources) - len(usable))
         words = {i: [self.task.source_dictionary[symbol] for symbol in sources[i][:-1].tolist()] for i in usable}
+        search = BeamSearch(self.translator, words, options, shortlisted=self.shortlisted)
         try:
-            beams = BeamSearch(self.translator, words, options).run(self._limited_batches(usable, options), progress)
+            beams = search.run(self._limited_batches(usable, options), progress)
         except RuntimeError as error:
             if "out of memory" not in str(error):
                 raise

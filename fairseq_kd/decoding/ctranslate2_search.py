@@ -40,6 +40,8 @@ class BeamSearch:
         suppressed: tokens that no translation has.
         tags: tokens that every translation starts with. They are given: their length counts in a score, their
             probability does not, as in transformers' ``generate`` with ``forced_bos_token_id``.
+        shortlisted: whether to search among the symbols of the model's vocabulary map alone. Scores are relative to
+            these, but for hypotheses that :meth:`_score` scores anew.
     """
 
     translator: Any
@@ -47,6 +49,7 @@ class BeamSearch:
     options: DecodingOptions
     suppressed: tuple[str, ...] = (PAD,)
     tags: tuple[str, ...] = ()
+    shortlisted: bool = False
 
     def run(self, limited: list[LimitedBatch], progress: Progress | None = None) -> dict[int, Beam]:
         """The final beam of each sentence by fairseq's rules, of which CTranslate2 breaks two.
@@ -106,6 +109,7 @@ class BeamSearch:
                 max_decoding_length=length,
                 suppress_sequences=[[token] for token in self.suppressed] or None,
                 return_scores=True,
+                use_vmap=self.shortlisted,
             )
             for batch, length in limited
             if batch

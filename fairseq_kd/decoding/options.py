@@ -17,6 +17,8 @@ PRECISIONS = (
     "int8_float16",
     "int16",
 )
+VOCABULARY_MAP = "vmap.txt"
+"""CTranslate2's name of a lexical shortlist in a model's folder."""
 
 
 @dataclass(frozen=True)

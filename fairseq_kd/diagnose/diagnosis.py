@@ -16,7 +16,10 @@ from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.diagnose.advice import advise
+from fairseq_kd.diagnose.options import SpeedWish
 from fairseq_kd.diagnose.quantities import QUANTITIES
+from fairseq_kd.diagnose.shape import advise_shape
+from fairseq_kd.diagnose.shape_files import read_tables
 from fairseq_kd.diagnose.student_size import student_parameters
 from fairseq_kd.diagnose.study_files import read_studies
 from fairseq_kd.errors import UserError
@@ -47,6 +50,8 @@ def diagnose(
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
     seed: int = 1,
     studies: Sequence[str | Path] | None = None,
+    wish: SpeedWish | None = None,
+    shapes: Sequence[str | Path] = (),
     output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure the quantities of a teacher's task, and find the method that studies of similar tasks recommend.
@@ -63,11 +68,14 @@ def diagnose(
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         seed: of the samples for TeacherDist.
         studies: JSON files of `fairseq-kd study`; None for no recommendation.
+        wish: a speed that the student should have; None for no advice on its shape.
+        shapes: JSON files of `fairseq-kd table` with the speeds of students of several shapes.
         output: JSON file to write the result to, whole or not at all; None to write none.
 
     Returns:
         The content of the JSON file. "quantities" are what tasks are compared by, "measured" has all figures, and
-        "advice", with ``studies``, is what :func:`advise` gives.
+        "advice", with ``studies``, is what :func:`advise` gives; "shape", with ``wish``, is what
+        :func:`advise_shape` gives.
 
     Raises:
         UserError: an option is out of range, a checkpoint, the student, the data-bin, the reference or a study cannot
@@ -77,6 +85,7 @@ def diagnose(
     check_single_checkpoint(teacher, "teacher")
     make_place(output)
     read = None if studies is None else read_studies(studies)
+    tables = read_tables(shapes) if wish else []
     pair = data_languages(data, teacher, languages, "teacher")
     task = open_databin(data, subset, pair)
     check_models([str(teacher)], task, "teacher")
@@ -109,6 +118,8 @@ def diagnose(
     if read is not None:
         diagnosis["advice"] = advise(read, diagnosis["quantities"])
         diagnosis["signature"]["studies"] = [study["sha256"] for study in read]
+    if wish is not None:
+        diagnosis["shape"] = advise_shape(tables, wish, scored["parameters"])
     if output is not None:
         write_json(output, diagnosis)
     return diagnosis

@@ -35,6 +35,8 @@ def markdown(diagnosis: dict[str, Any]) -> str:
     lines.append(f"| source length, quartiles | {', '.join(format(measured[name], '.0f') for name in LENGTHS)} |")
     if "advice" in diagnosis:
         lines += ["", *_recommendation(diagnosis["advice"])]
+    if "shape" in diagnosis:
+        lines += ["", *_shape(diagnosis["shape"])]
     return "\n".join([*lines, "", "## Notes", "", *(f"- {note}" for note in _notes(diagnosis))]) + "\n"
 
 
@@ -54,6 +56,28 @@ def _recommendation(advice: dict[str, Any]) -> list[str]:
     lines += ["", "## Evidence", ""]
     lines += _evidence(advice["studies"]) or ["None."]
     return [*lines, "", "## The studies", "", *(_study(one) for one in advice["studies"])]
+
+
+def _shape(advice: dict[str, Any]) -> list[str]:
+    """A student of a wished speed, and the students that no other beats."""
+    decoding = "in batches" if advice["batched"] else "one by one"
+    shape = advice["shape"]
+    verdict = f"{_student(shape)}: {advice['certainty']}" if shape else advice["certainty"]
+    lines = [f"## A student that is {advice['speedup']:g} times as fast {decoding}", ""]
+    lines.append(f"**{verdict}** ({advice['reason']}).")
+    if not advice["front"]:
+        return lines
+    header = ["student", "engine", "beam", "× teacher", "BLEU lost", "parameters (M)"]
+    lines += ["", table_line(header), table_line(["---"] * 2 + ["---:"] * 4)]
+    for one in advice["front"]:
+        cells = [one["row"], f"{one['engine']}, {one['precision']}", str(one["beam"]), f"{one['times_teacher']:.1f}"]
+        lines.append(table_line([*cells, f"{one['loss']:.2f}", f"{one['parameters'] / 1e6:.2f}"]))
+    return lines
+
+
+def _student(shape: dict[str, Any]) -> str:
+    search = "greedy search" if shape["beam"] == 1 else f"beam {shape['beam']}"
+    return f"{shape['row']}, {search}, {shape['engine']} in {shape['precision']}"
 
 
 def _verdict(found: dict[str, Any]) -> str:
@@ -107,4 +131,9 @@ def _notes(diagnosis: dict[str, Any]) -> list[str]:
             f"the axis. In each other quantity it may lie outside the points by a factor of {FACTOR:g}, or by "
             f"{SHARE:.0%} of the scale if that has two ends.",
         ]
+    if "shape" in diagnosis:
+        notes.append(
+            "× teacher: speed over the teacher's with its largest beam, same engine and precision. BLEU lost: against "
+            "that teacher. Only students that no other beats in both are listed."
+        )
     return [*notes, f"Commit: {made['commit'] or 'not known'}."]

@@ -40,9 +40,43 @@ class Resampled:
         """
         if self.hypotheses == other.hypotheses:
             return 1.0
-        differences = np.abs(self.scores - other.scores)
-        above = differences - differences.mean() > abs(self.score - other.score)
-        return (int(above.sum()) + 1) / (len(above) + 1)
+        return _p_value(self.scores - other.scores, self.score - other.score)
+
+
+def p_over_seeds(results: Sequence[Resampled], others: Sequence[Resampled]) -> float:
+    """The p-value of the difference in mean BLEU between two rows of several training seeds each.
+
+    Sentences and seeds are drawn together, so a seed is a random effect: each resample of the sentences is scored with
+    as many seeds of either row, drawn with replacement, as the row has. n seeds drawn from n vary less than n new ones
+    would; their deviation from the row's mean is enlarged by √(n / (n − 1)). A row of one seed has no such deviation:
+    the p-value then knows nothing of what that row's seeds change.
+    """
+    draw = np.random.default_rng(bootstrap_seed())
+    # The worse row draws first, so that p is the same from either side.
+    low, high = sorted((results, others), key=_mean_score)
+    low_drawn, high_drawn = _over_seeds(low, draw), _over_seeds(high, draw)
+    return _p_value(high_drawn - low_drawn, _mean_score(high) - _mean_score(low))
+
+
+def _mean_score(results: Sequence[Resampled]) -> float:
+    return float(np.mean([one.score for one in results]))
+
+
+def _over_seeds(results: Sequence[Resampled], draw: np.random.Generator) -> NDArray[np.float64]:
+    """A row's mean BLEU on each resample of sentences and seeds, shape (BOOTSTRAP_SAMPLES,)."""
+    scores = np.stack([one.scores for one in results])  # (seeds, samples)
+    count, mean = len(scores), scores.mean(0)
+    if count == 1:
+        return mean
+    drawn = np.take_along_axis(scores, draw.integers(count, size=scores.shape), 0).mean(0)
+    return mean + (drawn - mean) * np.sqrt(count / (count - 1))
+
+
+def _p_value(differences: NDArray[np.float64], observed: float) -> float:
+    """sacreBLEU's p-value: the share of resamples whose difference exceeds the mean one by more than the observed."""
+    sizes = np.abs(differences)
+    above = sizes - sizes.mean() > abs(observed)
+    return (int(above.sum()) + 1) / (len(above) + 1)
 
 
 class Bootstrap:

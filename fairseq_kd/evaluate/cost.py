@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
@@ -17,7 +18,7 @@ from fairseq_kd.timing.interleaved import TimedCall, measure_in_turn, table_line
 
 PRECISIONS = ("float32", "int8")
 """The precisions in which CTranslate2 is measured, where the machine supports them."""
-MODEL, TEACHER = "model", "teacher"
+MODEL, TEACHER, PLAIN = "model", "teacher", "without shortlist"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,29 @@ class CostPlan:
     teacher: dict[str, Any] | None
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A model to measure: the name of its lines, its checkpoints, how it searches, and its shortlist."""
+
+    name: str
+    paths: Sequence[str]
+    search: DecodingOptions
+    shortlist: Path | None = None
+
+    def engines(self, task: TranslationTask) -> list[tuple[str, str]]:
+        """The engines that take it, each with each of its precisions."""
+        found = engines_of(self.paths, task, self.search)
+        return [one for one in found if one[0] == "ctranslate2"] if self.shortlist else found
+
+
 def plan_costs(
-    options: CostOptions, paths: Sequence[str], searches: Sequence[DecodingOptions], task: TranslationTask, subset: str
+    options: CostOptions,
+    paths: Sequence[str],
+    searches: Sequence[DecodingOptions],
+    task: TranslationTask,
+    subset: str,
+    engine: str = "auto",
+    shortlist: Path | None = None,
 ) -> CostPlan:
     """The measurements that ``options`` ask for.
 
@@ -49,6 +71,8 @@ def plan_costs(
         searches: one for each beam size, the largest last.
         task: with ``subset`` loaded.
         subset: the split whose first rows are decoded.
+        engine: the engine to measure; "auto": all that take the model.
+        shortlist: a lexical shortlist. The model is measured with it and without it, in CTranslate2 alone.
 
     Raises:
         UserError: the model or the teacher cannot be used.
@@ -56,27 +80,31 @@ def plan_costs(
     sentences = min(options.rows, len(task.dataset(subset)))
     languages = [task.cfg.source_lang, task.cfg.target_lang]
     shared = {"data": str(task.cfg.data), "subset": subset, "rows": sentences, "languages": languages}
-    asked = [(MODEL, paths, search) for search in searches]
+    asked = [_Asked(MODEL, paths, search, shortlist) for search in searches]
+    asked += [_Asked(PLAIN, paths, search) for search in searches] if shortlist else []
     if options.teacher is None:
-        return CostPlan(list(_calls(asked, shared, task)), options.rounds, sentences, None)
+        return CostPlan(list(_calls(asked, shared, task, engine)), options.rounds, sentences, None)
     teachers = split_paths(options.teacher)
-    calls = list(_calls([(TEACHER, teachers, searches[-1]), *asked], shared, task))
+    calls = list(_calls([_Asked(TEACHER, teachers, searches[-1]), *asked], shared, task, engine))
     hashes = [{"path": path, "sha256": file_hash(path)} for path in teachers]
     return CostPlan(calls, options.rounds, sentences, {"models": hashes, "beam": searches[-1].beam})
 
 
 def _calls(
-    asked: Sequence[tuple[str, Sequence[str], DecodingOptions]], shared: dict[str, Any], task: TranslationTask
+    asked: Sequence[_Asked], shared: dict[str, Any], task: TranslationTask, wished: str = "auto"
 ) -> Iterator[TimedCall]:
-    """A call for each engine, precision, way of decoding and (name, checkpoints, search) that go together."""
-    takes = {name: engines_of(paths, task, search) for name, paths, search in asked}
+    """A call for each engine, precision, way of decoding and model that go together."""
+    takes = {one.name: one.engines(task) for one in asked}
     for engine, precision in takes[MODEL]:
+        if wished not in ("auto", engine):
+            continue
         for batched in (False, True):
             section = f"{engine}, {precision}, {'batched' if batched else 'one by one'}"
-            for name, paths, search in asked:
-                if (engine, precision) in takes[name]:
-                    what = {"engine": engine, "precision": precision, "batched": batched, "search": asdict(search)}
-                    yield TimedCall(section, name, measure_cost, {"models": list(paths), **shared, **what})
+            for one in asked:
+                if (engine, precision) in takes[one.name]:
+                    what = {"engine": engine, "precision": precision, "batched": batched, "search": asdict(one.search)}
+                    what |= {"shortlist": str(one.shortlist)} if one.shortlist else {}
+                    yield TimedCall(section, one.name, measure_cost, {"models": list(one.paths), **shared, **what})
 
 
 def engines_of(
@@ -102,24 +130,31 @@ def measure_costs(plan: CostPlan) -> dict[str, Any]:
     Returns:
         "measured" and, in "teacher", the same of the teacher: a line for each engine, precision, way of decoding and
         beam, with medians over the rounds; memory is in MiB. "times_teacher" says how many times as fast as the
-        teacher the model is, the median over the rounds; "times_teacher_range" has the least and the greatest.
+        teacher the model is, the median over the rounds; "times_teacher_range" has the least and the greatest. With a
+        shortlist, "without_shortlist" has the same of the model without it, and "times_without_shortlist" of "measured"
+        says how many times as fast the shortlist makes it.
 
     Raises:
         UserError: a measurement fails.
     """
-    measured: dict[str, list[dict[str, Any]]] = {MODEL: [], TEACHER: []}
+    measured: dict[str, list[dict[str, Any]]] = {MODEL: [], TEACHER: [], PLAIN: []}
     beside = {call.section for call in plan.calls if call.name == TEACHER}
     lines = table_lines(plan.calls, measure_in_turn(plan.calls, plan.rounds, "cost"))
     for call, line in zip(plan.calls, lines, strict=True):
         what = {key: call.arguments[key] for key in ("engine", "precision", "batched")}
         ratio, span = line.pop("speed"), line.pop("speed_range")
         line = {**what, "beam": call.arguments["search"]["beam"], **line}
-        if call.name == MODEL and call.section in beside:
+        if call.name != TEACHER and call.section in beside:
             line |= {"times_teacher": ratio, "times_teacher_range": span}
         measured[call.name].append({key: value for key, value in line.items() if key not in ("section", "name")})
+    for line, plain in zip(
+        measured[MODEL], measured[PLAIN], strict=False
+    ):  # in the same order; without a shortlist none
+        line["times_without_shortlist"] = plain["seconds"] / line["seconds"]
     return {
         "rounds": plan.rounds,
         "sentences": plan.sentences,
         "measured": measured[MODEL],
+        **({"without_shortlist": measured[PLAIN]} if measured[PLAIN] else {}),
         "teacher": plan.teacher and {**plan.teacher, "measured": measured[TEACHER]},
     }

@@ -1,6 +1,7 @@
 """What decoding with one engine costs; each measurement has a process to itself."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ def measure_cost(
     batched: bool,
     search: dict[str, Any],
     languages: Sequence[str],
+    shortlist: str | None = None,
 ) -> dict[str, float]:
     """Decode the first rows of a subset.
 
@@ -49,6 +51,7 @@ def measure_cost(
         batched: whether the engine gets all sentences at once, or one after another.
         search: the fields of a :class:`DecodingOptions`.
         languages: source and target.
+        shortlist: a vocabulary map, as :func:`choose_engine` takes it.
 
     Returns:
         "seconds", rates, and "memory" in MiB: the most that model and search held while they decoded, above what the
@@ -58,7 +61,7 @@ def measure_cost(
     task = open_databin(data, subset, (source, target))
     dataset = task.dataset(subset)
     sources = [dataset.src[row] for row in range(min(rows, len(dataset)))]
-    chosen = choose_engine(engine, precision, models, task)
+    chosen = choose_engine(engine, precision, models, task, shortlist=None if shortlist is None else Path(shortlist))
     before = process_memory.held()
     decoder = chosen.build()
     process_memory.held()

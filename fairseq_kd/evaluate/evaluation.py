@@ -27,6 +27,7 @@ from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.evaluate.saved_outputs import save_outputs as write_outputs
 from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.evaluate.sentences import Sentences, read_sentences
+from fairseq_kd.evaluate.shortlist_effect import shortlist_effect
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.tokenizers import AUTO
@@ -67,6 +68,7 @@ def evaluate(
     save_outputs: str | Path | None = None,
     comet: str | None = None,
     metrics: Sequence[str] = (),
+    shortlist: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data-bin's subset, and measure its speed and size.
 
@@ -77,7 +79,7 @@ def evaluate(
         languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
         beams: beam sizes to search with; 1 is greedy search.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
-        engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
+        engine: one of :data:`fairseq_kd.decoding.options.ENGINES`; "cost" measures this engine alone, with "auto" both.
         precision: what CTranslate2 computes in, one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
         reference: file of detokenised text, a line for each row; several are several references of each row, with an
             empty line where a row has no more. None for the data-bin's target side.
@@ -94,11 +96,14 @@ def evaluate(
         save_outputs: file for the lines of :func:`fairseq_kd.evaluate.saved_outputs.save_outputs`; None for none.
         comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
         metrics: what to score besides, of :data:`fairseq_kd.evaluate.options.METRICS`; see :func:`more_scores`.
+        shortlist: a vocabulary map, or a folder of `fairseq-kd export --shortlist`: CTranslate2 translates with it, and
+            without it once more for comparison. None: all symbols are allowed.
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
         "mode_mass", rates and the hypotheses, and with ``comet`` COMET's score and what made it. "teacher_forced" is
-        what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives. Counts of parameters, the
+        what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives; "shortlist" what
+        :func:`shortlist_effect` gives. Counts of parameters, the
         references and what made the result are there too.
 
     Raises:
@@ -115,8 +120,9 @@ def evaluate(
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
     sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize)
-    plan = plan_costs(cost, paths, searches, task, subset) if cost else None
-    chosen = choose_engine(engine, precision, paths, task, search=lengths)
+    limit = None if shortlist is None else Path(shortlist)
+    plan = plan_costs(cost, paths, searches, task, subset, engine, limit) if cost else None
+    chosen = choose_engine(engine, precision, paths, task, search=lengths, shortlist=limit)
     if compare_fairseq:
         lengths.require("fairseq")
     decoder = chosen.build()
@@ -138,6 +144,7 @@ def evaluate(
         "precision": chosen.precision,
         "decoding": {key: value for key, value in lengths.record().items() if key not in ("beam", "nbest")},
         **({"cost": measure_costs(plan)} if plan else {}),
+        **({"shortlist": shortlist_effect(limit, chosen, paths, task, searches, sentences, scored)} if limit else {}),
         "skipped": sum(sentences.skipped(decoder)),
         "note": NOTE,
         "beams": scored,

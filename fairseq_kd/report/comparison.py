@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled
+from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
 from fairseq_kd.evaluate.scores import Streams
 from fairseq_kd.report.result_files import Result, Row
 from fairseq_kd.report.table_line import table_line
 
+PAIRED = "sacreBLEU's paired bootstrap"
 Pair = tuple[Result, Result]
 """A row's result, and the other row's result that it is compared with."""
 
@@ -65,11 +66,15 @@ class Comparison:
         return self._resampled[key]
 
     def compare(self, pairs: Sequence[Pair], beam: str) -> dict[str, Any]:
-        """The mean difference in BLEU "delta", the "p_values" of the pairs, and the largest of these, "p"."""
+        """The mean difference in BLEU "delta", its "p" over sentences and seeds, and the "p_values" of the pairs."""
+        resampled = [[self.resampled(one, beam) for one in pair] for pair in pairs]
+        p_values = [one.p_value(other) for one, other in resampled]
         scores = [[one["beams"][beam]["bleu"]["score"] for one in pair] for pair in pairs]
-        p_values = [self.resampled(one, beam).p_value(self.resampled(other, beam)) for one, other in pairs]
         delta = statistics.fmean(one - other for one, other in scores)
-        return {"delta": delta, "p": max(p_values), "p_values": p_values}
+        # A result of several pairs is one training.
+        one, other = ({id(found): found for found in side}.values() for side in zip(*resampled, strict=True))
+        p = p_over_seeds(list(one), list(other)) if len(pairs) > 1 else p_values[0]
+        return {"delta": delta, "p": p, "p_values": p_values}
 
     def all_pairs(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Every two rows: "row", the earlier row that it is held "against", and by beam what :meth:`compare` gives.
@@ -102,7 +107,7 @@ def pairs_section(table: dict[str, Any]) -> list[str]:
     several = any(len(row["seeds"]) > 1 for row in table["rows"])
     bootstrap = table["signature"]["bootstrap"]
     note = (
-        f"- p of the difference in BLEU, from sacreBLEU's paired bootstrap ({bootstrap['samples']} resamples, seed "
-        f"{bootstrap['seed']})" + (", the largest over the pairs of results of equal seed" if several else "")
+        f"- p of the difference in BLEU, from {'a bootstrap over sentences and seeds' if several else PAIRED} "
+        f"({bootstrap['samples']} resamples, seed {bootstrap['seed']})"
     )
     return [*lines, f"{note}. The differences are in table.json under `pairs`."]

@@ -1,9 +1,11 @@
 """An experiment's YAML, as configs/*.yaml describe it, checked key by key before use."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
     Misfit,
@@ -24,17 +26,16 @@ from fairseq_kd.storage.shapes import (
 from fairseq_kd.storage.structured import Unreadable, read_yaml
 
 DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
-"""What a row can be trained on."""
+"""What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
-_ROW = {"name": text, "data": among(DATA), "options": text}
+_ROW = {"name": text, "data": text, "options": text}
 _MORE = {"start": text, "init": text, "seeds": list_of(whole()), "paper": paper}
 _NEEDED = {
     "title": text,
     "languages": list_of(text, 2),
     "raw": text,
-    "vocabulary": whole(1),
+    "vocabulary": VOCABULARY,
     "training": text,
-    "teacher": text,
     "student": text,
     "decoding": text,
     "beams": _TEXT_OR_NUMBER,
@@ -44,11 +45,17 @@ _NEEDED = {
 }
 _OPTIONAL = {
     "name": folder_name,
+    "teacher": text,
+    "ready_teacher": READY,
+    "teacher_vocabulary": whole(1),
+    "corpora": map_of(text),
+    "texts": map_of(text),
     "fine_tuning": text,
     "seq_inter": text,
     "distilled": text,
     "samples": text,
     "scoring": text,
+    "variants": map_of(text),
     "risks": text,
     "cost": list_of(text),
     "cache": map_of(text),
@@ -76,18 +83,34 @@ def _whole(value: Any, place: str) -> None:
         # Keys that begin with x- are the user's, for YAML anchors.
         merged = {key: one for key, one in {**value, **own}.items() if not str(key).startswith("x-")}
         try:
-            keys(_NEEDED, _OPTIONAL, others=False)(merged, place)
-            _names(merged)
+            check_keys(merged, place)
         except Misfit as error:
             if error.place.split(".")[0] not in own:
                 raise
             raise Misfit(f"points.{point}, {error}", f"points.{point}.{error.place}") from None
 
 
+def check_keys(config: dict[str, Any], place: str = "") -> None:
+    """Check the keys that one run of the workflow has.
+
+    Args:
+        config: the keys; of a study, those of one point.
+        place: what the message calls the whole.
+
+    Raises:
+        Misfit: a key is unknown, missing, has a value of another kind, or names what is not there.
+    """
+    keys(_NEEDED, _OPTIONAL, others=False)(config, place)
+    _names(config)
+    check_teacher(config)
+
+
 def _names(config: dict[str, Any]) -> None:
     """Check that a row that is named somewhere is there."""
-    rows = config["rows"]
+    rows, own = config["rows"], _own_data(config)
     for key, row in rows.items():
+        for name in row["data"].split("+"):
+            among((*DATA, *own))(name, f"rows.{key}.data")
         among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
     among(row["name"] for row in rows.values())(config["baseline"], "baseline")
     pruning = config.get("pruning")
@@ -95,6 +118,19 @@ def _names(config: dict[str, Any]) -> None:
         among(rows)(pruning["of"], "pruning.of")
     pruned = [f"pruned.{sparsity}" for sparsity in (pruning or {}).get("sparsities", [])]
     list_of(among(["teacher", *rows, *pruned]))(config.get("cost", []), "cost")
+
+
+def _own_data(config: dict[str, Any]) -> list[str]:
+    """The names of an experiment's own corpora and texts, which become names of folders."""
+    found: list[str] = []
+    for key in ("corpora", "texts"):
+        for name in config.get(key, {}):
+            if not re.fullmatch(r"[a-z]\w*", name):
+                raise misfit(f"{key}.{name}", "name it with small letters, digits and _")
+            if name in (*DATA, *found):
+                raise misfit(f"{key}.{name}", "the name is in use; take another")
+            found.append(name)
+    return found
 
 
 def read_experiment(config: str | Path, *, complete: bool = False, option: str = "--config ") -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from fairseq_kd.report.comparison import pairs_section
+from fairseq_kd.report.comparison import PAIRED, pairs_section
 from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
+from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.headline import headline_section
 from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.paper_figures import paper_section
@@ -27,6 +28,7 @@ def markdown(table: dict[str, Any]) -> str:
         *more_metrics_section(table),
         *paper_section(table),
         *headline_section(table),
+        *gap_section(table),
         *pairs_section(table),
         *training_section(table),
         *cost_section(table),
@@ -81,10 +83,10 @@ def _notes(table: dict[str, Any]) -> list[str]:
     if table["baseline"]:
         bootstrap = signature["bootstrap"]
         notes.append(
-            f"Δ BLEU is against {table['baseline']}; p is from sacreBLEU's paired bootstrap ({bootstrap['samples']} "
-            f"resamples, seed {bootstrap['seed']})" + (
+            f"Δ BLEU is against {table['baseline']}; p is from {PAIRED} ({bootstrap['samples']} resamples, seed "
+            f"{bootstrap['seed']})" + (
                 ". With several seeds, results of equal seed are compared (all pairs if one row has a single result): "
-                "Δ is the mean over these pairs, p the largest." if several else "."
+                "Δ is the mean over these pairs; the bootstrap draws sentences and seeds together." if several else "."
             )
         )  # fmt: skip
     notes.append(

@@ -39,7 +39,7 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
 
 
 def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair], comparison: Comparison) -> dict[str, Any]:
-    """Scores and rates with one beam size; against the baseline "delta", "p_values" and the largest of these, "p"."""
+    """Scores and rates with one beam size; against the baseline "delta", "p_values" and "p"."""
     scored = [result["beams"][beam] for result in row.results]
     measured = [metric for metric in (*METRICS, *MORE_METRICS) if all(metric in one for one in scored)]
     figures: dict[str, Any] = {metric: spread([one[metric]["score"] for one in scored]) for metric in measured}

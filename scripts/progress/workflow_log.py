@@ -19,9 +19,13 @@ NAMES = {
     "data": "subwords and data-bin",
     "teacher": "teacher",
     "shard": "shard {scatteritem} of {made}",
+    "teacher_data": "subwords of the teacher",
+    "text": "further text {text}",
     "distilled": "the teacher's translations",
     "samples": "the teacher's samples",
     "seq_inter": "the teacher's translations closest to gold",
+    "corpus": "the teacher's translations, {corpus}",
+    "joined": "{joined} together",
     "gold_distilled": "gold and distilled text together",
     "cache": "soft targets of {data}",
     "init": "first weights of {row}",
@@ -29,6 +33,8 @@ NAMES = {
     "pruning": "pruning",
     "score_teacher": "scores of the teacher",
     "score_student": "scores of {row}",
+    "score_variant": "scores of {run}, {variant}",
+    "shortlist": "lexical shortlist",
     "score_pruned": "scores at sparsity {sparsity}",
     "risks_teacher": "risks of the teacher",
     "risks_student": "risks of {row}",
@@ -185,6 +191,7 @@ class Workflow:
         if not step.rule.startswith("score_"):
             return ""
         run = {"score_teacher": "teacher", "score_student": "{row}.{seed}", "score_pruned": "pruned.{sparsity}"}
+        run["score_variant"] = "{run}.{variant}"
         path = self.folder / "scores" / f"{run[step.rule].format_map(step.wildcards)}.json"
         with suppress(UserError):
             beams = read_evaluated(path)["beams"]

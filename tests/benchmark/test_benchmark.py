@@ -70,6 +70,7 @@ def test_every_loss_that_is_compared_is_the_same_loss() -> None:
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_selection_is_measured(tiny_corpus: Path, tmp_path: Path) -> None:
     """Each of what is compared reads all of the lists."""
     lines = [f"{row}\t{rank}\t-0.1\tt{row % 20} t{rank}\n" for row in range(40) for rank in (1, 2)]
@@ -86,6 +87,7 @@ def test_a_loss_is_measured() -> None:
         assert figures["seconds"] > 0 and math.isfinite(figures["memory"])
 
 
+@pytest.mark.slow
 def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) -> None:
     for call in rollout_calls(str(tiny_teacher), str(tiny_corpus)):
         options = ["--arch", "transformer", "--optimizer", "adam", "--max-tokens", "100"]

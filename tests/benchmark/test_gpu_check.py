@@ -17,6 +17,7 @@ from tests.support.scripts import refused, shell
 SCRIPT = "gpu_check.sh"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: run scripts/gpu_check.sh itself")
 def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
     done = shell(SCRIPT, "--dry-run", "--output", tmp_path / "gpu check", folder=tmp_path)
@@ -38,6 +39,7 @@ def test_without_a_gpu_it_says_what_does_go(tmp_path: Path) -> None:
     assert not (tmp_path / "table.md").exists()
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     assert refused(SCRIPT, "--output", folder=tmp_path) == "gpu_check.sh: error: --output needs a folder"
     words = ("--dry-run", "--output", tmp_path / "new")

@@ -131,6 +131,7 @@ def test_train_is_the_script(tiny_corpus: Path, tmp_path: Path) -> None:
     assert len(wrong.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_distil_corpus_is_the_script(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--beam", 2, "--max-len-b", 9, "--output"]
     done = verb("distil-corpus", *words, "a corpus", folder=tmp_path)
@@ -180,6 +181,7 @@ def test_a_file_that_is_no_experiment(text: str, told: str, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["my own.yaml"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     slow = EXPERIMENT | {"raw": "echo begun >&2; sleep 60"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(slow))
@@ -200,6 +202,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("fairseq-kd run: error: stopped: interrupted (all output: ")
 
 
+@pytest.mark.slow
 def test_run_in_a_folder_of_the_users(tmp_path: Path) -> None:
     """A space in its name, no home that can be written, an ASCII locale, and a start from the middle."""
     folder = tmp_path / "my work"

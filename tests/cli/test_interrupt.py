@@ -5,9 +5,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import environment
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     words = ["fairseq-kd", "decode", "--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out"]
     words += ["--engine", "fairseq", "--block-rows", "1", "--max-len-b", "100"]

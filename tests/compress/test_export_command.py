@@ -20,6 +20,7 @@ def export(model: Path, data: Path, output: Path, *options: object) -> None:
     cli.main([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "spm.model").write_bytes(b"pieces")
     export(sure_teacher, tiny_corpus, tmp_path / "out", "--spm-model", tmp_path / "spm.model")

@@ -117,6 +117,7 @@ def test_the_function_returns_the_manifest(
     assert contents(tmp_path / "train") == contents(unbroken / "train")
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_and_run_again_gives_the_same_bytes(
     unbroken: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:

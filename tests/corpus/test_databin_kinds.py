@@ -113,6 +113,7 @@ def test_old_formats_are_decoded_alike(tiny_teacher: Path, data: Path, tmp_path:
     assert (tmp_path / "old" / "old.tgt").read_bytes() == (tmp_path / "new" / "test.tgt").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_distilled_databin_of_parts(tiny_teacher: Path, data: Path, tmp_path: Path) -> None:
     words = ["--model", tiny_teacher, "--data", data, "--output", "out", "--beam", "1", "--max-len-b", "12"]
     done = shell("generate_distilled_corpus.sh", *words, folder=tmp_path)

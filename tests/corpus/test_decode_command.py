@@ -197,6 +197,7 @@ def test_the_script_makes_a_data_bin_of_distilled_rows(
     assert refused.returncode == 1 and "block_rows is 100 there, 50 here" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_script_twice_at_once(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out", "--block-rows", 100]
     command = ["bash", str(ROOT / "scripts" / "generate_distilled_corpus.sh"), *map(str, words)]

@@ -28,6 +28,7 @@ def distilled(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.Te
     return folder / "out" / "data-bin"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "noise", "passes"),
     [("nonautoregressive_transformer", "full_mask", "0"), ("cmlm_transformer", "random_mask", "2")],

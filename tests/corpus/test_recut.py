@@ -54,6 +54,7 @@ def modified(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
 
 
+@pytest.mark.slow
 def test_the_script_with_a_students_data_bin(teacher: Path, student: Path, tmp_path: Path) -> None:
     words = ("--student-data", student / "data-bin", "--student-spm", student / "spm.model")
     script(teacher, tmp_path / "out", *words, "--beam", 2)
@@ -80,6 +81,7 @@ def test_the_script_with_a_students_data_bin(teacher: Path, student: Path, tmp_p
     assert train_model(student / "data-bin", tmp_path / "save", *options, *distilled).exists()
 
 
+@pytest.mark.slow
 def test_the_script_with_a_vocabulary_size_and_seq_inter(teacher: Path, text: Path, tmp_path: Path) -> None:
     script(teacher, tmp_path / "out", "--vocab-size", 60, "--seq-inter", "--nbest", 3)
     folder = tmp_path / "out" / "student"

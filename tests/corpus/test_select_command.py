@@ -86,6 +86,7 @@ def script(*words: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
+@pytest.mark.slow
 def test_the_script_goes_from_decode_to_a_data_bin(
     tiny_text: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:

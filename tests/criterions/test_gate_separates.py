@@ -113,6 +113,7 @@ def student(kinds: Path, *options: str, updates: int = 350) -> dict[str, dict[st
     return found
 
 
+@pytest.mark.slow
 def test_the_default_gate_finds_the_loss_that_helps_each_kind(kinds: Path) -> None:
     constant = {g: student(kinds, "--gate", "fixed", "--gate-value", str(g))["nll"] for g in (0.0, 0.5, 1.0)}
     default = student(kinds)

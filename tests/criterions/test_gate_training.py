@@ -82,6 +82,7 @@ def with_the_parrot(
     return found
 
 
+@pytest.mark.slow
 def test_a_free_gate_collapses_and_the_default_does_not(with_the_parrot: dict[str, dict[str, float]]) -> None:
     """A free gate takes the smaller loss, the sentence-level one: the student learns to say what says nothing."""
     free = with_the_parrot["free"]

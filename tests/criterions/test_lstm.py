@@ -69,6 +69,7 @@ def test_each_kind_of_training(name: str, depth: int, tiny_corpus: Path, distill
         assert not torch.equal(before, after) and torch.equal(cut, after.masked_fill(cut == 0, 0)), key
 
 
+@pytest.mark.slow
 def test_seq_inter_with_an_lstm_teacher(tiny_corpus: Path, tmp_path: Path) -> None:
     experiment = Experiment("iwslt15_th_en", tiny_corpus, tmp_path)
     teacher = experiment.train("teacher", tiny_corpus, experiment.config["teacher"])

@@ -81,6 +81,7 @@ def test_a_score_is_the_models_log_probability(tiny_corpus: Path, tiny_teacher: 
         assert float(score) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_f_distill_learns_from_them(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     """The whole way of KL distilling: samples drawn once, a data-bin of them, a student."""
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "distilled"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.decoding import conversion
+from fairseq_kd.decoding import kept_folder
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
@@ -23,7 +23,7 @@ def no_home(tiny_corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home that even root cannot write: a file."""
     monkeypatch.delenv("FAIRSEQ_KD_CACHE")
     monkeypatch.setenv("HOME", str(tiny_corpus / "dict.src.txt"))
-    conversion._temporary_folder.cache_clear()
+    kept_folder._temporary_folder.cache_clear()
 
 
 @contextmanager

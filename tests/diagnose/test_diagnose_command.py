@@ -72,6 +72,20 @@ def test_the_quantities_are_those_of_the_other_verbs(
     assert f"| teacher's mean token entropy (nats) | {quantities['token_entropy']:.3f} |" in text
 
 
+def test_a_wished_speed_is_looked_up_in_tables(
+    diagnose: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Path(fairseq_kd.__file__).parents[1] / "results" / "multi30k_en_de" / "table.json"
+    found = diagnose("--study", "--speedup", 9, "--one-by-one", "--shapes", table)
+    text = capsys.readouterr().out
+    assert (found["shape"]["speedup"], found["shape"]["batched"], found["shape"]["shape"]) == (9.0, False, None)
+    assert "## A student that is 9 times as fast one by one" in text and "Recommendation" not in text
+    assert "**not known** (the teacher has 0.0" in text and "million parameters here, 4.98 there)." in text
+    for option in (("--shapes", table), ("--one-by-one",)):
+        with pytest.raises(UserError, match=f"{option[0]}: needs --speedup"):
+            diagnose(*option)
+
+
 def test_the_students_size_is_that_of_the_trained_one(
     diagnose: Callable[..., dict[str, Any]],
     train: Callable[..., Path],

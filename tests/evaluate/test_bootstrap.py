@@ -1,12 +1,14 @@
 """The bootstrap of systems that are resampled once, against sacreBLEU's own test of each pair."""
 
+import math
 import random
 
+import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from fairseq_kd.evaluate.bootstrap import Bootstrap
+from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES
 
 WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
@@ -61,3 +63,29 @@ def test_equal_lines_are_not_significant_and_perfect_ones_do_not_vary() -> None:
     perfect = bootstrap.resample(REFERENCES)
     assert perfect.p_value(bootstrap.resample(list(REFERENCES))) == 1
     assert perfect.interval() == pytest.approx(0, abs=1e-4) and perfect.score == pytest.approx(100)
+
+
+def seeds_of(draw: np.random.Generator, means: list[float], sentences: np.ndarray) -> list[Resampled]:
+    """Made-up seeds of one row: their own means, and the same effect of the sentences on all."""
+    return [Resampled([f"{mean} {draw.random()}"], mean, mean + sentences) for mean in means]
+
+
+def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
+    """Held against the normal distribution with the variance of n new seeds, s² / n for each row."""
+    draw = np.random.default_rng(3)
+    sentences = draw.normal(0, 0.2, BOOTSTRAP_SAMPLES)
+    spread = [-1.0, -0.3, 0.2, 1.1]
+    low, high = seeds_of(draw, spread, sentences), seeds_of(draw, [mean + 1.5 for mean in spread], sentences)
+    deviation = np.sqrt(2 * np.var(spread, ddof=1) / 4)
+    # sacreBLEU's p counts |d| above E|d| + observed; d is normal around the observed difference, far from 0 here.
+    expected = 0.5 * math.erfc(1.5 / deviation / np.sqrt(2))
+    assert p_over_seeds(low, high) == pytest.approx(expected, abs=0.02)
+    assert p_over_seeds(low, high) == p_over_seeds(high, low)
+
+
+def test_p_over_seeds_of_equal_seeds_is_that_of_one() -> None:
+    draw = np.random.default_rng(4)
+    first, second = draw.normal(0, 0.3, (2, BOOTSTRAP_SAMPLES))
+    low, high = seeds_of(draw, [20.0] * 3, first), seeds_of(draw, [20.6] * 3, second)
+    assert p_over_seeds(low, high) == low[0].p_value(high[0])
+    assert p_over_seeds(low[:1], high) == low[0].p_value(high[0])

@@ -13,6 +13,8 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import cost
 from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.report.result_files import read_evaluated
+from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import read_json
 from fairseq_kd.timing import interleaved, process_memory
 from tests.support.models import edited
@@ -84,6 +86,7 @@ def test_a_peaked_model_has_more_mode_mass_than_a_flat_one(
     assert masses[0] < 0.5 * masses[1] and masses[1] < 0.9 * masses[2] and 0.9 < masses[2] <= 1 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path) -> None:
     made = evaluate(sure_teacher, "--beam", 1, 2, "--cost", 1, "--cost-rows", 9, "--teacher", tiny_teacher)["cost"]
@@ -100,6 +103,45 @@ def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher:
         assert line["times_teacher"] == beside["seconds"] / line["seconds"]
         assert line["sentences_per_second"] == 9 / line["seconds"]
         assert line["target_tokens_per_second"] > 4 * line["sentences_per_second"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
+def test_costs_of_a_named_engine_alone(evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path) -> None:
+    words = ("--beam", 1, "--engine", "ctranslate2", "--cost", 1, "--cost-rows", 2, "--teacher", tiny_teacher)
+    made = evaluate(sure_teacher, *words)["cost"]
+    for of in (made, made["teacher"]):
+        measured = [(line["engine"], line["precision"]) for line in of["measured"]]
+        assert measured == [("ctranslate2", precision) for precision in ("float32", "int8") for _ in range(2)]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_shortlist_is_measured_beside_translating_without_it(
+    evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "vmap.txt"
+    few.write_text("\tt0 t1 t2\n" + "".join(f"s{number}\tt{number}\n" for number in range(3, 12)))
+    plain = evaluate(sure_teacher, "--beam", 1, 2)
+    words = ("--beam", 1, 2, "--cost", 1, "--cost-rows", 3, "--teacher", tiny_teacher)
+    made = evaluate(sure_teacher, "--shortlist", few, *words)
+    assert made["shortlist"]["path"] == str(few) and made["shortlist"]["sha256"] == file_hash(few)
+    for beam, effect in made["shortlist"]["beams"].items():
+        own, before = made["beams"][beam], plain["beams"][beam]
+        assert effect["bleu_without"] == before["bleu"]["score"]
+        assert effect["bleu_difference"] == own["bleu"]["score"] - before["bleu"]["score"] < 0
+        changed = [one != other for one, other in zip(own["hypotheses"], before["hypotheses"], strict=True)]
+        assert effect["changed"] == sum(changed) / 40 > 0 and effect["times_as_fast"] > 0
+        assert own["mode_mass"] is None and before["mode_mass"] > 0
+    cost = made["cost"]
+    settings = [
+        (precision, batched, beam) for precision in ("float32", "int8") for batched in (0, 1) for beam in (1, 2)
+    ]
+    for lines in (cost["measured"], cost["without_shortlist"]):
+        assert [(line["precision"], line["batched"], line["beam"]) for line in lines] == settings
+    for line, without in zip(cost["measured"], cost["without_shortlist"], strict=True):
+        assert line["engine"] == "ctranslate2" and line["times_teacher"] > 0 and without["times_teacher"] > 0
+        assert line["times_without_shortlist"] == without["seconds"] / line["seconds"]
+    read_evaluated(tmp_path / "scores.json")
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -121,7 +163,7 @@ def test_a_measurement_has_a_process_to_itself(sure_teacher: Path, tiny_corpus: 
     ballast = bytearray(b"x") * 2**30
     search = cost.DecodingOptions(beam=2, max_len_b=5)
     shared = {"data": str(tiny_corpus), "subset": "test", "rows": 3, "languages": ["src", "tgt"]}
-    call = list(cost._calls([("model", [str(sure_teacher)], search)], shared, task))[-1]
+    call = list(cost._calls([cost._Asked("model", [str(sure_teacher)], search)], shared, task))[-1]
     figures = interleaved.measure(call)
     assert 0 < figures["memory"] < 500 < len(ballast) / 2**20 and figures["seconds"] > 0
 

@@ -7,7 +7,9 @@ runs is the command's own entry point; the plugin is imported by the command, as
 
 ``pytest --no-fork`` runs the tests without it: each command then starts as a user's does, and takes those seconds.
 
-    python fork_server.py FD    serves the listening socket FD until its stdin is closed
+    python fork_server.py FD FOLDER    serves the listening socket FD until its stdin is closed
+
+FOLDER takes the compiled modules of the project, for the commands that follow.
 """
 
 import atexit
@@ -95,6 +97,7 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.pycache_prefix, sys.dont_write_bytecode = sys.argv[2], False
     sys.argv, sys.path[:] = request["words"], request["path"]
     # Read when torch is imported
     torch = sys.modules["torch"]
@@ -129,9 +132,11 @@ def status_of(command: Callable[[], Any]) -> int:
 
 def compose_options() -> None:
     """Let hydra read a training's options once: its parser is slow until it has seen each of its grammar's rules."""
+    from composing import compose_quickly  # beside this file
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+    compose_quickly(True)
     words = ["data", "--arch", "transformer", "--optimizer", "adam", "--lr-scheduler", "inverse_sqrt"]
     arguments = options.parse_args_and_arch(options.get_training_parser(), words)
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):

@@ -85,6 +85,7 @@ def test_the_sdist_makes_the_same_wheel(artifacts: tuple[Path, Path], tmp_path: 
     assert [name for name in first.namelist() if first.read(name) != second.read(name)] == []
 
 
+@pytest.mark.slow
 def test_the_unpacked_wheel_is_enough(artifacts: tuple[Path, Path], tmp_path: Path) -> None:
     """Where site-packages is read-only, nothing may have to be written there."""
     site, work = tmp_path / "site packages", tmp_path / "work"

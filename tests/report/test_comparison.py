@@ -52,7 +52,7 @@ def test_every_two_rows_are_compared_as_the_baseline_is(table) -> None:
         for beam in ("1", "5"):
             found = pairs[row, against][beam]
             theirs = [sacrebleus(runs[row, one], runs[against, other], beam) for one, other in seeds]
-            assert found["p_values"] == [p for _, p in theirs] and found["p"] == max(found["p_values"])
+            assert found["p_values"] == [p for _, p in theirs]
             assert found["delta"] == pytest.approx(sum(delta for delta, _ in theirs) / len(theirs))
     assert len({p for beams in pairs.values() for p in beams["5"]["p_values"]}) > 5  # not all alike
     for row in content["rows"]:

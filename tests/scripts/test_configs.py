@@ -28,6 +28,17 @@ LIVE = ("token_kd", "f_distill", "pre_distill", "hybrid_kd")
 OPTIONAL = {"init", "start", "seeds", "paper"}
 
 
+def data_of(config: dict[str, Any]) -> dict[str, str]:
+    """The data-bin of each word that a row's data can be made of."""
+    own = [(name, f"{key}/{name}/data-bin") for key in ("corpora", "texts") for name in config.get(key, {})]
+    return DATA | dict(own)
+
+
+def databin(config: dict[str, Any], row: dict[str, Any]) -> str:
+    """The data-bin that a row is trained on."""
+    return f"joined/{row['data']}/data-bin" if "+" in row["data"] else data_of(config)[row["data"]]
+
+
 def sparsities(config: dict[str, Any]) -> list[float]:
     """Of the models that are pruned in a chain."""
     return config.get("pruning", {}).get("sparsities", [])
@@ -54,15 +65,20 @@ def test_there_are_configs() -> None:
 def test_the_keys_are_those_that_are_read(path: Path, point: float | None) -> None:
     config = read(path, point)
     required = set(re.findall(r"""config\[["']?(\w+)["']?\]""", RULES))
-    optional = set(re.findall(r"""config\.get\(["'](\w+)["']""", RULES))
-    optional |= {"paper_teacher"}  # fairseq-kd table reads it
+    optional = set(re.findall(r"""(?:config\.get|distilling)\(["'](\w+)["']""", RULES))
+    optional |= {"paper_teacher", "ready_teacher"}  # fairseq-kd table and read_teacher read them
     # scripts/quickstart.sh reads the name, scripts/study.sh the axis
     assert set(config) - optional == required | {"name" if point is None else "axis"}
-    assert len(set(config["languages"])) == 2 and isinstance(config["vocabulary"], int)
+    assert len(set(config["languages"])) == 2
+    assert isinstance(config["vocabulary"], int) or config["vocabulary"] == "teacher"
     assert config["seeds"] and all(isinstance(seed, int) for seed in config["seeds"])
     for key, row in config["rows"].items():
         assert re.fullmatch(r"[a-z]\w*", key) and set(row) - OPTIONAL == {"name", "data", "options"}
-        assert row["data"] in DATA and row.get("start", "teacher") in {"teacher", *config["rows"]} - {key}
+        assert set(row["data"].split("+")) <= set(data_of(config))
+        assert row.get("start", "teacher") in {
+            "teacher",
+            *config["rows"],
+        } - {key}
     names = [row["name"] for row in config["rows"].values()]
     assert len({*names, "Teacher"}) == len(names) + 1
     assert config["baseline"] in names
@@ -110,7 +126,7 @@ def test_the_header_names_the_command(path: Path) -> None:
 @every_case
 def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
     config = read(path, point)
-    teacher = parse_training(f"{config['training']} {config['teacher']}")
+    teacher = parse_training(f"{config['training']} {config.get('teacher', '')}")
     convert_namespace_to_omegaconf(teacher)  # once: it takes a second
     assert teacher.criterion != "token_kd" and teacher.teacher_path is None
     for key, row in config["rows"].items():
@@ -123,7 +139,12 @@ def test_fairseq_takes_the_options(path: Path, point: float | None) -> None:
             on_distilled = str(getattr(student, "gate_token_prefixes", "gold")) == "distilled"
             assert Path(student.teacher_cache).name == ("distilled" if on_distilled else row["data"]), key
         live = student.criterion in LIVE and not student.teacher_cache
-        assert (student.teacher_path, student.teacher_data) == ((TEACHER, DATA["gold"]) if live else (None, None)), key
+        known = {TEACHER: DATA["gold"]} | {
+            f"students/{row}.1/checkpoint_best.pt": DATA["gold"] for row in config["rows"]
+        }
+        if "teacher_vocabulary" in config:
+            known[TEACHER] = "teacher_data/data-bin"
+        assert (student.teacher_path in known) == live and student.teacher_data == known.get(student.teacher_path), key
 
 
 FAIR = [path for path in CONFIGS if path.stem in {"quickstart", "multi30k", "hybrid"} or path in STUDIES]
@@ -179,12 +200,16 @@ def test_the_lstm_that_is_pruned_is_the_papers(path: Path) -> None:
 @every_config
 def test_the_verbs_take_their_options(path: Path) -> None:
     config = read(path)
+    scoring = config.get("scoring", "")
+    more = {
+        "decode": [config.get(key, "") for key in ("distilled", "seq_inter")],
+        "evaluate": [scoring, *(f"{scoring} {options}" for options in config.get("variants", {}).values())],
+    }
     for verb, beams in (("decode", "5"), ("evaluate", config["beams"])):
         parser = argparse.ArgumentParser()
         verb_module(verb).add_arguments(parser)
-        for key in ("scoring",) if verb == "evaluate" else ("distilled", "seq_inter"):
-            options = f"--model m --data d --output o --beam {beams} {config['decoding']} {config.get(key, '')}"
-            parser.parse_args(shlex.split(options))
+        for words in more[verb]:
+            parser.parse_args(shlex.split(f"--model m --data d --output o --beam {beams} {config['decoding']} {words}"))
 
 
 @every_case
@@ -213,28 +238,43 @@ def test_a_dry_run_plans_every_student(path: Path, point: float | None, tmp_path
     jobs = {job: int(count) for job, count in re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE)}
     runs = [(key, seed) for key, row in config["rows"].items() for seed in row.get("seeds", config["seeds"])]
     students = len(runs)
-    once = dict.fromkeys(("raw", "data", "teacher", "score_teacher", "table", "report"), 1)
+    once = dict.fromkeys(("raw", "data", "teacher", "table", "report"), 1)
+    once["score_teacher"] = scored = int(path.stem != "outside_teacher")
+    trained = int("ready_teacher" not in config)
     rows = config["rows"].values()
+    named = {name for row in rows for name in row["data"].split("+")}
+    once |= {"corpus": len(named & set(config.get("corpora", {}))), "text": len(named & set(config.get("texts", {})))}
+    once["joined"] = sum("+" in data for data in {row["data"] for row in rows})
+    once["teacher_data"] = int("teacher_vocabulary" in config)
     for made in MADE:
-        once[made] = int(any(DATA[made] in (DATA[row["data"]], *row["options"].split()) for row in rows))
+        once[made] = int(made in named or any(DATA[made] in row["options"].split() for row in rows))
     once["distilled"] |= once["gold_distilled"]
+    once["shortlist"] = int(any("--shortlist shortlist" in one for one in config.get("variants", {}).values()))
     once |= {"cache": len(config.get("cache", {})), "init": sum("init" in row for row in rows)}
     once["diagnosis"] = int(path in STUDIES)
-    many = {"student": students, "score_student": students}
+    variants = config.get("variants", {})
+    many = {"student": students, "score_student": students, "score_variant": (scored + students) * len(variants)}
     once["pruning"], many["score_pruned"] = int("pruning" in config), len(sparsities(config))
     once["risks_teacher"], many["risks_student"] = (1, students) if config.get("risks") else (0, 0)
     expected = {job: count for job, count in (once | many).items() if count}
     assert jobs == {**expected, "total": sum(expected.values())}
     for key, seed in runs:
-        training = rf"train\.sh students/{key}\.{seed} {DATA[config['rows'][key]['data']]} --seed {seed} "
+        data = re.escape(databin(config, config["rows"][key]))
+        training = rf"train\.sh students/{key}\.{seed} {data} --seed {seed} "
         assert len(re.findall(training, planned)) == 1
-    assert planned.count(f" --cost --teacher {TEACHER}") == costly_runs(config)
+    costly = costly_runs(config) + (1 + students) * sum("--cost" in one for one in variants.values())
+    assert planned.count(f" --cost --teacher {TEACHER}") == costly
     saved = re.findall(r"--output (scores/\S+\.json) --save-outputs (\S+) ", planned)
-    assert len(set(saved)) == 1 + students + len(sparsities(config)) and all(f"{one}l" == text for one, text in saved)
+    total = (scored + students) * (1 + len(variants)) + len(sparsities(config))
+    assert len(set(saved)) == total and all(f"{one}l" == text for one, text in saved)
+    for variant, options in variants.items():
+        calls = re.findall(rf"--name '([^']+), {variant}' --seed \d+ --output \S+ --save-outputs \S+ (.*)", planned)
+        assert {name for name, _ in calls} == {"Teacher", *(row["name"] for row in rows)}
+        assert all(line.rstrip().endswith(" ".join(options.split())) for _, line in calls)
     (page,) = re.findall("fairseq-kd report table/table.json (.*) --output table/report.html", planned)
     assert set(page.split()) == {file for pair in saved for file in pair}
     logs = re.findall(r"=(?:teacher|students/\w+\.\d+|pruning/[\d.]+/retrained)/train\.log", planned)
-    assert len(set(logs)) == len(logs) == 1 + students + len(sparsities(config))
+    assert len(set(logs)) == len(logs) == trained + students + len(sparsities(config))
     assert {Path(name).name for name in contents(tmp_path) if ".snakemake" not in name} <= {"lock"}
 
 

@@ -15,6 +15,7 @@ def rows(data: Path, split: str) -> list[tuple[list[int], list[int]]]:
     return [(dataset[row]["source"].tolist(), dataset[row]["target"].tolist()) for row in range(len(dataset))]
 
 
+@pytest.mark.slow
 def test_gold_and_distilled_rows_together(tiny_corpus: Path, distilled: Path, tmp_path: Path) -> None:
     done = shell("join_databins.sh", "both", tiny_corpus, distilled, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -6,22 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from tests.support.commands import ROOT, environment, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.kills import Moment, epochs_begun, kill_and_run_again
-from tests.support.models import ARCHITECTURES
-
-
-def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
-    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 20 --log-format simple"
-    shared += (
-        " --num-workers 0 --seed 3 --criterion label_smoothed_cross_entropy --no-epoch-checkpoints "
-        + ARCHITECTURES["transformer"]
-    )
-    return ["bash", str(ROOT / "scripts" / "train.sh"), str(save_dir), str(data), *shared.split(), *options]
+from tests.support.training import train_sh
 
 
 def test_killed_and_run_again(tiny_corpus: Path, tmp_path: Path) -> None:
@@ -95,6 +87,7 @@ def test_paths_with_spaces(tiny_corpus: Path, tiny_teacher: Path, distilled: Pat
     assert recorded[0][1] == recorded[0][2] and len({*recorded[0], *recorded[1]}) == 4
 
 
+@pytest.mark.slow
 def test_prune_and_retrain_killed_and_run_again(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     def command(folder: str) -> list[str]:
         words = ["bash", str(ROOT / "scripts" / "prune_and_retrain.sh"), "--model", str(tiny_teacher)]
@@ -125,6 +118,7 @@ def test_prune_and_retrain_killed_and_run_again(tiny_corpus: Path, tiny_teacher:
             assert not torch.equal(weights, pruned[name])
 
 
+@pytest.mark.slow
 def test_training_may_end_within_an_epoch(tmp_path: Path) -> None:
     """fairseq's buffering thread, caught at work by the end of the process, would abort it; in a real process."""
     write_text(tmp_path / "text", {"train": 12000, "valid": 40, "test": 40})

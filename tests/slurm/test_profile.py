@@ -8,10 +8,12 @@ import yaml
 from tests.slurm.experiment import PROFILE
 from tests.support.commands import ROOT
 
-RULES = "".join((ROOT / "scripts" / name).read_text() for name in ("Snakefile", "shards.smk", "scores.smk"))
+SCRIPTS = ROOT / "scripts"
+RULES = "".join(path.read_text() for path in (SCRIPTS / "Snakefile", *SCRIPTS.glob("*.smk")))
 TEXT = (PROFILE / "config.yaml").read_text()
 CONFIG: dict[str, Any] = yaml.safe_load(TEXT)
-LIGHT = {"gold_distilled", "init"}
+ON_CPUS = {"data", "teacher_data", "text", "distilled", "samples", "seq_inter", "corpus", "shortlist"}
+LIGHT = {"gold_distilled", "joined", "init"}
 """Steps of seconds or minutes on one processor."""
 
 
@@ -21,7 +23,7 @@ def test_each_step_has_its_needs() -> None:
     assert local == {"raw", "table", "report"}
     assert set(CONFIG["set-threads"]) | LIGHT == rules - local
     # What runs a model has a GPU; what joins the shards has not.
-    assert set(CONFIG["set-resources"]) == set(CONFIG["set-threads"]) - {"data", "distilled", "samples", "seq_inter"}
+    assert set(CONFIG["set-resources"]) == set(CONFIG["set-threads"]) - ON_CPUS
     for resources in CONFIG["set-resources"].values():
         assert set(resources) == {"slurm_partition", "gpu", "mem_mb", "runtime"}
 

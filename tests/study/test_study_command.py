@@ -99,6 +99,7 @@ STUDY = {
 }
 
 
+@pytest.mark.slow
 def test_from_raw_text_to_figures(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "scripts", clone / "scripts")

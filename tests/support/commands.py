@@ -3,9 +3,11 @@
 import atexit
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +31,13 @@ def fork_commands(allowed: bool) -> None:
 def fork_server() -> str:
     """Start the fork server at the first call; its address. It ends with this process, which holds its stdin open."""
     address = f"fairseq-kd-tests-{os.getpid()}"
+    bytecode = tempfile.mkdtemp(prefix="fairseq-kd-bytecode-")
+    atexit.register(shutil.rmtree, bytecode, ignore_errors=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"\0{address}")
         listener.listen()
         server = subprocess.Popen(
-            [sys.executable, FORKS / "fork_server.py", str(listener.fileno())],
+            [sys.executable, FORKS / "fork_server.py", str(listener.fileno()), bytecode],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -6,7 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import PLUGIN, ROOT, run_command
 from tests.support.corpora import binarise
 from tests.support.models import ARCHITECTURES
 
@@ -28,6 +28,14 @@ def train_command(
     shared += " --data-buffer-size 0"  # as scripts/train.sh does, which says why
     words = ["fairseq-train", data, "--user-dir", PLUGIN, *shared.split(), *ARCHITECTURES[architecture].split()]
     return run_command(*words, "--save-dir", save_dir, *options, check=check)
+
+
+def train_sh(save_dir: Path, data: Path, *options: str) -> list[str]:
+    """The words of scripts/train.sh for a training of 20 epochs. Later options win over the defaults."""
+    shared = "--task translation_kd --optimizer adam --lr 0.01 --max-tokens 400 --max-epoch 20 --log-format simple"
+    shared += " --num-workers 0 --seed 3 --criterion label_smoothed_cross_entropy --no-epoch-checkpoints"
+    words = [*shared.split(), *ARCHITECTURES["transformer"].split(), *options]
+    return ["bash", str(ROOT / "scripts" / "train.sh"), str(save_dir), str(data), *words]
 
 
 def train_on_two_processes(data: Path, save_dir: Path, *options: str) -> Path:

@@ -118,6 +118,7 @@ def test_hydra_train(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> N
     assert saved.criterion.kd_alpha == 0.3 and saved.task.teacher_path == str(tiny_teacher)
 
 
+@pytest.mark.slow
 def test_pip_installed_from_another_folder(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     """The plugin is found by name where the package lies beside fairseq, and by `fairseq-kd user-dir` anywhere."""
     site = tmp_path / "site"

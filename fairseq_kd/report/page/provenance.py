@@ -20,7 +20,9 @@ def table_facts(table: dict[str, Any]) -> Facts:
     test = f"sacreBLEU's paired bootstrap, {bootstrap['samples']:,} resamples, seed {bootstrap['seed']}"
     facts = [("sentences", f"{table['sentences']:,}"), *_evaluated(signature["evaluated"])]
     facts += [(f"signature of {name}", scores[key]) for key, name in _METRICS.items() if key in scores]
-    facts.append(("intervals and p", f"{test}; p is not corrected for the number of comparisons"))
+    several = any(len(row.get("seeds", ())) > 1 for row in table["rows"])
+    drawn = "; p draws sentences and seeds together" if several else ""
+    facts.append(("intervals and p", f"{test}{drawn}; p is not corrected for the number of comparisons"))
     if signature.get("risks"):
         facts.append(("risks", f"{signature['risks'].get('samples', '?')} samples of each model and source"))
     facts += _made("table", signature)

@@ -1,0 +1,97 @@
+"""Text in subwords becomes fairseq's data-bin, with dictionaries that exist: the bytes of fairseq-preprocess.
+
+fairseq-preprocess keeps numbers of every row in memory. Here memory does not grow with the text.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from fairseq.data import Dictionary
+from fairseq.tokenizer import tokenize_line
+
+from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.text_lines import file_blocks
+from fairseq_kd.data.databin import read_dictionary
+from fairseq_kd.data.row_files import open_row_files
+from fairseq_kd.errors import UserError
+
+BLOCK_ROWS = 1000
+
+
+def binarise(text: Path, dictionary: Dictionary, prefix: Path, coverage: Coverage) -> int:
+    """Write ``PREFIX.bin`` and ``PREFIX.idx``.
+
+    Args:
+        text: a row of subwords in each line.
+        dictionary: gives each subword its number; a subword that it lacks becomes ``<unk>``.
+        prefix: of both files, ``DIR/train.en-de.en`` for instance.
+        coverage: counts the subwords.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UserError: the text is missing, damaged or not UTF-8.
+    """
+    numbers, unknown, end = dictionary.indices, dictionary.unk(), dictionary.eos()
+    with open_row_files(prefix, len(dictionary)) as files:
+        for lines in file_blocks(text, BLOCK_ROWS):
+            rows = [tokenize_line(line) for line in lines]
+            for row in rows:
+                coverage.add(row)
+            symbols = [number for row in rows for number in (*(numbers.get(one, unknown) for one in row), end)]
+            files.add(np.array([len(row) + 1 for row in rows], np.int32), np.array(symbols, np.int64))
+        return files.rows
+
+
+def binarise_pair(prefixes: Mapping[str, Path], pair: tuple[str, str], dictionaries: Path, folder: Path) -> None:
+    """Write the splits of a data-bin, and its dictionaries, to a folder that exists.
+
+    Args:
+        prefixes: of the text of each split, ``PREFIX.SOURCE`` and ``PREFIX.TARGET``, by the split's name.
+        pair: source and target language.
+        dictionaries: the folder of ``dict.SOURCE.txt`` and ``dict.TARGET.txt``.
+        folder: gets the files.
+
+    Raises:
+        UserError: a file is missing or damaged, the sides have different numbers of rows, or a dictionary lacks more
+            than 5 % of the tokens.
+    """
+    source, target = pair
+    rows: dict[str, list[int]] = {}
+    for language in pair:
+        path = dictionaries / f"dict.{language}.txt"
+        dictionary = read_dictionary(path)
+        coverage = Coverage(dictionary.indices.__contains__)
+        for split, prefix in prefixes.items():
+            stem = folder / f"{split}.{source}-{target}.{language}"
+            rows.setdefault(split, []).append(binarise(Path(f"{prefix}.{language}"), dictionary, stem, coverage))
+        coverage.check(f"the text of {language}", str(path), "give the sentencepiece model that fits the dictionary")
+        # byte for byte: fairseq writes a dictionary anew, without its #fairseq:overwrite
+        shutil.copyfile(path, folder / path.name)
+    for split, (one, other) in rows.items():
+        if one != other:
+            raise UserError(f"{prefixes[split]}: {one} rows of {source}, {other} of {target}")
+
+
+def main() -> None:
+    """What the stage scripts call: ``FOLDER DICTIONARIES SOURCE TARGET SPLIT=PREFIX…``; an error is one line."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    for name in ("folder", "dictionaries"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("pair", nargs=2)
+    parser.add_argument("prefixes", nargs="+", metavar="SPLIT=PREFIX")
+    options = parser.parse_args()
+    prefixes = {split: Path(prefix) for split, prefix in (word.split("=", 1) for word in options.prefixes)}
+    try:
+        binarise_pair(prefixes, tuple(options.pair), options.dictionaries, options.folder)
+    except UserError as error:
+        sys.exit(f"fairseq_kd: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

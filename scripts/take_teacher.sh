@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Make a ready model the teacher of an experiment: the folder FOLDER gets links to its files.
+#
+#   bash scripts/take_teacher.sh FOLDER MODEL [--dictionaries DIR] [--spm-model FILE] [--languages S T]
+#
+# A MODEL that ends in .pt is a fairseq checkpoint. FOLDER gets checkpoint_best.pt, dict.S.txt, dict.T.txt and spm.model.
+# The dictionaries and spm.model lie beside the checkpoint, unless the options name others. Any other MODEL is a CTranslate2
+# or Hugging Face folder; it becomes FOLDER/model.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+[[ $# -ge 2 ]] || usage 1
+
+folder=$1 model=$2 dictionaries='' spm='' languages=()
+shift 2
+while (($#)); do
+  case $1 in
+    --dictionaries) dictionaries=${2-} && shift ;;
+    --spm-model) spm=${2-} && shift ;;
+    --languages) languages=("${2-}" "${3-}") && shift 2 ;;
+    *) die "unknown option $1; see --help" ;;
+  esac
+  shift || die "an option lacks its value; see --help"
+done
+mkdir -p "$folder"
+if [[ $model != *.pt ]]; then
+  [[ -d $model ]] || die "ready teacher $model: no such folder; a fairseq checkpoint ends in .pt"
+  ln -sfn "$(realpath -- "$model")" "$folder/model"
+  say "$folder/model is $model"
+  exit 0
+fi
+[[ -f $model ]] || die "ready teacher $model: no such file"
+dictionaries=${dictionaries:-$(dirname "$model")} spm=${spm:-$(dirname "$model")/spm.model}
+[[ -f $spm ]] || die "ready teacher $model: no sentencepiece model $spm; name it by the key spm"
+for language in "${languages[@]}"; do
+  [[ -f $dictionaries/dict.$language.txt ]] ||
+    die "ready teacher $model: no dict.$language.txt in $dictionaries; name its folder by the key dictionaries"
+  ln -sf "$(realpath -- "$dictionaries/dict.$language.txt")" "$folder/dict.$language.txt"
+done
+ln -sf "$(realpath -- "$spm")" "$folder/spm.model"
+ln -sf "$(realpath -- "$model")" "$folder/checkpoint_best.pt"
+say "$folder/checkpoint_best.pt is $model"
