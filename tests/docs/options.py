@@ -19,7 +19,7 @@ from tests.support.commands import ROOT
 FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 ELSEWHERE = {
     # Snakemake and its SLURM plugin
-    *("--dry-run", "--profile", "--jobs", "--retries", "--set-scatter", "--slurm-status-command"),
+    *("--dry-run", "--config", "--profile", "--jobs", "--retries", "--set-scatter", "--slurm-status-command"),
     # sbatch, srun and apptainer
     *("--partition", "--nodes", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--mem"),
     *("--time", "--cpu-bind", "--export", "--wrap", "--nv", "--bind"),
