@@ -62,6 +62,20 @@ keep_a_cache() {
     export XDG_CACHE_HOME=$1/cache FAIRSEQ_KD_CACHE=${FAIRSEQ_KD_CACHE:-$1/cache/fairseq_kd}
   fi
 }
+# end_leftovers FOLDER: cancel the SLURM jobs of a run that was killed, and wait for their end: they still write to FOLDER, and
+# hold its locks. FOLDER/workflow.log has the names of each run's jobs. Without squeue there is no SLURM.
+end_leftovers() {
+  local names jobs
+  [[ -f $1/workflow.log ]] || return 0
+  names=$(sed -n 's/^SLURM run ID: *//p' "$1/workflow.log" | tail -n 9 | paste -sd ,)
+  [[ -n $names ]] && command -v squeue >/dev/null || return 0
+  jobs=$(squeue --noheader --format=%A --name="$names") || die "squeue does not answer; jobs of an earlier run may be at work"
+  [[ -n $jobs ]] || return 0
+  mapfile -t jobs <<<"$jobs"
+  say "ending the SLURM jobs of a run that was killed: ${jobs[*]}"
+  scancel "${jobs[@]}" || true # some may just have ended
+  while [[ -n $(squeue --noheader --format=%A --name="$names") ]]; do sleep 1; done
+}
 # run_workflow CONFIG FOLDER POINT [snakemake options…]: run an experiment, or one point of a study, in a locked folder. The
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps.
 run_workflow() {
@@ -76,6 +90,7 @@ run_workflow() {
     *" -n"* | *" -pn "* | *" -qn "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --filegraph "* | \
       *" -S "* | *" --summary "* | *" -D "* | *" --detailed-summary "* | *" --list"* | *" --lint "*) exec "${command[@]}" ;;
   esac
+  end_leftovers "$folder"
   trap : INT # else Ctrl-C would end this script before it could tell how to go on
   reason=$(python "$root/scripts/progress" "$folder" "${command[@]}") ||
     die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run it again to go on"

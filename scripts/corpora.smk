@@ -103,43 +103,45 @@ def distilling(key, default):
 DISTIL_NEEDS = ["done/data", "done/teacher", *([] if TEACHER.outside else [f"done/{TEACHER_DATA}"])]
 
 
+include: "shards.smk"
+
+
 rule distilled:
-    input: DISTIL_NEEDS
+    input: DISTIL_NEEDS, shards("distilled")
     output: touch("done/distilled")
     priority: 1  # what waits for it should not find the students without it still at work
-    params: command=distilling("distilled", "--beam 5")
+    params: command=ASKED["distilled"], shards=decodes_here("distilled")
     threads: 2
-    shell: "{params.command} --shards {threads}"
+    shell: "{params.command} --shards {params.shards}"
 
 
 rule samples:
-    input: DISTIL_NEEDS
+    input: DISTIL_NEEDS, shards("samples")
     output: touch("done/samples")
     priority: 1
-    params: command=distilling("samples", "--sampling --seed 1")
+    params: command=ASKED["samples"], shards=decodes_here("samples")
     threads: 2
-    shell: "{params.command} --shards {threads}"
+    shell: "{params.command} --shards {params.shards}"
 
 
 rule seq_inter:
-    input: DISTIL_NEEDS
+    input: DISTIL_NEEDS, shards("seq_inter")
     output: touch("done/seq_inter")
     priority: 1
-    params: command=distilling("seq_inter", "--seq-inter")
+    params: command=ASKED["seq_inter"], shards=decodes_here("seq_inter")
     threads: 2
-    shell: "{params.command} --shards {threads}"
+    shell: "{params.command} --shards {params.shards}"
 
 
 rule corpus:
-    input: DISTIL_NEEDS
+    input: DISTIL_NEEDS, lambda wildcards: shards(f"corpora/{wildcards.corpus}")
     output: touch("done/corpora/{corpus}")
     priority: 1
     params:
-        command=lambda wildcards: distil(
-            f"corpora/{wildcards.corpus}", words(f"{config['decoding']} {CORPORA[wildcards.corpus]}")
-        )
+        command=lambda wildcards: ASKED[f"corpora/{wildcards.corpus}"],
+        shards=decodes_here(""),
     threads: 2
-    shell: "{params.command} --shards {threads}"
+    shell: "{params.command} --shards {params.shards}"
 
 
 rule gold_distilled:

@@ -2,11 +2,13 @@
 # Let a teacher translate the training rows of its data-bin, and make a data-bin of its translations for students.
 # If the script was interrupted, run it again and it goes on.
 #
-#   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N] [options]
+#   bash scripts/generate_distilled_corpus.sh --model CKPT[:CKPT...] --data DATABIN --output DIR [--shards N [--shard I]]
+#                                             [options]
 #
-# --shards N runs N decodes side by side on this machine. All other options go to `fairseq-kd decode` (--beam, --nbest,
-# --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang where DATABIN holds several language
-# pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
+# --shards N runs N decodes side by side on this machine. --shards N --shard I decodes share I, 0 to N - 1, and ends: for
+# several machines that see DIR. When all have ended, run the script without --shard. All other options go to
+# `fairseq-kd decode` (--beam, --nbest, --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang
+# where DATABIN holds several language pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
 # distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with train. Its other splits and its
 # dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole. Rows
 # that the teacher did not translate (an empty source, or one longer than its positions) are empty lines in the text.
@@ -32,15 +34,15 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-model='' data='' output='' shards=1 options=() seq_inter='' beam='' nbest='' reference='' selection=()
+model='' data='' output='' shards=1 shard='' options=() seq_inter='' beam='' nbest='' reference='' selection=()
 student_data='' student_spm='' vocab_size='' post=() recut=() input='' subset=train
 threads=${OMP_NUM_THREADS:-$(nproc)}
 while (($#)); do
   case $1 in
     -h | --help) usage ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
-    --shard | --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
-    --model | --data | --input | --output | --shards | --beam | --nbest | --reference | --student-data | --student-spm | \
+    --subset) die "$1 is chosen by this script; for anything else there is fairseq-kd decode" ;;
+    --model | --data | --input | --output | --shards | --shard | --beam | --nbest | --reference | --student-data | --student-spm | \
       --vocab-size)
       (($# > 1)) || die "$1 needs a value"
       name=${1#--}
@@ -74,6 +76,7 @@ while (($#)); do
 done
 [[ -n $model && -n $data$input && -n $output ]] || die "give --model, --data and --output; see --help"
 [[ $shards =~ ^[1-9][0-9]*$ ]] || die "--shards $shards: give a whole number from 1"
+[[ -z $shard || $shard =~ ^(0|[1-9][0-9]*)$ && $shard -lt $shards ]] || die "--shard $shard: give a number from 0 to $((shards - 1))"
 student=''
 if [[ -n $student_data$student_spm$vocab_size ]]; then
   student=1
@@ -188,7 +191,9 @@ binarise() {
     say "$output/data-bin: $left_out of $rows rows left out, which the teacher did not translate (left_out.json lists them)"
 }
 
-if ((shards == 1)); then
+if [[ -n $shard ]]; then
+  exec "${decode[@]}" --shards "$shards" --shard "$shard"
+elif ((shards == 1)); then
   "${decode[@]}"
 else
   decode_in_shards

@@ -4,8 +4,8 @@
 #   bash scripts/quickstart.sh            a small synthetic language pair: no download, minutes on two CPU threads
 #   bash scripts/quickstart.sh multi30k   real text, Multi30k English to German
 #   bash scripts/quickstart.sh NAME [snakemake options…]
-#                                         the experiment in configs/NAME.yaml; on a cluster add, for example,
-#                                         --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+#                                         the experiment in configs/NAME.yaml; on a SLURM cluster add --profile FOLDER,
+#                                         a copy of scripts/profiles/slurm that you have adapted;
 #                                         --config KEY=VALUE replaces a key of the file for this run
 #
 # The script works in the clone's runs/NAME and writes results/NAME/table.{md,json,png} and report.html, a page for a browser.

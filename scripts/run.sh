@@ -14,8 +14,8 @@
 # study.{md,json,png}, length.png, decoding.png and report.html.
 #
 # The terminal shows a line for each running step; workflow.log in the folder of runs/ gets the output of all steps. If the
-# script was interrupted, run it again and it goes on. On a cluster add, for example,
-# --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+# script was interrupted, run it again and it goes on. On a SLURM cluster add --profile FOLDER, a copy of
+# scripts/profiles/slurm that you have adapted.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage

@@ -7,7 +7,7 @@
 # keys of a point replace those of the experiment. Each point has the folder runs/study_NAME/POINT. Parts that are equal at
 # all points are made once, in runs/study_NAME/common: if only the student varies, for example, the text and the teacher.
 # The script writes results/study_NAME/study.{md,json,png}, length.png and decoding.png. If it was interrupted, run it
-# again and it goes on. On a cluster add, for example, --executor slurm --jobs 8 --default-resources slurm_partition=gpu
+# again and it goes on. On a SLURM cluster add --profile FOLDER, a copy of scripts/profiles/slurm that you have adapted.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage

@@ -127,6 +127,7 @@ say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
 stopped='' status=0
+read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
 exec 7> >(
   trap '' INT TERM # it shows what the training says until the end
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2
@@ -136,7 +137,7 @@ display=$!
 # Ctrl-C, which would then leave the processes of other GPUs at work.
 (
   trap - INT
-  exec fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" \
+  exec "${launcher[@]}" fairseq-train --data-buffer-size 0 "$@" "${languages[@]}" "${task[@]}" --user-dir "$user_dir" --save-dir "$save_dir" \
     "${device[@]}" "${restore[@]}" >&7 2>&1 7>&-
 ) &
 training=$!

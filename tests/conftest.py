@@ -21,7 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Follow ``--no-fork``, and watch for commands of tests that lack the marker."""
+    """Follow ``--no-fork``, and watch for commands of tests that lack the marker.
+
+    Snakemake's plugin asks SLURM for its settings when it is imported, and where SLURM is installed but not running, it
+    waits ten seconds for an answer.
+    """
+    os.environ.setdefault("SLURM_CONF", os.devnull)
     quickly = not config.getoption("--no-fork")
     fork_commands(quickly)
     compose_quickly(quickly)

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets train.SRC and train.TGT (--input: text.*), signature.json and data-bin/")  # fmt: skip
     add("--shards", type=int, default=1, metavar="N", help="decodes side by side on this machine (%(default)s)")
+    add("--shard", type=int, metavar="I",
+        help="decode this share only, 0 to N - 1, and end: for several machines")  # fmt: skip
     _add_seq_inter_arguments(parser)
     _add_student_arguments(parser)
     add("--post-process", choices=POST_PROCESSES,

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show the steps that would run, and run none")
     add("--show", action="store_true", help="print the YAML file and end; a copy of it is the start of your own")
     parser.epilog = (
-        "All other options go to Snakemake; give them behind CONFIG: --cores 8, or on a cluster --executor slurm "
-        "--jobs 8."
+        "All other options go to Snakemake; give them behind CONFIG: --cores 8, or on a SLURM cluster --profile "
+        "FOLDER, an adapted copy of scripts/profiles/slurm."
     )
 
 

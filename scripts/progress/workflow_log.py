@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ NAMES = {
     "raw": "raw text",
     "data": "subwords and data-bin",
     "teacher": "teacher",
+    "shard": "shard {scatteritem} of {made}",
     "teacher_data": "subwords of the teacher",
     "text": "further text {text}",
     "distilled": "the teacher's translations",
@@ -31,6 +33,8 @@ NAMES = {
     "pruning": "pruning",
     "score_teacher": "scores of the teacher",
     "score_student": "scores of {row}",
+    "score_variant": "scores of {run}, {variant}",
+    "shortlist": "lexical shortlist",
     "score_pruned": "scores at sparsity {sparsity}",
     "risks_teacher": "risks of the teacher",
     "risks_student": "risks of {row}",
@@ -41,6 +45,29 @@ NAMES = {
 """What the terminal calls the jobs of a rule."""
 FAULT = re.compile(r"^[\w.-]+: error: (.+)")
 EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception)\b.*")
+
+
+STARTED = re.compile(r"(?:local)?(rule|Error in rule) (\w+):$")
+
+
+@dataclass
+class Failure:
+    """A job that ended badly and was not tried again."""
+
+    name: str
+    log: str
+    """The job's own log on a cluster, or nothing."""
+    message: str
+    """What Snakemake says about it."""
+
+    def lines(self) -> list[str]:
+        """What the job has put out, as far as its own log has it."""
+        with suppress(OSError):
+            return Path(self.log).read_text(encoding="utf-8", errors="replace").splitlines() if self.log else []
+        return []
+
+    def __str__(self) -> str:
+        return f"{self.name} (log: {self.log})" if self.log else self.name
 
 
 @dataclass
@@ -81,10 +108,12 @@ class Workflow:
         self.folder = folder
         self.config = config
         self.total = 0
-        self.count = 0
         self.running: dict[str, Step] = {}
+        self.failures: dict[str, Failure] = {}
+        """By Snakemake's number of the job."""
         self.lines: list[str] = []
         """What Snakemake and the steps have put out."""
+        self._numbers: dict[str, int] = {}
         self._block: dict[str, str] | None = None
         logs = [folder / "teacher" / "train.log", *folder.glob("students/*/train.log")]
         self._earlier = {path: path.stat().st_size for path in logs if path.exists()}
@@ -93,15 +122,15 @@ class Workflow:
     def read(self, line: str) -> Iterator[tuple[bool, str]]:
         """Take in a line; yields, for a step that starts or ends, whether it has ended and a line about it."""
         self.lines.append(line)
-        if found := re.match(r"(?:local)?(rule|Error in rule) (\w+):$", line):
+        if found := STARTED.match(line):
             self._block = {"kind": found[1], "rule": found[2]}
-        elif self._block is not None and (found := re.match(r" {4}(\w+): (.*)", line)):
-            self._block[found[1]] = found[2]
+        elif self._block is not None and (found := re.match(r" {4}(\w+):(?: (.*))?$", line)):
+            self._block[found[1]] = found[2] or ""
             # The last that counts of either kind of block
             if found[1] == "resources" and self._block["kind"] == "rule":
                 yield False, self._start(self._block)
-            elif found[1] == "jobid" and self._block["kind"] != "rule" and found[2] in self.running:
-                yield True, f"{self.title(self.running.pop(found[2]))}: failed"
+            elif found[1] == "shell" and self._block["kind"] != "rule":
+                yield from self._fail(self._block)
         elif found := re.match(r"Finished jobid: (\d+) ", line):
             if found[1] in self.running:
                 yield True, self._end(self.running.pop(found[1]))
@@ -110,18 +139,34 @@ class Workflow:
 
     def _start(self, block: dict[str, str]) -> str:
         wildcards = dict(pair.split("=", 1) for pair in block.get("wildcards", "").split(", ") if "=" in pair)
-        self.count += 1
         rule, job = block["rule"], block.get("jobid", "")
-        step = Step(self.count, rule, wildcards, self.name(rule, wildcards), self._training(rule, wildcards))
+        # A job that is tried again keeps its number.
+        number = self._numbers.setdefault(job, len(self._numbers) + 1)
+        step = Step(number, rule, wildcards, self.name(rule, wildcards), self._training(rule, wildcards))
         self.running[job] = step
+        self.failures.pop(job, None)
         self._block = None
         return self.title(step)
+
+    def _fail(self, block: dict[str, str]) -> Iterator[tuple[bool, str]]:
+        self._block = None
+        job = block.get("jobid", "")
+        step = self.running.pop(job, None)
+        if step is None:  # told before
+            return
+        log = re.sub(r" \(check .*", "", block.get("log", ""))
+        message = re.sub(r"\.? *(Detailed failure reason|For further error details).*", "", block.get("message", ""))
+        self.failures[job] = Failure(step.name, log, message)
+        yield True, f"{self.title(step)}: failed" + (f" (log: {log})" if log else "")
 
     def name(self, rule: str, wildcards: dict[str, str]) -> str:
         """What the terminal calls a job: a row by its name in the table."""
         shown = dict(wildcards)
         if "row" in shown:
             shown["row"] = self.config.get("rows", {}).get(shown["row"], {}).get("name", shown["row"])
+        if "scatteritem" in shown:
+            shown["scatteritem"] = shown["scatteritem"].replace("-", " ")
+            shown["made"] = NAMES.get(shown["made"], shown["made"])
         several = len(self.config.get("seeds", [])) > 1 and "seed" in wildcards
         return NAMES.get(rule, rule).format_map(shown) + (f", seed {wildcards['seed']}" if several else "")
 
@@ -146,6 +191,7 @@ class Workflow:
         if not step.rule.startswith("score_"):
             return ""
         run = {"score_teacher": "teacher", "score_student": "{row}.{seed}", "score_pruned": "pruned.{sparsity}"}
+        run["score_variant"] = "{run}.{variant}"
         path = self.folder / "scores" / f"{run[step.rule].format_map(step.wildcards)}.json"
         with suppress(UserError):
             beams = read_evaluated(path)["beams"]
@@ -157,15 +203,21 @@ class Workflow:
         return f"step {step.number} of {self.total}, {step.name}"
 
     def reason(self) -> str:
-        """Why the run failed: the first error that a step, else Python or Snakemake, has put out."""
-        lines = [line.strip() for line in self.lines]
-        for path in re.findall(r"^ +log: (.+?)(?: \(check|$)", "\n".join(self.lines), re.MULTILINE):
-            with suppress(OSError):  # a job's own log, on a cluster
-                lines += Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in lines:
-            if found := FAULT.match(line):
-                return found[1]
-        for line, following in zip(lines, [*lines[1:], ""], strict=True):
-            if EXCEPTION.match(line) and not line.startswith("RuleException"):
-                return f"{line} {following}".strip() if line.endswith(":") else line
-        return next((line for line in reversed(lines) if line), "snakemake failed")
+        """Why the run failed: the steps that failed, and the first error that they, else Python or Snakemake, told."""
+        if not self.failures:
+            return fault(self.lines) or "snakemake failed"
+        first, *others = self.failures.values()
+        told = fault(first.lines()) or first.message or fault(self.lines)
+        return "; also failed: ".join([f"{first}: {told}", ", ".join(map(str, others))][: 1 + bool(others)])
+
+
+def fault(lines: list[str]) -> str:
+    """The first line in which a command tells an error, or else Python; the last line where there is none."""
+    lines = [line.strip() for line in lines]
+    for line in lines:
+        if found := FAULT.match(line):
+            return found[1]
+    for line, following in pairwise([*lines, ""]):
+        if EXCEPTION.match(line) and not line.startswith("RuleException"):
+            return f"{line} {following}".strip() if line.endswith(":") else line
+    return next((line for line in reversed(lines) if line), "")

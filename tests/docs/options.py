@@ -19,7 +19,10 @@ from tests.support.commands import ROOT
 FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 ELSEWHERE = {
     # Snakemake and its SLURM plugin
-    *("--dry-run", "--executor", "--jobs", "--default-resources", "--slurm-status-command", "--slurm-no-account"),
+    *("--dry-run", "--config", "--profile", "--jobs", "--retries", "--set-scatter", "--slurm-status-command"),
+    # sbatch, srun and apptainer
+    *("--partition", "--nodes", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--mem"),
+    *("--time", "--cpu-bind", "--export", "--wrap", "--nv", "--bind"),
     # ct2-fairseq-converter, and fairseq's multilingual task
     *("--model_path", "--data_dir", "--fixed_dictionary", "--source_lang", "--target_lang", "--output_dir"),
     *("--encoder-langtok", "--decoder-langtok"),

@@ -20,7 +20,7 @@ from tests.support.files import contents
 from tests.support.scripts import shell
 
 SNAKEFILE = ROOT / "scripts" / "Snakefile"
-RULES = "".join(SNAKEFILE.with_name(name).read_text() for name in ("Snakefile", "corpora.smk", "scores.smk"))
+RULES = "".join(path.read_text() for path in (SNAKEFILE, *SNAKEFILE.parent.glob("*.smk")))
 TEACHER = "teacher/checkpoint_best.pt"
 MADE = ("distilled", "samples", "seq_inter", "gold_distilled")
 DATA = {"gold": "data/data-bin"} | {made: f"{made}/data-bin" for made in MADE}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from training_log import TrainingLog
-from workflow_log import NAMES, duration
+from workflow_log import NAMES, Workflow, duration
 
 from tests.support.commands import ROOT, environment
 
@@ -73,7 +73,7 @@ def test_plain_lines_where_there_is_no_terminal(command: list[str], tmp_path: Pa
 def test_a_failure_is_one_line_and_the_status(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "a run" / "fail").touch()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == "failed: no memory\n"
+    assert done.returncode == 1 and done.stdout == "student Word-KD: failed: no memory\n"
     assert done.stderr.splitlines()[-1] == "step 2 of 3, student Word-KD: failed"
     (tmp_path / "a run" / "fail").unlink()
     again = subprocess.run(command, env=environment(), capture_output=True, text=True)
@@ -148,9 +148,60 @@ def test_ctrl_c_is_one_line(script: Path) -> None:
 
 
 def test_every_rule_has_a_name() -> None:
-    text = "".join((ROOT / "scripts" / name).read_text() for name in ("Snakefile", "corpora.smk", "scores.smk"))
+    scripts = ROOT / "scripts"
+    text = "".join(path.read_text() for path in (scripts / "Snakefile", *scripts.glob("*.smk")))
     rules = re.findall(r"^ *rule (\w+):", text, re.MULTILINE)
     assert set(rules) == set(NAMES)
+
+
+ON_A_CLUSTER = """
+rule shard:
+    output: done/distilled.{shard}-of-4
+    jobid: {job}
+    wildcards: made=distilled, scatteritem={shard}-of-4
+    resources: tmpdir=<TBD>
+Job {job} has been submitted with SLURM jobid 7{job} (log: {log}).
+"""
+FAILED = """
+Error in rule shard:
+    message: SLURM-job '7{job}' failed, SLURM status is: 'CANCELLED'. Detailed failure reason (…).For further …
+    jobid: {job}
+    output: done/distilled.{shard}-of-4
+    log: {log} (check log file(s) for error details)
+    shell:
+        bash generate_distilled_corpus.sh
+"""
+
+
+def test_a_job_on_a_cluster_is_told_with_its_log(tmp_path: Path) -> None:
+    """A job that is tried again keeps its number, and failed only if its last try did."""
+    log = tmp_path / "1.log"
+    workflow = Workflow(tmp_path, {})
+    told: list[str] = []
+
+    def read(text: str, shard: int, path: Path | str) -> None:
+        for line in text.format(job=10 + shard, shard=shard, log=path).splitlines():
+            told.extend(line for _, line in workflow.read(line))
+
+    workflow.total = 4
+    read(ON_A_CLUSTER, 1, log)
+    read(ON_A_CLUSTER, 2, "none.log")
+    read(FAILED, 1, log)
+    read(ON_A_CLUSTER, 1, log)
+    name = "of 4, shard {} of 4 of the teacher's translations"
+    first, second = ("step 1 " + name.format(1), "step 2 " + name.format(2))
+    assert told == [first, second, f"{first}: failed (log: {log})", first]
+    assert not workflow.failures
+    read(FAILED, 2, "none.log")
+    names = [name.format(shard).removeprefix("of 4, ") for shard in (1, 2)]
+    status = "SLURM-job '712' failed, SLURM status is: 'CANCELLED'"
+    assert workflow.reason() == f"{names[1]} (log: none.log): {status}"
+    log.write_text("Building DAG of jobs...\nslurmstepd: error: *** JOB 711 ON node CANCELLED AT 12:00 ***\n")
+    read(FAILED, 1, log)
+    also = f"; also failed: {names[0]} (log: {log})"
+    assert workflow.reason() == f"{names[1]} (log: none.log): {status}{also}"
+    del workflow.failures["12"]
+    assert workflow.reason() == f"{names[0]} (log: {log}): *** JOB 711 ON node CANCELLED AT 12:00 ***"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(9.4, "9 s"), (60, "1 min 0 s"), (3725, "1 h 2 min")])

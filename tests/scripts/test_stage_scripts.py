@@ -82,7 +82,12 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--model m --data d --output o --student-data s",
             "give --student-data and --student-spm, or --vocab-size alone",
         ),
-        ("generate_distilled_corpus.sh", "--shard=1", "--shard is chosen by this script"),
+        ("generate_distilled_corpus.sh", "--subset=test", "--subset is chosen by this script"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output out --shards 2 --shard 2",
+            "--shard 2: give a number from 0 to 1",
+        ),
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 0.0", "0.0 is no number between 0 and 1"),

@@ -1,0 +1,1 @@
+"""The workflow and a training of several processes on a real SLURM."""
