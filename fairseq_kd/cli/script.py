@@ -6,6 +6,8 @@ from fairseq_kd.cli.bundled import run_script
 
 SCRIPTS = {
     "prepare-data": "raw text to a data-bin",
+    "split-text": "a part of a text as pairs, and the other part",
+    "take-teacher": "the folder of a ready teacher for an experiment",
     "join-databins": "the training rows of several data-bins in one",
     "prune-and-retrain": "prune a model in steps, and train it on after each",
     "get-multi30k": "the text of Multi30k",

@@ -156,6 +156,7 @@ class Workflow:
             return
         log = re.sub(r" \(check .*", "", block.get("log", ""))
         message = re.sub(r"\.? *(Detailed failure reason|For further error details).*", "", block.get("message", ""))
+        message = "" if message == "None" else message  # as Snakemake writes of a job that failed here
         self.failures[job] = Failure(step.name, log, message)
         yield True, f"{self.title(step)}: failed" + (f" (log: {log})" if log else "")
 
