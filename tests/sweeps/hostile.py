@@ -139,7 +139,7 @@ def outcome(words: list[str | Path], stdin: str, trap: Path, output: Path) -> tu
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
         return "hung", ""
-    last = (err.strip() or out.strip()).rpartition("\n")[2]
+    last = (err.strip() or out.strip()).rpartition("\n")[2].replace(f"{trap.parent}/", "")
     files = [path for path in output.rglob("*") if path.is_file()]
     if trap.exists():
         trap.unlink()
