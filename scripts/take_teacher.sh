@@ -8,6 +8,7 @@
 # or Hugging Face folder; it becomes FOLDER/model.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage
 [[ $# -ge 2 ]] || usage 1
 
 folder=$1 model=$2 dictionaries='' spm='' languages=()

@@ -92,11 +92,7 @@ def fused_loss(
 def chunk_tokens(vocabulary: int, device: torch.device, chunk_memory: float = 0, width: int = 0) -> int:
     """Tokens in a chunk whose float32 logits fit ``chunk_memory`` MiB; 0: the device's default and at least 128.
 
-    Args:
-        vocabulary: number of symbols.
-        device: where the logits are.
-        chunk_memory: in MiB.
-        width: of the projection, where its gradient is computed too; 0: there is none.
+    ``width`` is that of the projection, where its gradient is computed too; 0: there is none.
     """
     if chunk_memory:
         return max(1, int(chunk_memory * 2**20 / (4 * vocabulary)))

@@ -15,29 +15,11 @@ from fairseq_kd.cli import bundled, decode, distil_corpus
 from fairseq_kd.cli.script import SCRIPTS
 from fairseq_kd.errors import UserError
 from tests.support.commands import ROOT, environment, run_command
+from tests.support.experiments import small_experiment
 from tests.support.files import contents
-from tests.support.models import ARCHITECTURES
 from tests.support.scripts import shell
 
-TRAINING = (
-    f"--task translation_kd {ARCHITECTURES['transformer']} --share-all-embeddings --optimizer adam --lr 0.01 "
-    "--max-tokens 800 --max-epoch 1 --no-epoch-checkpoints --log-format simple --num-workers 0"
-)
-EXPERIMENT = {
-    "name": "mine",
-    "title": "An experiment",
-    "languages": ["src", "tgt"],
-    "raw": "fairseq-kd synthetic --output {output} --train 200 --valid 20 --test 30",
-    "vocabulary": 200,
-    "training": TRAINING,
-    "teacher": "--criterion fused_cross_entropy",
-    "student": "--dropout 0.1",
-    "decoding": "--max-len-a 1.2 --max-len-b 10",
-    "beams": "1",
-    "seeds": [1],
-    "rows": {"seq_kd": {"name": "Seq-KD", "data": "distilled", "options": "--criterion fused_cross_entropy"}},
-    "baseline": "Seq-KD",
-}
+EXPERIMENT = small_experiment("mine", 1)
 
 
 def refused(*words: str | Path) -> str:
@@ -117,7 +99,7 @@ def verb(*words: str | Path, folder: Path, **variables: str) -> subprocess.Compl
 
 
 def test_train_is_the_script(tiny_corpus: Path, tmp_path: Path) -> None:
-    words = ["my run", tiny_corpus, *TRAINING.split(), "--criterion", "fused_cross_entropy"]
+    words = ["my run", tiny_corpus, *EXPERIMENT["training"].split(), "--criterion", "fused_cross_entropy"]
     done = verb("train", "--verbose", *words, folder=tmp_path)
     assert done.returncode == 0 and "fairseq-kd train: my run: training, see my run/train.log" in done.stderr, (
         done.stderr

@@ -9,26 +9,16 @@ from typing import Any
 import yaml
 
 from tests.support.commands import ROOT, environment
-from tests.support.models import ARCHITECTURES
+from tests.support.experiments import small_experiment
 
 PROFILE = ROOT / "scripts" / "profiles" / "slurm"
-EXPERIMENT = {
-    "name": "small",
-    "title": "An experiment",
-    "languages": ["src", "tgt"],
-    "raw": "fairseq-kd synthetic --output {output} --train 240 --valid 20 --test 30",
-    "vocabulary": 200,
-    "training": f"--task translation_kd {ARCHITECTURES['transformer']} --share-all-embeddings --optimizer adam "
-    "--lr 0.01 --max-tokens 800 --max-epoch 3 --no-epoch-checkpoints --log-format simple --num-workers 0",
-    "teacher": "--criterion fused_cross_entropy",
-    "student": "--dropout 0.1 --lr 0.003",
-    "decoding": "--max-len-a 1.2 --max-len-b 10",
-    "distilled": "--block-rows 30",
-    "beams": "1",
-    "seeds": [1],
-    "rows": {"seq_kd": {"name": "Seq-KD", "data": "distilled", "options": "--criterion fused_cross_entropy"}},
-    "baseline": "Seq-KD",
-}
+EXPERIMENT = small_experiment(
+    "small",
+    3,
+    raw="fairseq-kd synthetic --output {output} --train 240 --valid 20 --test 30",
+    student="--dropout 0.1 --lr 0.003",
+    distilled="--block-rows 30",
+)
 ONE_THREAD = ("data", "teacher", "distilled", "shard", "student", "score_teacher", "score_student", "diagnosis")
 """Rules; with another number of threads the last bit of a sum can be another."""
 ON_SLURM = [
