@@ -147,9 +147,8 @@ def measure_costs(plan: CostPlan) -> dict[str, Any]:
         if call.name != TEACHER and call.section in beside:
             line |= {"times_teacher": ratio, "times_teacher_range": span}
         measured[call.name].append({key: value for key, value in line.items() if key not in ("section", "name")})
-    for line, plain in zip(
-        measured[MODEL], measured[PLAIN], strict=False
-    ):  # in the same order; without a shortlist none
+    # Both are in the same order; without a shortlist there is no plain line.
+    for line, plain in zip(measured[MODEL], measured[PLAIN], strict=False):
         line["times_without_shortlist"] = plain["seconds"] / line["seconds"]
     return {
         "rounds": plan.rounds,
