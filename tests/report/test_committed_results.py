@@ -32,7 +32,7 @@ def test_there_are_some() -> None:
 def test_a_table_reads_back(path: Path, tmp_path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     of_scores = "rows" in content and "beams" in content["rows"][0]
-    write = markdown if of_scores else gpu_markdown if "paths" in content else benchmark_markdown
+    write = markdown if of_scores else gpu_markdown if "dry_run" in content else benchmark_markdown
     text = write(content)
     assert table_lines(text) == table_lines(path.with_name("table.md").read_text(encoding="utf-8"))
     if of_scores and path.with_name("speed.png").exists():

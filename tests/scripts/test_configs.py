@@ -181,6 +181,8 @@ def test_the_last_value_counts(path: Path) -> None:
         row = parse_training(row_options(config, key))
         assert row.max_epoch == later.max_epoch < first.max_epoch and row.lr == later.lr < first.lr
         assert row.lr_scheduler == later.lr_scheduler
+    if "pruning" not in config:
+        return
     pruning = config["pruning"]
     retrained = parse_training(f"{row_options(config, pruning['of'])} {pruning['options']} --keep-zeros")
     assert retrained.max_epoch == parse_training(f"{config['training']} {pruning['options']}").max_epoch
