@@ -26,8 +26,6 @@ tests=("$@")
 folder=${HOSTS_DIR:-runs/hosts}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
-needs=("ctranslate2>=4.6.3" "sacrebleu>=2.4" "sentencepiece>=0.2" "matplotlib>=3.8" "tqdm>=4.66" "pyyaml>=6" "rich>=13"
-  "pytest>=8" "pytest-xdist>=3.5" "pytest-cov>=6" "hypothesis>=6.100")
 
 # build NAME FAIRSEQ PYTHON TORCH: make the environment $folder/NAME.
 build() {
@@ -45,7 +43,8 @@ build() {
     fixed) install --no-build-isolation -c "$folder/$1/torch.txt" fairseq-fixed==0.12.3.1 ;;
     *) die "$1: $2 is no fairseq; choose stock, main or fixed" ;;
   esac
-  install -c "$folder/$1/torch.txt" "${needs[@]}"
+  # The checkout itself, for its command fairseq-kd, with all that the tests import.
+  install --no-build-isolation -c "$folder/$1/torch.txt" -e '.[report,test,docs,hf]'
   touch "$folder/$1/.built"
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 from fairseq_kd.cli.bundled import find_config, run_script
@@ -35,6 +36,11 @@ def run(options: argparse.Namespace) -> None:
         print(config.read_text(encoding="utf-8"), end="")
         return
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if "snakemake" in missing and sys.version_info < (3, 11):
+        raise UserError(
+            "fairseq-kd run needs Snakemake 9, which needs Python 3.11 or later; every other verb works on this "
+            "Python, and docs/reference/hosts.md shows how to run the workflow from a second environment"
+        )
     if missing:
         raise UserError(
             f"fairseq-kd run needs {' and '.join(missing)}; install the extra: pip install 'fairseq-kd[workflow]'"

@@ -1,6 +1,7 @@
 """The verbs that hand their work to a script of the package: run, train, distil-corpus, script."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from tests.support.experiments import small_experiment
 from tests.support.files import contents
 from tests.support.scripts import shell
 
+HAS_SNAKEMAKE = importlib.util.find_spec("snakemake") is not None
+needs_snakemake = pytest.mark.skipif(not HAS_SNAKEMAKE, reason="Snakemake 9 is not here; it needs Python 3.11")
 EXPERIMENT = small_experiment("mine", 1)
 
 
@@ -51,6 +54,12 @@ def test_show_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="Snakemake can be installed on this Python")
+def test_run_says_where_snakemake_cannot_be_installed() -> None:
+    assert "needs Python 3.11 or later" in refused("run")
+
+
+@needs_snakemake
 @pytest.mark.parametrize("name", ["snakemake", "rich", "bokeh"])
 def test_run_names_the_extra_that_it_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
@@ -136,6 +145,7 @@ def test_script_gives_the_words_on(tmp_path: Path) -> None:
     assert joined.stderr.startswith("fairseq-kd script join-databins: error: give OUTPUT_DIR and two or more data-bins")
 
 
+@needs_snakemake
 def test_a_dry_run_trains_nothing(tmp_path: Path) -> None:
     done = verb("run", "quickstart", "--dry-run", folder=tmp_path)
     assert done.returncode == 0 and "This was a dry-run" in done.stdout and "--seed 1" not in done.stderr
@@ -144,6 +154,7 @@ def test_a_dry_run_trains_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0 and (tmp_path / "there" / "runs" / "quickstart").is_dir()
 
 
+@needs_snakemake
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -61,9 +61,9 @@ def test_the_mean_and_what_is_kept(
     before = output.stat().st_mtime_ns
     average(saved, output)
     assert output.stat().st_mtime_ns == before
-    made = run_command(
-        "fairseq-generate", tiny_corpus, "--path", output, "--user-dir", PLUGIN, "--cpu", "--max-len-b", "12"
-    )
+    # fairseq 0.12.2 has no working --task translation with today's torch.
+    words = ("--path", output, "--user-dir", PLUGIN, "--cpu", "--task", "translation_kd", "--max-len-b", "12")
+    made = run_command("fairseq-generate", tiny_corpus, *words)
     assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
 
 

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import hydra
 from fairseq.dataclass import utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
@@ -55,5 +56,7 @@ def compose(config_name: str, overrides: list[str], strict: bool | None = None) 
 
 def compose_quickly(quickly: bool) -> None:
     """Let fairseq compose in this way from now on, or as its users do."""
-    utils.compose = compose if quickly else hydra_compose
-    OverridesParser.parse_rule = parse_once if quickly else parse_rule  # type: ignore[method-assign]
+    # hydra 1.0, on which fairseq 0.12.2 depends, puts a group's members together in another way.
+    shortcut = quickly and not hydra.__version__.startswith("1.0.")
+    utils.compose = compose if shortcut else hydra_compose
+    OverridesParser.parse_rule = parse_once if shortcut else parse_rule  # type: ignore[method-assign]

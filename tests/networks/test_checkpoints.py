@@ -57,6 +57,14 @@ def test_numbers_and_meters_of_fairseq_pass(tmp_path: Path) -> None:
     check_checkpoint(tmp_path / "a.pt")
 
 
+def test_a_tasks_dictionaries_pass(tmp_path: Path) -> None:
+    """Tasks of speech and of classification keep theirs in "task_state", since February 2021."""
+    labels = Dictionary()
+    labels.add_symbol("label")
+    torch.save({"model": {}, "args": Namespace(), "task_state": {"target_dictionary": labels}}, tmp_path / "a.pt")
+    assert check_checkpoint(tmp_path / "a.pt")["task_state"]["target_dictionary"].symbols[-1] == "label"
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
     path, touched = tmp_path / "evil.pt", tmp_path / "touched"
