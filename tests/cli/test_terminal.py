@@ -78,7 +78,11 @@ def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("before", "after"), [(["--verbose"], []), ([], ["--verbose"])], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(["--verbose"], []), pytest.param([], ["--verbose"], marks=pytest.mark.slow)],
+    ids=["before", "after"],
+)
 def test_verbose_keeps_all(
     before: list[str], after: list[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:

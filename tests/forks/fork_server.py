@@ -46,6 +46,7 @@ OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd", STDIN)
 """Set their logging up themselves; for the others the import of fairseq does."""
 IMPORTED = (
     *("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli", "matplotlib.pyplot", "jsonschema"),
+    "ctranslate2.converters",  # and with it transformers
     *("torch._dynamo", "torch.distributed.fsdp"),  # by the first optimiser and by fairseq's trainer
 )
 """What commands import, and none of it is the project's own."""

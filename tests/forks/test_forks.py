@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.commands import BIN, environment
 
-
 PROGRAM = "import sys\n\nprint(sys.argv, __name__)\nraise SystemExit(1)\n"
 CASES = {
     "a command": ([str(BIN / "fairseq-kd"), "merge", "none"], "", "fairseq_kd: error: none"),
