@@ -40,6 +40,20 @@ def test_without_a_gpu_it_says_what_does_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: run scripts/gpu_check.sh itself")
+def test_one_part_is_measured_alone(tmp_path: Path) -> None:
+    done = shell(SCRIPT, "--dry-run", "--only", "losses", "--output", tmp_path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert list(table["seconds"]) == ["losses"] and not {"paths", "training", "rows"} & {*table}
+    assert "Losses:" in done.stdout and "Paths:" not in done.stdout
+
+
+def test_a_part_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert "--only needs --output" in refused(SCRIPT, "--only", "losses", folder=tmp_path)
+
+
+@pytest.mark.slow
 def test_mistakes_are_one_line(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     assert refused(SCRIPT, "--output", folder=tmp_path) == "gpu_check.sh: error: --output needs a folder"
     words = ("--dry-run", "--output", tmp_path / "new")

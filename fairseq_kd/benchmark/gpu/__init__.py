@@ -2,3 +2,6 @@
 
 `scripts/gpu_check.sh` runs this package.
 """
+
+PARTS = ("paths", "losses", "training", "speeds")
+"""What the check measures."""

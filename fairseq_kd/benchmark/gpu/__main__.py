@@ -5,12 +5,15 @@ import logging
 import sys
 from pathlib import Path
 
+from fairseq_kd.benchmark.gpu import PARTS
+
 
 def main() -> int:
     """Check, print the Markdown; the exit status is 1 where a path failed."""
     parser = argparse.ArgumentParser(prog="gpu_check", allow_abbrev=False)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("model", nargs="*", metavar="TEACHER DATABIN")
     options = parser.parse_args()
     if len(options.model) not in (0, 2):
@@ -20,9 +23,9 @@ def main() -> int:
     from fairseq_kd.benchmark.gpu.markdown import markdown
 
     teacher, data = options.model or (None, None)
-    table = check(options.output, teacher, data, dry_run=options.dry_run)
+    table = check(options.output, teacher, data, dry_run=options.dry_run, parts=options.only or PARTS)
     print(markdown(table))
-    failed = [line["name"] for line in table["paths"] if not line["ok"]]
+    failed = [line["name"] for line in table.get("paths", []) if not line["ok"]]
     if failed:
         print(f"gpu_check: error: {len(failed)} paths failed: {'; '.join(failed)}", file=sys.stderr)
     return int(bool(failed))

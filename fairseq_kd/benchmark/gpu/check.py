@@ -5,7 +5,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import torch
 from tqdm import tqdm
 
 from fairseq_kd.benchmark.calls import STUDENT, decoding_calls, training_calls
+from fairseq_kd.benchmark.gpu import PARTS
 from fairseq_kd.benchmark.gpu.commands import PLUGIN, fairseq_kd_command, reason, run
 from fairseq_kd.benchmark.gpu.losses import measure_losses
 from fairseq_kd.benchmark.gpu.markdown import markdown
 from fairseq_kd.benchmark.gpu.path import Material
-from fairseq_kd.benchmark.gpu.paths import check_paths
+from fairseq_kd.benchmark.gpu.paths import check_paths, train_cache
 from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.data.databin_files import TRAIN, only_folder
 from fairseq_kd.errors import UserError
@@ -44,7 +45,9 @@ VOCABULARIES = (32000, 128256)
 """Liger-Kernel's own sizes: 8,192 tokens, 4,096 wide, and the vocabularies of Llama 2 and 3."""
 
 
-def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool) -> dict[str, Any]:
+def check(
+    output: Path, teacher: str | None, data: str | None, *, dry_run: bool, parts: Sequence[str] = PARTS
+) -> dict[str, Any]:
     """Check and measure, and write table.md, table.json and table.png.
 
     Args:
@@ -52,6 +55,7 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
         teacher: the checkpoint of a Transformer; None: a small one is trained on made-up text.
         data: the teacher's data-bin.
         dry_run: take every step on the CPU, with tiny sizes.
+        parts: what to measure, in this order, of :data:`fairseq_kd.benchmark.gpu.PARTS`.
 
     Returns:
         The content of table.json.
@@ -65,7 +69,6 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
         check_checkpoint(teacher, role="teacher")
         only_folder(data, TRAIN)
     begun, work = time.monotonic(), output / "gpu_check.work"
-    started = begun
     shutil.rmtree(work, ignore_errors=True)  # figures of an earlier run are not this run's
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
@@ -77,18 +80,22 @@ def check(output: Path, teacher: str | None, data: str | None, *, dry_run: bool)
         table.update(versions=versions(), machine=machine(), commit=commit())
         _write(table, output)  # whatever happens later, this part is there
 
-    def timed(name: str, lines: list[dict[str, Any]]) -> None:
-        nonlocal started
-        keep(name, lines)
-        started = time.monotonic()
+    def speeds() -> None:
+        if "paths" not in parts:  # they write the cache that a training step reads
+            train_cache(given)
+        end = begun + (math.inf if dry_run else LIMIT)
+        table["not_reached"] = speed_rows(given, end, lambda lines: keep("rows", lines))
+        _write(table, output)
 
-    timed("paths", check_paths(given))
-    timed("losses", loss_rows(dry_run))
-    timed("training", [whole_training(given)])
-    table["not_reached"] = speed_rows(
-        given, begun + (math.inf if dry_run else LIMIT), lambda lines: keep("rows", lines)
-    )
-    _write(table, output)
+    measurements = {
+        "paths": lambda: keep("paths", check_paths(given)),
+        "losses": lambda: keep("losses", loss_rows(dry_run)),
+        "training": lambda: keep("training", [whole_training(given)]),
+        "speeds": speeds,
+    }
+    for part in parts:
+        started = time.monotonic()
+        measurements[part]()
     return table
 
 

@@ -4,10 +4,17 @@ from typing import Any
 
 from fairseq_kd.benchmark.markdown import table_line
 
-STEPS = (
-    "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --fp16`; memory is what model, "
-    "teacher, optimiser and steps took together."
-)
+NOTES = {
+    "paths": "Paths: fairseq-train's difference is the greatest relative difference of a logged loss over ten updates, "
+    "of their mean where sequences are drawn at random; decode's is the share of lines that differ, evaluate's is in "
+    "BLEU.",
+    "losses": "Losses: forward and backward in bfloat16 of 8,192 tokens from features (4,096 wide, both models) to the "
+    "gradients of features and projection; memory is the peak above the inputs. The error is that of 256 tokens' "
+    "gradient against float64's, relative to its norm.",
+    "rows": "Training steps: fairseq's trainer, a Transformer-base student, `--max-tokens 8192 --fp16`; memory is what "
+    "model, teacher, optimiser and steps took together.",
+}
+"""What the parts of the table mean."""
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -34,13 +41,7 @@ def markdown(table: dict[str, Any]) -> str:
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in table["seconds"].items())
     notes = [
-        "Paths: fairseq-train's difference is the greatest relative difference of a logged loss over ten updates, of "
-        "their mean where sequences are drawn at random; decode's is the share of lines that differ, evaluate's is in "
-        "BLEU.",
-        "Losses: forward and backward in bfloat16 of 8,192 tokens from features (4,096 wide, both models) to the "
-        "gradients of features and projection; memory is the peak above the inputs. The error is that of 256 tokens' "
-        "gradient against float64's, relative to its norm.",
-        *([STEPS] if "rows" in table else []),
+        *(text for name, text in NOTES.items() if name in table),
         *([f"Not reached in eight minutes: {'; '.join(missing)}."] if missing else []),
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "

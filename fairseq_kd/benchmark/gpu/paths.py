@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,22 @@ def outcome(path: GpuPath) -> dict[str, Any]:
     return {**line, "ok": found.difference <= path.limit, "difference": found.difference, "note": found.note}
 
 
-def _caches(given: Material) -> GpuPath:
-    """The soft targets of valid on either device, and those of train, which a training reads."""
-    words = ["cache", *model_options(given), "--teacher-data", given.data, "--top-k", str(TOP_K)]
+def train_cache(given: Material) -> None:
+    """Write the soft targets of train, which a training reads.
 
-    def write(job: tuple[str, bool]) -> None:
-        subset, gpu = job
-        fairseq_kd_command([*words, "--subset", subset, "--output", given.of("cache", gpu)], gpu and given.gpu)
+    Raises:
+        UserError: the command failed.
+    """
+    _write_cache(given, "train", True)
+
+
+def _write_cache(given: Material, subset: str, gpu: bool) -> None:
+    words = ["cache", *model_options(given), "--teacher-data", given.data, "--top-k", str(TOP_K)]
+    fairseq_kd_command([*words, "--subset", subset, "--output", given.of("cache", gpu)], gpu and given.gpu)
+
+
+def _caches(given: Material) -> GpuPath:
+    """The soft targets of valid on either device, and those of train."""
 
     def read(gpu: bool) -> np.ndarray:
         blocks = sorted(Path(given.of("cache", gpu), "valid").glob("*.npy"))
@@ -59,7 +69,7 @@ def _caches(given: Material) -> GpuPath:
 
     def measure() -> Measured:
         with ThreadPoolExecutor() as pool:
-            list(pool.map(write, [("train", True), ("valid", True), ("valid", False)]))
+            list(pool.map(partial(_write_cache, given), ("train", "valid", "valid"), (True, True, False)))
         # log-probabilities of each position's likeliest symbols, stored as float16
         own, other = (np.exp(read(gpu)["log_probs"].astype(np.float32)) for gpu in (True, False))
         gap = float(np.abs(own - other).max())
