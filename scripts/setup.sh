@@ -65,7 +65,9 @@ elif [[ $version != 3.12 ]]; then
     die "no C++ compiler found, which fairseq on Python $version needs; install g++ or use Python 3.12"
 fi
 
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$1" -qq "${@:2}"; }
+# pip would compile every module one after another. The last step compiles them on all cores.
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$1" -qq --no-compile "${@:2}"; }
+unset PYTHONDONTWRITEBYTECODE
 say "installing what the build needs (1/4)"
 installer=pip
 if [[ $version == 3.10 ]]; then installer="pip<24.1"; fi  # later ones refuse the metadata of fairseq's omegaconf 2.0.6
@@ -101,6 +103,10 @@ for verb in preprocess train generate validate interactive score hydra_train; do
     "$root/.venv/bin/python" "$verb" >"$started"
   chmod +x "$started"
 done
+# Without the packages' own tests and the thousands of model files of transformers, which Python compiles when it needs them.
+# Some packages hold files that are no Python of this version: the status says nothing.
+.venv/bin/python -m compileall -q -j 0 -x '/tests?/|/transformers/models/' ".venv/lib/python$version/site-packages" \
+  >/dev/null 2>&1 || true
 .venv/bin/python -c 'import fairseq_kd; fairseq_kd.register()' || die "the installation does not import; see the message above"
 echo "$wanted" >"$stamp"
 say "done: .venv holds $(.venv/bin/python -c 'import torch, fairseq; print(f"torch {torch.__version__}, fairseq {fairseq.__version__}")' 2>/dev/null | tail -n 1)"

@@ -96,6 +96,7 @@ def test_all_ways_to_draw_are_measured(tiny_corpus: Path, tiny_teacher: Path) ->
         assert figures["seconds"] == pytest.approx(10000 / figures["tokens_per_second"]) and figures["seconds"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_training_step_is_measured_in_a_process_of_its_own(tiny_corpus: Path, tmp_path: Path) -> None:
     """There nothing but the measurement itself makes the plugin's task and criterions known to fairseq."""

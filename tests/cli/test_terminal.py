@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,30 +17,63 @@ from fairseq_kd.cli.command_line import HANDS_ON
 from fairseq_kd.cli.messages import on_terminal
 from tests.support.commands import BIN, environment
 
-HEAVY = ("torch", "fairseq", "matplotlib", "ctranslate2", "sacrebleu", "scipy")
+HEAVY = ("torch", "fairseq", "matplotlib", "ctranslate2", "sacrebleu", "scipy", "sentencepiece", "bokeh", "numpy")
 ANSWER = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from fairseq_kd.cli import main
-found = {}
-for words in json.loads(sys.argv[1]):
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-        main(words)
-    found[" ".join(words)] = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
-print(json.dumps([found, len(sys.modules)]))
+
+def answer(calls):
+    found, statuses = {}, []
+    for words in calls:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                main(words)
+        except SystemExit as end:
+            statuses.append(end.code)
+        found[" ".join(words)] = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+    print(json.dumps([found, statuses, len(sys.modules)]), flush=True)
+
+for calls in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        answer(calls)
+        os._exit(0)
+    os.wait()
 """
 
 
-def imported(*calls: list[str]) -> tuple[dict[str, list[str]], int]:
-    """The heavy modules that are there after each call, all in one process, and how many modules there are at last."""
-    command = [sys.executable, "-c", ANSWER, json.dumps(calls), json.dumps(HEAVY)]
+class Answers(NamedTuple):
+    """To calls in one process: the heavy modules that are there after each, exit statuses, how many modules at last."""
+
+    found: dict[str, list[str]]
+    statuses: list[int | None]
+    count: int
+
+
+def answers(*processes: list[list[str]]) -> list[Answers]:
+    """What each process answers to its calls; the processes are forked from one that has imported the command line."""
+    command = [sys.executable, "-c", ANSWER, json.dumps(processes), json.dumps(HEAVY)]
     done = subprocess.run(command, env=environment(forked=False), capture_output=True, text=True, check=True)
-    found, count = json.loads(done.stdout)
-    return found, count
+    return [Answers(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def test_help_and_mistakes_import_next_to_nothing() -> None:
-    found, count = imported(["--help"], ["--version"], ["no-such-verb"], [], ["--no-such-option"])
-    assert not any(found.values()) and count < 250
+    (one,) = answers([["--help"], ["--version"], ["no-such-verb"], [], ["--no-such-option"]])
+    assert not any(one.found.values()) and one.count < 250
+
+
+@pytest.fixture(scope="module")
+def of_verbs() -> dict[str, Answers]:
+    """Each verb's answers to --help and to a mistyped option."""
+    # A verb that hands unknown options on would run with one.
+    calls = [[[verb, "--help"], *([] if verb in HANDS_ON else [[verb, "--no-such-option"]])] for verb in cli.VERBS]
+    return dict(zip(cli.VERBS, answers(*calls), strict=True))
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_options_of_a_verb_need_no_heavy_module(verb: str, of_verbs: dict[str, Answers]) -> None:
+    found, statuses, count = of_verbs[verb]
+    assert not any(found.values()), found
+    assert statuses == ([0] if verb in HANDS_ON else [0, 2]) and count < 700
 
 
 def test_the_version_names_what_it_works_with(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,15 +81,6 @@ def test_the_version_names_what_it_works_with(capsys: pytest.CaptureFixture[str]
         cli.main(["--version"])
     assert not ended.value.code
     assert re.fullmatch(r"fairseq-kd \S+ \(python 3\.\S+, fairseq\S* \S+, torch \S+, .*\)\n", capsys.readouterr().out)
-
-
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_the_options_of_a_verb_need_no_heavy_module(verb: str) -> None:
-    # A verb that hands unknown options on would run with one.
-    mistaken = [] if verb in HANDS_ON else [[verb, "--no-such-option"]]
-    found, count = imported([verb, "--help"], *mistaken)
-    assert not any(found.values()), found
-    assert count < 700
 
 
 def decode(corpus: Path, teacher: Path, output: Path, *, before: list[str], after: list[str]) -> list[str]:
@@ -78,7 +103,11 @@ def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("before", "after"), [(["--verbose"], []), ([], ["--verbose"])], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(["--verbose"], []), pytest.param([], ["--verbose"], marks=pytest.mark.slow)],
+    ids=["before", "after"],
+)
 def test_verbose_keeps_all(
     before: list[str], after: list[str], tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:

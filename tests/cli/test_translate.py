@@ -83,7 +83,7 @@ def test_each_line_is_answered_at_once(text_teacher: Path, tiny_text: Path, expe
     command = [str(BIN / "fairseq-kd"), *words_of(text_teacher), *LIMITS, "--block-lines", "1"]
     lines = (tiny_text / "valid.src").read_bytes().splitlines(keepends=True)
     with subprocess.Popen(
-        command, env=environment(forked=False), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as running:
         assert running.stdin and running.stdout
         for line, answer in zip(lines[:3], expected, strict=False):
@@ -96,7 +96,7 @@ def test_a_terminal_gets_scores_and_times(text_teacher: Path, tiny_text: Path, e
     command = [str(BIN / "fairseq-kd"), *words_of(text_teacher), *LIMITS]
     line = (tiny_text / "valid.src").read_bytes().splitlines()[0]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    env = environment(forked=False)
+    env = environment()
     with subprocess.Popen(command, env=env, stdin=theirs, **pipes) as running:  # type: ignore[call-overload]
         os.close(theirs)
         os.write(ours, line + b"\n\n\x04")

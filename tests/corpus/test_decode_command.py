@@ -99,7 +99,7 @@ def test_the_function_decodes_shares_and_returns_the_signature(
 
 @BOTH
 def test_shards_merge_to_the_same_bytes(engine: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
-    output, options = tmp_path / "out", (*IN_BLOCKS, "--engine", engine)
+    output, options = tmp_path / "out", (*IN_BLOCKS, "--max-len-b", 9, "--engine", engine)
     decode(tiny_teacher, tiny_corpus, tmp_path / "one", *options)
     for shard in (2, 0):
         decode(tiny_teacher, tiny_corpus, output, *options, "--shards", 3, "--shard", shard)

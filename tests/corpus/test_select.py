@@ -299,6 +299,7 @@ def test_the_files_are_where_older_versions_put_them(tmp_path: Path) -> None:
     assert len(fields) == 5 and repr(float(fields[1])) == fields[1] and repr(float(fields[2])) == fields[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc which processes are there")
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     write_lists(tmp_path, 2000, 8)

@@ -79,9 +79,13 @@ def test_the_risks_are_cross_entropies_in_expectation(
     def all_sequences(model: Any, source: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of </s>, and of each pair of symbols whose first is another."""
         first = log_probs(model, source, [], eos)
-        others = [symbol for symbol in range(len(first)) if symbol != eos]
-        pairs = [first[symbol] + log_probs(model, source, [symbol], eos) for symbol in others]
-        return torch.cat([first[eos : eos + 1], *pairs])
+        others = torch.tensor([symbol for symbol in range(len(first)) if symbol != eos])
+        prefixes = torch.stack([torch.full_like(others, eos), others], dim=1)
+        with torch.no_grad():
+            sources = source.expand(len(others), -1)
+            scores = model(sources, torch.full_like(others, len(source)), prefixes)[0][:, -1]
+        pairs = first[others, None] + scores.double().log_softmax(-1)
+        return torch.cat([first[eos : eos + 1], pairs.flatten()])
 
     expected, variance = {"likelihood": 0.0, "coverage": 0.0}, {"likelihood": 0.0, "coverage": 0.0}
     for source in (task.dataset("test").src[row] for row in range(40)):

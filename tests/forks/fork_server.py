@@ -1,4 +1,4 @@
-"""fairseq's and snakemake's commands in processes forked from one that has imported them already.
+"""fairseq's and snakemake's commands, and modules that scripts start, in forks of a process that has imported fairseq.
 
 The import takes some seven seconds of processor time, more than a tiny training. ``sitecustomize.py`` beside this file,
 which Python imports at its start, hands over what a command was started with: arguments, environment, folder and open
@@ -15,11 +15,13 @@ FOLDER takes the compiled modules of the project, for the commands that follow.
 import atexit
 import contextlib
 import fcntl
+import functools
 import gc
 import importlib
 import json
 import logging
 import os
+import runpy
 import select
 import signal
 import socket
@@ -36,10 +38,15 @@ COMMANDS = {
 COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
 COMMANDS["snakemake"] = "snakemake.cli:main"
 """The entry point behind each command."""
-OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd")
+MODULES = ("fairseq_kd.corpus.binarise", "fairseq_kd.corpus.distilled_databin", "fairseq_kd.benchmark.gpu")
+"""What the scripts start as ``python -m MODULE``, where it imports fairseq."""
+STDIN = "-"
+"""``python - WORDS…``: the program is on standard input."""
+OWN_LOGGING = ("fairseq-train", "snakemake", "fairseq-kd", STDIN)
 """Set their logging up themselves; for the others the import of fairseq does."""
 IMPORTED = (
     *("fairseq", "sacrebleu", "sentencepiece", "snakemake.cli", "matplotlib.pyplot", "jsonschema"),
+    "ctranslate2.converters",  # and with it transformers
     *("torch._dynamo", "torch.distributed.fsdp"),  # by the first optimiser and by fairseq's trainer
 )
 """What commands import, and none of it is the project's own."""
@@ -102,14 +109,29 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     # Read when torch is imported
     torch = sys.modules["torch"]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    name = Path(sys.argv[0]).name
+    name = sys.argv[1] if sys.argv[0] == "-m" else Path(sys.argv[0]).name
     if name in OWN_LOGGING:
         logging.getLogger().handlers.clear()
         logging.getLogger().setLevel(logging.WARNING)
     if "SWEEP_HOOK" in os.environ:
         importlib.import_module(os.environ["SWEEP_HOOK"])
+    if name == STDIN:
+        return run_stdin
+    if name in MODULES:
+        del sys.argv[0]
+        return functools.partial(run_module, name)
     module, function = COMMANDS[name].split(":")
     return getattr(importlib.import_module(module), function)
+
+
+def run_module(name: str) -> None:
+    """Run a module as ``python -m NAME`` does."""
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def run_stdin() -> None:
+    """Run the program on standard input, as ``python -`` does."""
+    exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})
 
 
 def status_of(command: Callable[[], Any]) -> int:

@@ -16,12 +16,14 @@ def hand_over(address: str) -> None:
     opened = map(int, os.listdir("/proc/self/fd"))
     files = [number for number in opened if os.path.exists(f"/proc/self/fd/{number}") and os.get_inheritable(number)]
     own = os.path.dirname(__file__)
+    # What Python puts before its own folders: a script's folder, or the working folder of -m and of a program on stdin.
+    first = os.path.dirname(sys.orig_argv[1]) if os.sep in sys.orig_argv[1] else os.getcwd()
     request = {
         "words": sys.orig_argv[1:],
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "files": files,
-        "path": [os.path.dirname(sys.orig_argv[1]), *(folder for folder in sys.path if folder != own)],
+        "path": [first, *(folder for folder in sys.path if folder != own)],
     }
     message = json.dumps(request).encode()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,5 +43,11 @@ def hand_over(address: str) -> None:
     os._exit(code)
 
 
-if len(sys.orig_argv) > 1 and os.path.basename(sys.orig_argv[1]) in os.environ.get("FORKED_COMMANDS", "").split():
+def is_forked(words: list[str]) -> bool:
+    """Whether the words after Python's name are a command, ``-m`` and a module, or ``-`` that FORKED_COMMANDS names."""
+    named = os.environ.get("FORKED_COMMANDS", "").split()
+    return bool(words) and (words[1] if words[0] == "-m" and len(words) > 1 else os.path.basename(words[0])) in named
+
+
+if is_forked(sys.orig_argv[1:]):
     hand_over(os.environ["FORK_SERVER"])

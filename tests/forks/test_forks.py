@@ -9,15 +9,34 @@ import pytest
 
 from tests.support.commands import BIN, environment
 
+PROGRAM = "import sys\n\nprint(sys.argv, __name__)\nraise SystemExit(1)\n"
+CASES = {
+    "a command": ([str(BIN / "fairseq-kd"), "merge", "none"], "", "fairseq_kd: error: none"),
+    "a module": (["python", "-m", "fairseq_kd.benchmark.gpu", "--output"], "", "gpu_check: error: argument --output"),
+    "standard input": (["python", "-", "one", "two"], PROGRAM, "['-', 'one', 'two'] __main__"),
+}
 
-def test_a_forked_command_answers_as_the_real_one(tmp_path: Path) -> None:
-    command = [str(BIN / "fairseq-kd"), "merge", "none"]
-    forked, real = (
-        subprocess.run(command, cwd=tmp_path, env=environment(forked=forked), capture_output=True, text=True)
-        for forked in (True, False)
-    )
+
+@pytest.mark.parametrize(("command", "given", "told"), CASES.values(), ids=CASES)
+def test_a_forked_command_answers_as_the_real_one(command: list[str], given: str, told: str, tmp_path: Path) -> None:
+    shared = {"cwd": tmp_path, "input": given, "capture_output": True, "text": True}
+    forked, real = (subprocess.run(command, env=environment(forked=forked), **shared) for forked in (True, False))
     assert (forked.returncode, forked.stdout, forked.stderr) == (real.returncode, real.stdout, real.stderr)
-    assert forked.returncode == 1 and forked.stderr.startswith("fairseq_kd: error: none")
+    assert forked.returncode and told in forked.stdout + forked.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("-m", "fairseq_kd.corpus.binarise"), ("-m", "fairseq_kd.corpus.distilled_databin"), ("-",)]
+)
+def test_what_scripts_start_is_forked(words: tuple[str, ...], tmp_path: Path) -> None:
+    """The process that starts has imported neither fairseq nor the module: it only waits for the other."""
+    program = "import sys\n\nraise SystemExit('fairseq' not in sys.modules)\n"
+    module = tmp_path / "fairseq_kd" / "corpus" / f"{words[-1].rpartition('.')[2]}.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(program)
+    (tmp_path / "fairseq_kd" / "__init__.py").touch()
+    done = subprocess.run(["python", *words], cwd=tmp_path, env=environment(), input=program, text=True)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "terminate"])

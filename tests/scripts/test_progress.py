@@ -34,7 +34,7 @@ line() { echo "2026-11-26 10:00:00 | INFO | $1"; }
 line "fairseq_cli.train | {'max_epoch': 3, 'max_update': 0, 'stop_time_hours': 0}"
 for epoch in 1 2 3; do
   line "fairseq.trainer | begin training epoch $epoch"
-  sleep 1
+  sleep 0.7
   line "train_inner | epoch 00$epoch:     50 / 100 loss=2.5, wps=45.1, num_updates=$((100 * epoch - 50)), wall=1"
   line "valid | epoch 00$epoch | valid on 'valid' subset | loss 2.5 | bleu $((10 + epoch)).5 | wps 4 | best_bleu 13.5"
 done

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.forks.fork_server import COMMANDS
+from tests.forks.fork_server import COMMANDS, MODULES, STDIN
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -55,7 +55,7 @@ def environment(*, forked: bool = True) -> dict[str, str]:
     """
     found = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     if forked and _may_fork:
-        found |= {"FORK_SERVER": fork_server(), "FORKED_COMMANDS": " ".join(COMMANDS)}
+        found |= {"FORK_SERVER": fork_server(), "FORKED_COMMANDS": " ".join((*COMMANDS, *MODULES, STDIN))}
         found["PYTHONPATH"] = f"{FORKS}:{ROOT}"
     return found
 

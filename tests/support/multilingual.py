@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from tests.support import mbart_task
 from tests.support.commands import run_command
 from tests.support.models import build, configured
-from tests.support.training import train_model
+from tests.support.training import AT_THE_END, train_model
 
 USER_DIR = Path(mbart_task.__file__).parent
 ONE_BATCH = ("--required-batch-size-multiple", "1")
@@ -55,7 +55,7 @@ def write_data(folder: Path) -> None:
 
 def train_teacher(data: Path, folder: Path, kind: str, updates: int = 250) -> Path:
     """A teacher of one of the kinds, its dictionaries beside it; the path of its checkpoint."""
-    options = ("--user-dir", str(USER_DIR), "--max-update", str(updates), "--log-interval", "50")
+    options = ("--user-dir", str(USER_DIR), "--max-update", str(updates), *AT_THE_END)
     path = train_model(data / "both", folder, *KINDS[kind], *options)
     for language in ("en", "de", "fr"):
         shutil.copy(data / "both" / f"dict.{language}.txt", folder)

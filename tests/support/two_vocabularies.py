@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairseq_kd.corpus.prepare import prepare
 from tests.support.corpora import binarise
-from tests.support.training import train_model
+from tests.support.training import AT_THE_END, train_model
 
 STUDENT, TEACHER = "student", "teacher"
 PIECES = {STUDENT: 60, TEACHER: 90}
@@ -50,4 +50,4 @@ def make_two_vocabularies(folder: Path) -> None:
     dictionary = str(equal / "dict.txt")
     binarise(folder / STUDENT / "subword", equal / "data-bin", "--srcdict", dictionary, "--tgtdict", dictionary)
     binarise(text, folder / "words" / "data-bin")
-    train_model(folder / TEACHER / "data-bin", folder / TEACHER, "--max-update", "150")
+    train_model(folder / TEACHER / "data-bin", folder / TEACHER, "--max-update", "150", *AT_THE_END)
