@@ -75,7 +75,7 @@ def refusal(path: Path) -> str:
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         build_models([path], small_task(), "teacher")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60  # hydra 1.0 alone needs up to 17 s on a busy machine
     text = str(caught.value)
     assert f"teacher {path}: refused: " in text and "\n" not in text
     return text
