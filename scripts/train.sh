@@ -15,6 +15,12 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
+for word in "$@"; do
+  case $word in
+    --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
+    --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
+  esac
+done
 mkdir -p "$save_dir" 2>/dev/null && [[ -w $save_dir ]] || die "$save_dir cannot be written; give another folder"
 # fairseq-train inherits the lock: if it outlives this script, the folder stays locked.
 exec 8>"$save_dir/lock"
