@@ -58,7 +58,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
     [
         ("quickstart.sh", "study_size", "study_size is a study; run scripts/study.sh size"),
         ("study.sh", "nosuch", "no configs/study_nosuch.yaml; there are: study_noise.yaml"),
-        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: f_distill.yaml"),
+        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: converged.yaml"),
         ("prepare_data.sh", "--train raw/train --output out", "give --output, --source-lang and --target-lang"),
         ("prepare_data.sh", "--source-lang a --target-lang b --output", "give --output"),
         ("generate_distilled_corpus.sh", "--model=m --data=d", "give --model, --data and --output"),
