@@ -4,10 +4,11 @@
 #
 #   bash scripts/train.sh SAVE_DIR DATABIN [fairseq-train options, without --save-dir and --user-dir…]
 #
-# The script writes to SAVE_DIR the checkpoints, train.log, `arguments` and, at the end, `done`. `arguments` holds the
-# arguments, and checksums of the data, of the teacher and of the model that the training starts from; the script refuses
-# others for the same SAVE_DIR. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as
-# fairseq's `translation` does, but a resumed training has the batches of an unbroken one.
+# The script writes to SAVE_DIR the checkpoints, train.log, `arguments`, `texts` and, at the end, `done`. `arguments` holds
+# the arguments, and checksums of the data, of the teacher and of the model that the training starts from. `texts` holds
+# checksums of the training text. The script refuses others for the same SAVE_DIR. Without a GPU it adds --cpu. Without
+# --task it adds --task translation_kd: that trains as fairseq's `translation` does, but a resumed training has the batches
+# of an unbroken one.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
