@@ -113,6 +113,10 @@ fi
 decode+=(--output "$decoded"
   ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
 
+dictionaries=("$data"/dict.*.txt)
+[[ -n $input$student_data || ${#dictionaries[@]} -gt 1 || ! -f ${dictionaries[0]} ]] ||
+  die "data-bin $data has one language alone (fairseq-preprocess --only-source), a student's data-bin needs two; give the text as --input with --student-data and --student-spm, or run fairseq-kd decode"
+
 # The first shard shows its progress. Each other shard writes to a log file of its own.
 decode_in_shards() {
   local shard pids=()

@@ -4,10 +4,11 @@
 #
 #   bash scripts/train.sh SAVE_DIR DATABIN [fairseq-train options, without --save-dir and --user-dir…]
 #
-# The script writes to SAVE_DIR the checkpoints, train.log, `arguments` and, at the end, `done`. `arguments` holds the
-# arguments, and checksums of the data, of the teacher and of the model that the training starts from; the script refuses
-# others for the same SAVE_DIR. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as
-# fairseq's `translation` does, but a resumed training has the batches of an unbroken one.
+# The script writes to SAVE_DIR the checkpoints, train.log, `arguments`, `texts` and, at the end, `done`. `arguments` holds
+# the arguments, and checksums of the data, of the teacher and of the model that the training starts from. `texts` holds
+# checksums of the training text. The script refuses others for the same SAVE_DIR. Without a GPU it adds --cpu. Without
+# --task it adds --task translation_kd: that trains as fairseq's `translation` does, but a resumed training has the batches
+# of an unbroken one.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -15,49 +16,71 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
+for word in "$@"; do
+  case $word in
+    --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
+    --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
+  esac
+done
 mkdir -p "$save_dir" 2>/dev/null && [[ -w $save_dir ]] || die "$save_dir cannot be written; give another folder"
 # fairseq-train inherits the lock: if it outlives this script, the folder stays locked.
 exec 8>"$save_dir/lock"
 flock -w 10 8 || die "another training is at work in $save_dir; wait for it or end it"
 
 # The files that the arguments name count by their content: with other text or another teacher it is another training.
+# paths_of WORD: what a word names, one path or several joined by ':', goes to the array paths.
+paths_of() {
+  paths=("$1")
+  [[ -e $1 ]] || IFS=: read -ra paths <<<"$1"
+}
+databins=()
 databin_checksum() {
   [[ -d $1 ]] || die "data-bin $1: no such folder"
+  databins+=("$1")
   { cat "$1"/dict.*.txt "$1"/train*.idx 2>/dev/null || true; } | cksum
 }
 checksums() {
   local option='' word path paths
-  IFS=: read -ra paths <<<"$1"
+  paths_of "$1"
   for path in "${paths[@]}"; do databin_checksum "$path"; done
   for word in "$@"; do
     # --option=value is read as --option value
     [[ $word != --*=* ]] || { option=${word%%=*} word=${word#*=}; }
+    paths_of "$word"
     case $option in
       --teacher-path)
-        IFS=: read -ra paths <<<"$word"
         for path in "${paths[@]}"; do
           [[ -f $path ]] || die "teacher $path: no such file"
           cksum <"$path"
         done
         ;;
       --finetune-from-model | --restore-file)
-        [[ -f $word ]] || die "$option $word: no such file"
-        cksum <"$word"
+        # fairseq's default for --restore-file means the newest of SAVE_DIR
+        [[ $option == --restore-file && $word == checkpoint_last.pt ]] || {
+          [[ -f $word ]] || die "$option $word: no such file"
+          cksum <"$word"
+        }
         ;;
-      --teacher-cache) { cat "$word"/*/manifest.json 2>/dev/null || true; } | cksum ;;
-      --distilled-data) databin_checksum "$word" ;;
+      --teacher-cache) for path in "${paths[@]}"; do { cat "$path"/*/manifest.json 2>/dev/null || true; } | cksum; done ;;
+      --distilled-data) for path in "${paths[@]}"; do databin_checksum "$path"; done ;;
     esac
     option=$word
   done
+  # Text of the same lengths has the same index.
+  for path in "${databins[@]}"; do { cat "$path"/train*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
 }
 arguments=$(
   printf '%q ' "$@"
   checksums "$@" | tr '\n' ' '
 )
-if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" ]]; then
+# A folder of an earlier version has no `texts`.
+if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" ]] ||
+  { [[ -f $save_dir/texts ]] && ! cmp -s "$save_dir/texts" "$save_dir/texts.tmp"; }; then
+  rm "$save_dir/texts.tmp"
   die "$save_dir was trained with other arguments, data or teacher (see $save_dir/arguments); remove the folder or take another"
 fi
 if [[ -f $save_dir/done ]]; then
+  mv "$save_dir/texts.tmp" "$save_dir/texts"
   say "$save_dir: done before"
   exit 0
 fi
@@ -85,8 +108,9 @@ END
   languages=''
 fi
 read -ra languages <<<"$languages"
-echo "$arguments" >"$save_dir/arguments"
-
+# Checkpoints without `arguments` were put there by somebody, or by fairseq-train.
+begun=''
+[[ ! -f $save_dir/arguments ]] || begun=1
 restore=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   newest=$(fairseq-kd last-checkpoint "$save_dir")
@@ -98,6 +122,10 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   given=()
   while (($#)); do
     case $1 in
+      --finetune-from-model* | --restore-file=* | --reset-*)
+        [[ -n $begun ]] ||
+          die "$save_dir holds checkpoints of another training, and ${1%%=*} begins a new one; take another folder, and give the checkpoint as --restore-file or --finetune-from-model"
+        ;;&
       --finetune-from-model | --restore-file | --optimizer-overrides) shift ;;
       --finetune-from-model=* | --restore-file=* | --optimizer-overrides=*) ;;
       --reset-optimizer | --reset-lr-scheduler | --reset-dataloader | --reset-meters) ;;
@@ -107,6 +135,8 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   done
   set -- "${given[@]}"
 fi
+echo "$arguments" >"$save_dir/arguments"
+mv "$save_dir/texts.tmp" "$save_dir/texts"
 user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
   2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"
 task=(--task translation_kd)

@@ -5,8 +5,7 @@ fairseq-preprocess keeps numbers of every row in memory. Here memory does not gr
 
 import argparse
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +37,39 @@ def binarise(text: Path, dictionary: Dictionary, prefix: Path, coverage: Coverag
         UserError: the text is missing, damaged or not UTF-8.
     """
     numbers, unknown, end = dictionary.indices, dictionary.unk(), dictionary.eos()
+    split = splitter(dictionary)
     with open_row_files(prefix, len(dictionary)) as files:
         for lines in file_blocks(text, BLOCK_ROWS):
-            rows = [tokenize_line(line) for line in lines]
+            rows = [split(line) for line in lines]
             for row in rows:
                 coverage.add(row)
             symbols = [number for row in rows for number in (*(numbers.get(one, unknown) for one in row), end)]
             files.add(np.array([len(row) + 1 for row in rows], np.int32), np.array(symbols, np.int64))
         return files.rows
+
+
+def splitter(dictionary: Dictionary) -> Callable[[str], list[str]]:
+    """How a row becomes symbols: as fairseq-preprocess cuts it, at all white space.
+
+    Where the dictionary has symbols that hold white space (a no-break space, an ideographic space, a phrase), a row is
+    cut at spaces alone, and at each place the longest symbol counts. fairseq-preprocess would lose these symbols.
+    """
+    wide = [symbol for symbol in dictionary.symbols if tokenize_line(symbol) != [symbol]]
+    if not wide:
+        return tokenize_line
+    most = 1 + max(symbol.count(" ") for symbol in wide)
+    known = dictionary.indices
+
+    def split(line: str) -> list[str]:
+        words, found, place = [word for word in line.split(" ") if word], list[str](), 0
+        while place < len(words):
+            choices = (" ".join(words[place : place + size]) for size in range(most, 1, -1))
+            symbol = next((choice for choice in choices if choice in known), words[place])
+            found.append(symbol)
+            place += 1 + symbol.count(" ")
+        return found
+
+    return split
 
 
 def binarise_pair(prefixes: Mapping[str, Path], pair: tuple[str, str], dictionaries: Path, folder: Path) -> None:
@@ -87,10 +111,7 @@ def main() -> None:
     parser.add_argument("prefixes", nargs="+", metavar="SPLIT=PREFIX")
     options = parser.parse_args()
     prefixes = {split: Path(prefix) for split, prefix in (word.split("=", 1) for word in options.prefixes)}
-    try:
-        binarise_pair(prefixes, tuple(options.pair), options.dictionaries, options.folder)
-    except UserError as error:
-        sys.exit(f"fairseq_kd: error: {error}")
+    binarise_pair(prefixes, tuple(options.pair), options.dictionaries, options.folder)
 
 
 if __name__ == "__main__":

@@ -71,14 +71,11 @@ def main(folder: str, student_data: str = "") -> None:
         folder: of the corpus.
         student_data: a data-bin; its languages are printed, unless it holds several pairs and the corpus names one.
     """
-    try:
-        made = read_made(Path(folder)) or {}
-        pair = (made["source"], made["target"])
-        if student_data:
-            named = Path(student_data).is_dir() and pair in pairs_in(Path(student_data))
-            pair = choose_pair(student_data, pair if named else UNNAMED)
-    except UserError as error:
-        sys.exit(f"fairseq_kd: error: {error}")
+    made = read_made(Path(folder)) or {}
+    pair = (made["source"], made["target"])
+    if student_data:
+        named = Path(student_data).is_dir() and pair in pairs_in(Path(student_data))
+        pair = choose_pair(student_data, pair if named else UNNAMED)
     print(*pair, made["rows"])
 
 

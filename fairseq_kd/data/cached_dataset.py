@@ -10,6 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.databin import read_side
+from fairseq_kd.data.databin_files import count_rows
 from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.left_out import MISSING
 from fairseq_kd.data.soft_targets import (
@@ -98,6 +99,7 @@ def add_soft_targets(
             )
         logger.warning("no soft targets of %s in %s: validation shows only the gold part of the loss", split, directory)
         return dataset
+    _refuse_combined(task, split, data, len(of))
     _check_data(task, split, settings, data, len(of), directory)
     _check_teacher(task, settings, directory)
     refuse_mixture(directory, settings)
@@ -114,6 +116,17 @@ def add_soft_targets(
     if places is not None:
         missed = np.where(places == MISSING, False, missed[places])  # the dataset itself leaves missing rows out
     return CachedDataset(dataset, SoftTargets(directory, settings, sizes[:, 1]), missed, places)
+
+
+def _refuse_combined(task: TranslationTask, split: str, data: Path, rows: int) -> None:
+    """Raise a UserError where fairseq has combined ``split`` with ``split1``, …: the cache has each by itself."""
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    own = count_rows(data, split, source, target, source)
+    if split != task.cfg.train_subset and rows > own:
+        raise UserError(
+            f"--combine-valid-subsets: {split} has {rows} rows then, the soft targets of --teacher-cache are of the "
+            f"{own} rows of {split} alone; give --ignore-unused-valid-subsets --valid-subset {split},{split}1 instead"
+        )
 
 
 def _refuse_cut_sources(task: TranslationTask, split: str, source_sizes: np.ndarray) -> None:

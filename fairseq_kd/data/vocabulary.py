@@ -10,6 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.data.databin import read_dictionary
+from fairseq_kd.data.databin_files import folders
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -107,14 +108,16 @@ def dictionary_files(
         The two files. Where they were not found: a clause that names the folders.
     """
     names = files or [f"dict.{language}.txt" for language in recorded_languages(config, task)]
-    recorded = str(recorded_task(config).get("data") or "").split(":")[0]
-    folders = [data] if data else [folder for folder in (str(Path(path).resolve().parent), recorded) if folder]
-    choices = [[Path(folder, Path(name).name) for name in names] for folder in folders]
+    recorded = recorded_task(config).get("data")
+    # Of several data-bins, a:b, fairseq takes the dictionaries of the first
+    given = [str(folders(str(one))[0]) for one in (data, recorded) if one]
+    places = given[:1] if data else [str(Path(path).resolve().parent), *given]
+    choices = [[Path(folder, Path(name).name) for name in names] for folder in places]
     if any(Path(name).is_absolute() for name in names):
-        choices.append([Path(folders[-1], name) for name in names])  # an absolute path stays what it is
+        choices.append([Path(places[-1], name) for name in names])  # an absolute path stays what it is
     found = next((paths for paths in choices if all(one.is_file() for one in paths)), None)
     if found is None:
-        return f"{' and '.join(Path(name).name for name in names)} not found in {' or '.join(folders)}"
+        return f"{' and '.join(Path(name).name for name in names)} not found in {' or '.join(places)}"
     return found
 
 

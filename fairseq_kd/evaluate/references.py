@@ -13,6 +13,8 @@ from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
+OTHER_CASE = 0.1
+"""The largest share of lines that may differ from the data in case alone."""
 
 
 def read_references(path: str | Path, rows: int) -> list[str]:
@@ -43,6 +45,26 @@ def read_more_references(paths: Sequence[str | Path], rows: int) -> list[list[st
         UserError: as :func:`read_references`.
     """
     return [[line or None for line in read_references(path, rows)] for path in paths]
+
+
+def warn_of_case(target: Sequence[str], references: Sequence[str], path: str | Path) -> None:
+    """Log a warning where a reference has another case than the data that the model learned: lowercased or truecased.
+
+    Only letters are compared, so that tokenised text counts too.
+
+    Args:
+        target: the data-bin's target text, a line for each row.
+        references: the lines of ``path``.
+        path: what the message calls them.
+    """
+    letters = (("".join(filter(str.isalpha, line)) for line in pair) for pair in zip(target, references, strict=True))
+    other = sum(own != theirs and own.lower() == theirs.lower() for own, theirs in letters)
+    if other > OTHER_CASE * len(references):
+        logger.warning(
+            "reference %s: %d of %d lines differ from the data-bin's target text in upper and lower case alone, so "
+            "scores count case as errors; give a --reference in the case of the data",
+            path, other, len(references),
+        )  # fmt: skip
 
 
 def databin_references(task: TranslationTask, subset: str, symbol: str, *, quiet: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
-from fairseq_kd.evaluate.references import databin_references, read_more_references, read_references
+from fairseq_kd.evaluate.references import databin_references, read_more_references, read_references, warn_of_case
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring
 
 
@@ -78,6 +78,9 @@ def read_sentences(
     else:
         references = target
     languages = (task.cfg.source_lang, task.cfg.target_lang)
+    if reference and target:
+        plain = [detokenize(line, languages[1]) for line in target] if chosen == MOSES else target
+        warn_of_case(plain, references, reference[0])
     more = read_more_references(reference[1:], len(sources))
     if chosen == MOSES and (not reference or looks_tokenised(references)):
         references = [detokenize(line, languages[1]) for line in references]

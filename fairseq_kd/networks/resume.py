@@ -22,7 +22,8 @@ def newest_sound_checkpoint(folder: str | Path) -> Path | None:
 
     The number of updates is read from each file, since dates change when a folder is copied. fairseq writes one file
     and copies it to the other names of the same state. The copies, checkpoint_last.pt as a rule, can be cut short by a
-    kill; the file they were made from is whole. Means of checkpoints and files of other names are passed over.
+    kill; the file they were made from is whole. Means of checkpoints, files of other names and checkpoints without the
+    optimizer's state are passed over.
     """
     found: list[tuple[tuple[int, int, int], Path]] = []
     for path in sorted(Path(folder).glob("checkpoint*.pt")):
@@ -33,6 +34,14 @@ def newest_sound_checkpoint(folder: str | Path) -> Path | None:
             continue
         if not OF_A_TRAINING.fullmatch(path.name) or AVERAGED in (state.get("extra_state") or {}):
             logger.warning("passed over: %s is a mean of checkpoints or another file, no state of a training", path)
+            continue
+        if state.get("last_optimizer_state") is None:
+            # fairseq would count updates from 0 again, with the learning rate of the first
+            logger.warning(
+                "passed over: %s has no optimizer state (--no-save-optimizer-state), so no training goes on from it; "
+                "a new training can start from it with --finetune-from-model",
+                path,
+            )
             continue
         found.append(((*_progress(state), _rank(path.name)), path))
     return max(found)[1] if found else None

@@ -178,5 +178,7 @@ def file_hash(path: str | os.PathLike) -> str:
 
 
 def split_paths(paths: str) -> list[str]:
-    """The paths in ``CKPT:CKPT``, as a list without empty ones."""
+    """The paths in ``CKPT:CKPT``, as a list without empty ones; the path of a file or folder that exists is one."""
+    if os.path.exists(paths):
+        return [paths]
     return [path for path in paths.split(":") if path]

@@ -233,6 +233,10 @@ def test_a_cache_of_something_else_is_refused(
     for path in combined.glob("test.*"):
         shutil.copy(path, combined / path.name.replace("test", "train1"))
     assert "rows is 300 there, 340 here" in refused(combined, unbroken, "--upsample-primary", "1", combine=True)
+    for path in combined.glob("test.*"):
+        shutil.copy(path, combined / path.name.replace("test", "valid1"))
+    line = refused(combined, unbroken, "--upsample-primary", "1", split="valid", combine=True)
+    assert "valid has 80 rows then" in line and "--ignore-unused-valid-subsets --valid-subset valid,valid1" in line
     assert "1 folders for 2 data-bins; give one for each" in refused(f"{tiny_corpus}:{changed}", unbroken)
     teachers = f"{tiny_teacher}:{tiny_teacher}"
     assert "made with another teacher than --teacher-path: models.1 is absent there" in refused(

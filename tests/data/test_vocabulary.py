@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd import cli
+from fairseq_kd.data.databin import open_dictionaries
+from fairseq_kd.data.vocabulary import dictionary_files
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import read_checkpoint
 
 
 @pytest.mark.parametrize("verb", ["decode", "evaluate", "cache"])
@@ -33,3 +36,18 @@ def test_a_data_bin_cut_short_is_refused(language: str, tiny_corpus: Path, tiny_
     words = ["decode", "--model", str(tiny_teacher), "--data", str(data), "--subset", "test", "--output"]
     with pytest.raises(UserError, match="'test' cannot be read"):
         cli.main([*words, str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("name", ["plain", "a:b"])
+def test_the_dictionaries_of_several_data_bins_are_the_first_ones(
+    name: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """--teacher-data takes what the teacher was trained on, fairseq's a:b too; a folder's name may hold a colon."""
+    task = open_dictionaries(tiny_corpus)
+    found = shutil.copytree(tiny_corpus, tmp_path / name)
+    config = read_checkpoint(tiny_teacher)["cfg"]
+    for given in (str(found), f"{found}:{tmp_path / 'other'}" if name == "plain" else str(found)):
+        files = dictionary_files(str(tmp_path / "teacher.pt"), config, task, given)
+        assert files == [found / "dict.src.txt", found / "dict.tgt.txt"]
+    config.task.data = str(found)
+    assert dictionary_files(str(tmp_path / "teacher.pt"), config, task, None) == files

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.references import databin_references, read_references
+from fairseq_kd.evaluate.references import databin_references, read_references, warn_of_case
 from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 
@@ -71,6 +71,22 @@ def test_references_from_a_databin(caplog):
     assert not caplog.records
     databin_references(databin(["▁a cat"]), "test", "sentencepiece")
     assert "1 of 1 references hold <unk>" in caplog.text and "--reference" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ([line.lower() for line in REFERENCES], True),
+        ([f"t{line[1:].replace(',', ' ,')}" for line in REFERENCES], True),  # truecased and tokenised
+        (REFERENCES, False),
+        ([line.replace(".", " .") for line in REFERENCES], False),
+        ([f"another {line.lower()}" for line in REFERENCES], False),
+        ([line.lower() for line in REFERENCES[:4]] + REFERENCES[4:], False),
+    ],
+)
+def test_a_reference_in_another_case_is_told(target, told, caplog):
+    warn_of_case(target, REFERENCES, "test.en")
+    assert ("reference test.en: 40 of 40 lines differ" in caplog.text) == told == bool(caplog.records)
 
 
 def test_a_databin_without_targets():

@@ -4,6 +4,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+import pytest
 import torch
 
 from fairseq_kd.networks.resume import newest_sound_checkpoint
@@ -12,7 +13,7 @@ from fairseq_kd.networks.resume import newest_sound_checkpoint
 def state(path: Path, updates: int, epoch: int = 1, **extra: object) -> Path:
     history, iterator = [{"num_updates": updates}], {"epoch": epoch}
     torch.save({"model": {"w": torch.ones(100)}, "args": Namespace(arch="transformer"), "optimizer_history": history,
-                "extra_state": {"train_iterator": iterator, **extra}}, path)  # fmt: skip
+                "last_optimizer_state": {}, "extra_state": {"train_iterator": iterator, **extra}}, path)  # fmt: skip
     return path
 
 
@@ -53,3 +54,15 @@ def test_means_and_other_files_are_no_state(tmp_path: Path) -> None:
     state(tmp_path / "checkpoint_best.pt", 500, averaged={"checkpoints": []})
     state(tmp_path / "checkpoint_mine.pt", 500)
     assert name_of_newest(tmp_path) == "checkpoint_last.pt"
+
+
+def test_without_the_optimizers_state_no_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """fairseq would count the updates from 0, so that the next kill resumes from an older checkpoint."""
+    for name in ("2", "_last"):
+        path = state(tmp_path / f"checkpoint{name}.pt", 200)
+        found = torch.load(path, weights_only=False)
+        found["last_optimizer_state"] = None
+        torch.save(found, path)
+    assert newest_sound_checkpoint(tmp_path) is None and "--no-save-optimizer-state" in caplog.text
+    state(tmp_path / "checkpoint1.pt", 100)
+    assert name_of_newest(tmp_path) == "checkpoint1.pt"

@@ -58,7 +58,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
     [
         ("quickstart.sh", "study_size", "study_size is a study; run scripts/study.sh size"),
         ("study.sh", "nosuch", "no configs/study_nosuch.yaml; there are: study_noise.yaml"),
-        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: f_distill.yaml"),
+        ("quickstart.sh", "nosuch", "no configs/nosuch.yaml; there are: converged.yaml"),
         ("prepare_data.sh", "--train raw/train --output out", "give --output, --source-lang and --target-lang"),
         ("prepare_data.sh", "--source-lang a --target-lang b --output", "give --output"),
         ("generate_distilled_corpus.sh", "--model=m --data=d", "give --model, --data and --output"),
@@ -87,6 +87,11 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "generate_distilled_corpus.sh",
             "--model m --data d --output out --shards 2 --shard 2",
             "--shard 2: give a number from 0 to 1",
+        ),
+        (
+            "train.sh",
+            "save data --checkpoint-suffix _x",
+            "--checkpoint-suffix: a training that is killed could not go on",
         ),
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
@@ -123,6 +128,17 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     line = refused("generate_distilled_corpus.sh", *words, folder=tmp_path)
     assert line.startswith("fairseq_kd: error: model m.pt: no such file")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_only_data_bin_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dict.en.txt").touch()
+    words = ["--model", "m.pt", "--data", "data", "--output", "out"]
+    line = refused("generate_distilled_corpus.sh", *words, folder=tmp_path)
+    assert "data-bin data has one language alone (fairseq-preprocess --only-source)" in line
+    (tmp_path / "data" / "dict.de.txt").touch()
+    assert "model m.pt: no such file" in refused("generate_distilled_corpus.sh", *words, folder=tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_arguments_that_changed_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.storage.files import remove_leftover, whole_file, whole_folder
+from fairseq_kd.storage.files import remove_leftover, split_paths, whole_file, whole_folder
 from tests.support.commands import environment
 
 KILLED = """
@@ -114,3 +114,12 @@ def test_a_sweep_leaves_the_files_of_runs_at_work(tmp_path: Path) -> None:
             remove_leftover(path)
         assert len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_path_with_a_colon_is_one_path_where_it_exists(tmp_path: Path) -> None:
+    path = tmp_path / "run:1.pt"
+    assert split_paths(str(path)) == [str(tmp_path / "run"), "1.pt"]
+    path.touch()
+    assert split_paths(str(path)) == [str(path)]
+    assert split_paths("a::b:") == ["a", "b"] and split_paths("") == []
+    assert split_paths("a" * 5000) == ["a" * 5000]

@@ -1,0 +1,76 @@
+"""scripts/train.sh, run again in the same folder after its data changed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.commands import environment, run_command
+from tests.support.training import train_sh
+
+
+def train(save_dir: Path, data: str, *options: object) -> subprocess.CompletedProcess:
+    words = train_sh(save_dir, Path(data), *map(str, options), "--max-epoch", "1", "--disable-validation")
+    return subprocess.run(words, capture_output=True, text=True, env=environment())
+
+
+def reword(data: Path) -> None:
+    """Another word in the place of a row's first one: the lengths and the index stay."""
+    path = data / "train.src-tgt.tgt.bin"
+    symbols = np.fromfile(path, dtype=np.uint16)
+    symbols[0] = symbols[0] % 10 + 5
+    symbols.tofile(path)
+
+
+def assert_refused(done: subprocess.CompletedProcess) -> None:
+    assert done.returncode == 1 and "was trained with other arguments, data or teacher" in done.stderr, done.stderr
+
+
+def test_text_of_the_same_lengths_is_other_text(tiny_corpus: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_corpus, tmp_path / "data")
+    assert train(tmp_path / "save", str(data)).returncode == 0
+    assert "done before" in train(tmp_path / "save", str(data)).stderr
+    reword(data)
+    for _ in range(2):
+        assert_refused(train(tmp_path / "save", str(data)))
+    # A folder of a version that did not count the text
+    (tmp_path / "save" / "texts").unlink()
+    assert "done before" in train(tmp_path / "save", str(data)).stderr
+
+
+@pytest.mark.parametrize("option", ["--distilled-data", "--teacher-cache"])
+def test_folders_for_several_data_bins(option: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    bins = [shutil.copytree(tiny_corpus, tmp_path / name) for name in "ab"]
+    given = bins
+    options: list[object] = ["--criterion", "f_distill", "--divergence", "kl", "--teacher-path", tiny_teacher]
+    if option == "--teacher-cache":
+        given, options = [tmp_path / name for name in "xy"], ["--criterion", "token_kd"]
+        for data, folder in zip(bins, given, strict=True):
+            words = ["--model", tiny_teacher, "--data", data, "--output", folder, "--top-k", "4"]
+            run_command("fairseq-kd", "cache", *words)
+    options += [option, ":".join(map(str, given))]
+    joined = ":".join(map(str, bins))
+    done = train(tmp_path / "save", joined, *options)
+    assert done.returncode == 0, done.stderr
+    assert "done before" in train(tmp_path / "save", joined, *options).stderr
+    if option == "--teacher-cache":
+        path = given[1] / "train" / "manifest.json"
+        path.write_text(path.read_text() + " ")
+    else:
+        reword(given[1])
+    assert_refused(train(tmp_path / "save", joined, *options))
+
+
+def test_a_checkpoint_that_somebody_put_there(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    """fairseq-train starts from SAVE_DIR/checkpoint_last.pt and obeys --reset-optimizer; resuming forgets it."""
+    save = tmp_path / "save"
+    save.mkdir()
+    shutil.copy(tiny_teacher, save / "checkpoint_last.pt")
+    done = train(save, str(tiny_corpus), "--reset-optimizer", "--reset-dataloader")
+    assert done.returncode == 1 and "--reset-optimizer begins a new one" in done.stderr, done.stderr
+    assert not (save / "arguments").exists() and not (save / "train.log").exists()
+    # Without such an option it is resumed, as fairseq-train does.
+    done = train(save, str(tiny_corpus))
+    assert done.returncode == 0 and "going on from checkpoint_last.pt" in done.stderr
