@@ -91,6 +91,7 @@ def decode(corpus: Path, teacher: Path, output: Path, *, before: list[str], afte
     return done.stderr.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher.pt").symlink_to(tiny_teacher)  # without its dictionaries, which earns a warning

@@ -64,6 +64,7 @@ def test_mistakes_are_one_line(options: list[str], given: bytes, told: str, text
     assert last.startswith("fairseq_kd: error: ") and told in last and "Traceback" not in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(text_teacher: Path, tiny_text: Path, expected: list[str]) -> None:
     many = (tiny_text / "valid.src").read_bytes() * 50
     command = [str(BIN / "fairseq-kd"), *words_of(text_teacher), *LIMITS, "--block-lines", "40"]

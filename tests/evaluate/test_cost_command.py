@@ -115,6 +115,7 @@ def test_costs_of_a_named_engine_alone(evaluate: Evaluate, sure_teacher: Path, t
         assert measured == [("ctranslate2", precision) for precision in ("float32", "int8") for _ in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_shortlist_is_measured_beside_translating_without_it(
     evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path, tmp_path: Path
@@ -144,6 +145,7 @@ def test_a_shortlist_is_measured_beside_translating_without_it(
     read_evaluated(tmp_path / "scores.json")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_teacher_that_one_engine_takes_gives_ratios_with_that_engine(
     evaluate: Evaluate, sure_teacher: Path, tiny_corpus: Path, tmp_path: Path
@@ -157,6 +159,7 @@ def test_a_teacher_that_one_engine_takes_gives_ratios_with_that_engine(
     }
 
 
+@pytest.mark.slow
 def test_a_measurement_has_a_process_to_itself(sure_teacher: Path, tiny_corpus: Path) -> None:
     """What this process holds, more than that one could, is not counted."""
     task = open_databin(tiny_corpus, "test")

@@ -109,7 +109,9 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     # Read when torch is imported
     torch = sys.modules["torch"]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    name = sys.argv[1] if sys.argv[0] == "-m" else Path(sys.argv[0]).name
+    if sys.argv[0] == "-m":  # a module of MODULES, or snakemake, which starts itself so in a job
+        del sys.argv[0]
+    name = Path(sys.argv[0]).name
     if name in OWN_LOGGING:
         logging.getLogger().handlers.clear()
         logging.getLogger().setLevel(logging.WARNING)
@@ -118,7 +120,6 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     if name == STDIN:
         return run_stdin
     if name in MODULES:
-        del sys.argv[0]
         return functools.partial(run_module, name)
     module, function = COMMANDS[name].split(":")
     return getattr(importlib.import_module(module), function)

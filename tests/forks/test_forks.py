@@ -25,6 +25,14 @@ def test_a_forked_command_answers_as_the_real_one(command: list[str], given: str
     assert forked.returncode and told in forked.stdout + forked.stderr
 
 
+def test_a_command_that_starts_as_a_module_gets_its_own_words(tmp_path: Path) -> None:
+    """A step of the workflow starts ``python -m snakemake`` in its job."""
+    pytest.importorskip("snakemake")
+    (tmp_path / "Snakefile").write_text("rule all:\n    shell: 'touch made'\n")
+    done = subprocess.run(["python", "-m", "snakemake", "--cores", "1"], cwd=tmp_path, env=environment(), text=True)
+    assert done.returncode == 0 and (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(
     "words", [("-m", "fairseq_kd.corpus.binarise"), ("-m", "fairseq_kd.corpus.distilled_databin"), ("-",)]
 )

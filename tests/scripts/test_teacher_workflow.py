@@ -74,6 +74,7 @@ def test_a_ready_teacher_of_other_subwords(text_teacher: Path, tiny_text: Path, 
     assert "--teacher-vocabulary aligned" in (runs / "students" / "student.1" / "arguments").read_text()
 
 
+@pytest.mark.slow
 def test_a_student_with_the_ready_teachers_dictionaries(text_teacher: Path, tiny_text: Path, tmp_path: Path) -> None:
     """The data-bin has the bytes of the one that fairseq-preprocess made for the teacher."""
     keys = {

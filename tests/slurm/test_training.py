@@ -57,6 +57,7 @@ def test_two_tasks_train_one_model(slurm: LocalSlurm, tiny_corpus: Path, tmp_pat
     assert all(torch.equal(weights, models[1][name]) for name, weights in models[0].items())
 
 
+@pytest.mark.slow
 def test_fairseq_finds_its_place_in_the_job(slurm: LocalSlurm, tmp_path: Path) -> None:
     """What the how-to page says of GPUs: with --distributed-port, fairseq asks SLURM for everything else."""
     (tmp_path / "place.py").write_text(INITIALISATION)

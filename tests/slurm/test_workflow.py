@@ -100,6 +100,7 @@ def running(slurm: LocalSlurm, rule: str) -> Callable[[], bool]:
     return look
 
 
+@pytest.mark.slow
 def test_killed_heads(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
     """The run itself is killed at random moments. The next one cancels the jobs that were left, and goes on."""
     experiment = begun(local, tmp_path)
@@ -113,6 +114,7 @@ def test_killed_heads(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> N
     assert experiment.figures() == local.figures() and len(local.figures()) == 3
 
 
+@pytest.mark.slow
 def test_a_study(local: Experiment, slurm: LocalSlurm, tmp_path: Path) -> None:
     """scripts/study.sh through SLURM: two points, whose student alone differs. The first one's is the experiment's."""
     clone = clone_with_study(tmp_path)
