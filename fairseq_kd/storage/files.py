@@ -54,22 +54,22 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, descriptor = _claim(path, _open_folder)
+    held, descriptor = _claim(path, _open_folder)
+    # The lock is on the folder around it: a converter may delete the folder that it is given, and make it again.
+    new = held / path.name
     try:
-        yield temporary
-        for file in temporary.iterdir():
+        new.mkdir()
+        yield new
+        for file in new.iterdir():
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
         try:
-            os.rename(temporary, path)
+            os.rename(new, path)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            shutil.rmtree(temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     finally:
+        shutil.rmtree(held, ignore_errors=True)
         os.close(descriptor)
 
 
@@ -134,8 +134,10 @@ def _open_file(path: Path) -> int:
 
 
 def _open_folder(path: Path) -> int:
-    path.mkdir(exist_ok=True)
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    while True:
+        path.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another process has removed it since
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _empty(folder: Path) -> None:

@@ -109,7 +109,7 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     # Read when torch is imported
     torch = sys.modules["torch"]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    if sys.argv[0] == "-m":  # a module of MODULES, or snakemake, which starts itself so in a job
+    if sys.argv[0] == "-m":
         del sys.argv[0]
     name = Path(sys.argv[0]).name
     if name in OWN_LOGGING:

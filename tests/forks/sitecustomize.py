@@ -44,9 +44,14 @@ def hand_over(address: str) -> None:
 
 
 def is_forked(words: list[str]) -> bool:
-    """Whether the words after Python's name are a command, ``-m`` and a module, or ``-`` that FORKED_COMMANDS names."""
+    """Whether the words after Python's name are a command, ``-m`` and a module, or ``-`` that FORKED_COMMANDS names.
+
+    ``python -m snakemake``, as a SLURM job starts it, is not: SLURM ends what it has started itself.
+    """
     named = os.environ.get("FORKED_COMMANDS", "").split()
-    return bool(words) and (words[1] if words[0] == "-m" and len(words) > 1 else os.path.basename(words[0])) in named
+    if words[:1] == ["-m"]:
+        return len(words) > 1 and "." in words[1] and words[1] in named
+    return bool(words) and os.path.basename(words[0]) in named
 
 
 if is_forked(sys.orig_argv[1:]):

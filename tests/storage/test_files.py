@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,23 @@ def test_two_that_write_the_same_file_at_once_do_not_share_it(tmp_path: Path) ->
         assert (tmp_path / "out").read_text() == "early"
         late.write("ate")
     assert (tmp_path / "out").read_text() == "late"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_writer_may_make_its_folder_anew(tmp_path: Path) -> None:
+    """CTranslate2's converter deletes the folder it is given and makes it again; two such do not meet."""
+
+    def write(folder: Path, text: str) -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "file").write_text(text)
+
+    with whole_folder(tmp_path / "out") as one:
+        write(one, "first")
+        with whole_folder(tmp_path / "out") as other:
+            write(other, "second")
+        assert (one / "file").read_text() == "first"
+    assert (tmp_path / "out" / "file").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
