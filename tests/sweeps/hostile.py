@@ -197,6 +197,7 @@ def _markdown(table: dict[str, Any]) -> str:
         f"Each row stands for {len(COMMANDS)} commands. Each gets at most {SECONDS} seconds and 6 GiB. They are:",
         "",
         *(f"- {command}" for command in COMMANDS),
+        "",
         "The last three are fairseq-train with the plugin; its own tracebacks count as refusals. As if sound: the "
         "command ended well, since it had no use for what was prepared.",
         "",
