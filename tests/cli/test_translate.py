@@ -80,14 +80,16 @@ def test_a_closed_pipe_ends_quietly(text_teacher: Path, tiny_text: Path, expecte
     assert "Traceback" not in told and "Broken" not in told
 
 
-def test_each_line_is_answered_at_once(text_teacher: Path, tiny_text: Path, expected: list[str]) -> None:
-    command = [str(BIN / "fairseq-kd"), *words_of(text_teacher), *LIMITS, "--block-lines", "1"]
-    lines = (tiny_text / "valid.src").read_bytes().splitlines(keepends=True)
+def test_each_line_is_answered_at_once(text_teacher: Path, tiny_text: Path, run: Run) -> None:
+    words = [*words_of(text_teacher), *LIMITS, "--block-lines", "1"]
+    lines = (tiny_text / "valid.src").read_bytes().splitlines(keepends=True)[:3]
+    expected = run("fairseq-kd", *words, input=b"".join(lines).decode()).stdout.splitlines()
+    command = [str(BIN / "fairseq-kd"), *words]
     with subprocess.Popen(
         command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     ) as running:
         assert running.stdin and running.stdout
-        for line, answer in zip(lines[:3], expected, strict=False):
+        for line, answer in zip(lines, expected, strict=True):
             running.stdin.write(line)
             assert running.stdout.readline().decode() == f"{answer}\n"
 

@@ -220,7 +220,7 @@ def test_gradient_by_finite_differences(two_vocabularies: Path, kind: str) -> No
     assert gradient(model).shape == slope.shape
     direction = slope / slope.norm()
     values = []
-    for step in (1e-5, -2e-5):
+    for step in (1e-4, -2e-4):
         with torch.no_grad():
             offset = 0
             for p in parameters:
@@ -228,8 +228,8 @@ def test_gradient_by_finite_differences(two_vocabularies: Path, kind: str) -> No
                 offset += p.numel()
             values.append(criterion(model, sample)[0].item())
     # The sorted distance has kinks: between the two points some |p − q| change their sign.
-    tolerance = 1e-5 if kind == "aligned" else 1e-3
-    assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope.norm().item(), rel=tolerance)
+    tolerance = 1e-4 if kind == "aligned" else 1e-3
+    assert (values[0] - values[1]) / 2e-4 == pytest.approx(slope.norm().item(), rel=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["aligned", "uld"])

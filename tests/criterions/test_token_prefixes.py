@@ -40,7 +40,7 @@ def test_it_is_the_hybrid_on_a_data_bin_whose_gold_is_the_teachers_output(
         task, model, criterion = setup(data, distilled, gate, *options, *reading, dtype=torch.float64)
         found.append(loss_and_slopes(model.eval(), criterion, batch(task, "train", ROWS)))
     assert found[0][:2] == pytest.approx(found[1][:2], rel=1e-6)
-    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-6)  # the teacher computes in float32
 
 
 @pytest.mark.parametrize("student", ["transformer", "lstm", "fconv"])
