@@ -5,7 +5,6 @@ manuals in the scripts, and api/ from the folders of the package. A test fails w
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -136,8 +135,6 @@ def shown_default(action: argparse.Action) -> str:
     """The default; "required" where there is none, empty for a switch."""
     if action.required and action.option_strings:
         return "required"
-    if action.dest == "workers" and action.default == (os.cpu_count() or 1):
-        return "the machine's processors"
     without = (None, False, "", argparse.SUPPRESS)
     if any(action.default is one for one in without) or action.default == [] or not action.option_strings:
         return ""

@@ -77,14 +77,15 @@ end_leftovers() {
   while [[ -n $(squeue --noheader --format=%A --name="$names") ]]; do sleep 1; done
 }
 # run_workflow CONFIG FOLDER POINT [snakemake options…]: run an experiment, or one point of a study, in a locked folder. The
-# terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps.
+# terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
+# OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
   local folder=$2 reason command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${3:+--config "point=$3"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
   "${command[@]}" --unlock >/dev/null 2>&1 || true
-  command+=(--cores "$(nproc)" --rerun-incomplete "$@")
+  command+=(--cores "$(env -u OMP_NUM_THREADS nproc)" --rerun-incomplete "$@")
   case " $* " in
     # Snakemake is asked for its plan.
     *" -n"* | *" -pn "* | *" -qn "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --filegraph "* | \

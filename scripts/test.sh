@@ -38,4 +38,4 @@ cat "$logs"/*
 # Each worker gets one thread: workers that all use both cores wait for each other. A worker gets neighbouring tests, which
 # share fixtures. Python keeps the modules that it has compiled, for the commands that the tests start.
 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE='' \
-  pytest -n "$(nproc)" --dist worksteal "${chosen[@]}" "$@"
+  pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist worksteal "${chosen[@]}" "$@"

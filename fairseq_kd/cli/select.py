@@ -1,7 +1,6 @@
 """`fairseq-kd select`: of n-best lists, take the candidates closest to the gold target (Seq-Inter)."""
 
 import argparse
-import os
 from pathlib import Path
 
 from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokenize", default="", choices=TOKENIZERS, help=f"sacreBLEU's tokenizer for BLEU ({TOKENIZERS[0]})")
     add("--smooth-method", default="", choices=SMOOTH_METHODS,
         help=f"sacreBLEU's smoothing of BLEU ({SMOOTH_METHODS[0]})")  # fmt: skip
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes (%(default)s)")
+    add("--workers", type=int, metavar="N", help="number of processes (default: one for each processor)")
     add(
         "--block-rows",
         type=int,

@@ -22,13 +22,14 @@ WAIT = 10.0
 
 
 def check_workers(workers: int | None) -> int:
-    """The number of processes; None: one for each processor.
+    """The number of processes; None: one for each processor that this process may use, as SLURM or ``taskset`` set it.
 
     Raises:
         UserError: it is below 1.
     """
     if workers is None:
-        return os.cpu_count() or 1
+        # macOS has no sched_getaffinity.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
         raise UserError(f"--workers {workers}: give 1 or more")
     return workers

@@ -203,3 +203,14 @@ def test_memory_is_flat_in_the_number_of_pairs(whole: dict[str, bytes], tmp_path
         return used.ru_maxrss // 1024
 
     assert peak("many") - peak("few") < 8
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_processes_are_those_of_the_job_and_not_of_the_machine() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert processes.check_workers(None) == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert processes.check_workers(None) == len(allowed)

@@ -1,6 +1,5 @@
 """Each path of the plugin once on the GPU, beside the same command on the CPU."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from fairseq_kd.benchmark.gpu.commands import fairseq_kd_command, reason
 from fairseq_kd.benchmark.gpu.decoding_paths import decoding_paths
 from fairseq_kd.benchmark.gpu.path import GpuPath, Material, Measured, model_options
 from fairseq_kd.benchmark.gpu.training_paths import training_paths
+from fairseq_kd.corpus.processes import check_workers
 from fairseq_kd.errors import UserError
 
 
@@ -25,7 +25,7 @@ def check_paths(given: Material) -> list[dict[str, Any]]:
     """
     paths = [_caches(given)]
     lines = [outcome(path) for path in paths]  # a training reads the GPU's cache
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(unit="path", desc="GPU paths", disable=None) as bar:
+    with ThreadPoolExecutor(check_workers(None)) as pool, tqdm(unit="path", desc="GPU paths", disable=None) as bar:
         paths = [*training_paths(given, pool), *decoding_paths(given, pool)]
         bar.total = len(paths)
         for line in pool.map(outcome, paths):

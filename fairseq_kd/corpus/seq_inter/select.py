@@ -4,7 +4,6 @@ A student trained on the chosen candidates learns what the teacher would say, as
 """
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.corpus.processes import check_workers
 from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
@@ -90,11 +90,9 @@ def select(
     """
     if similarity is None:
         similarity = Similarity()
-    if workers is None:
-        workers = os.cpu_count() or 1
-    for name, value in (("workers", workers), ("block-rows", block_rows)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: give 1 or more")
+    workers = check_workers(workers)
+    if block_rows < 1:
+        raise UserError(f"--block-rows {block_rows}: give 1 or more")
     if not nbest.is_file():
         raise UserError(f"--nbest {nbest}: no such file; give the SUBSET.nbest.tsv of fairseq-kd decode")
     if output.resolve() == nbest.parent.resolve():
