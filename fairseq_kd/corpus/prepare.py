@@ -17,12 +17,12 @@ from tqdm import tqdm
 from fairseq_kd.corpus.cut_blocks import cut_block
 from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS, Side, Stretch, read_sides, write_lines
 from fairseq_kd.corpus.prepared_files import check_replaceable, finished, sweep, write_databin, write_subwords
-from fairseq_kd.corpus.processes import alone_in, check_workers, in_processes
 from fairseq_kd.corpus.subword_model import dictionary_lines, drawn, train_spm
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.processes import alone_in, check_workers, in_processes
 from fairseq_kd.storage.provenance import versions
 from fairseq_kd.storage.settings import differences, read_settings
 

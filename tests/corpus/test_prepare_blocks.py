@@ -12,11 +12,11 @@ from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data import Dictionary
 
 from fairseq_kd.corpus import prepare as prepare_module
-from fairseq_kd.corpus import processes
 from fairseq_kd.corpus.parallel_text import read_pair
 from fairseq_kd.corpus.prepare import prepare
 from fairseq_kd.corpus.subword_model import drawn, train_spm
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage import processes
 from tests.support.commands import environment
 from tests.support.kills import Moment, files_there, kill_and_run_again
 

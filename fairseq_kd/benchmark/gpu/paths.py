@@ -13,8 +13,8 @@ from fairseq_kd.benchmark.gpu.commands import fairseq_kd_command, reason
 from fairseq_kd.benchmark.gpu.decoding_paths import decoding_paths
 from fairseq_kd.benchmark.gpu.path import GpuPath, Material, Measured, model_options
 from fairseq_kd.benchmark.gpu.training_paths import training_paths
-from fairseq_kd.corpus.processes import check_workers
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.processes import check_workers
 
 
 def check_paths(given: Material) -> list[dict[str, Any]]:

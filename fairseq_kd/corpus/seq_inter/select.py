@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.processes import check_workers
 from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
@@ -22,6 +21,7 @@ from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
+from fairseq_kd.storage.processes import check_workers
 from fairseq_kd.storage.provenance import versions
 from fairseq_kd.storage.structured import read_json
 

@@ -9,7 +9,6 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from fairseq_kd.corpus.processes import in_processes
 from fairseq_kd.corpus.seq_inter.closest import Selected, closest, most_agreed
 from fairseq_kd.corpus.seq_inter.nbest import NBest
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
@@ -17,6 +16,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
 from fairseq_kd.storage.checksums import Damaged, read_sealed
 from fairseq_kd.storage.files import write_sealed
+from fairseq_kd.storage.processes import in_processes
 
 
 def select_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
