@@ -80,7 +80,7 @@ end_leftovers() {
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
 # OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
-  local folder=$2 reason command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  local folder=$2 reason reasons display status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${3:+--config "point=$3"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
@@ -92,10 +92,20 @@ run_workflow() {
       *" -S "* | *" --summary "* | *" -D "* | *" --detailed-summary "* | *" --list"* | *" --lint "*) exec "${command[@]}" ;;
   esac
   end_leftovers "$folder"
-  trap : INT # else Ctrl-C would end this script before it could tell how to go on
-  reason=$(python "$root/scripts/progress" "$folder" "${command[@]}") ||
-    die "stopped: ${reason:-interrupted} (all output: $folder/workflow.log). Run it again to go on"
-  trap - INT
+  # The display runs beside this script, which can then pass a signal on and tell how to go on.
+  exec {reasons}< <(exec python "$root/scripts/progress" "$folder" "${command[@]}")
+  display=$!
+  trap : INT
+  trap 'kill "$display"' TERM
+  while wait "$display" && status=0 || status=$?; kill -0 "$display" 2>/dev/null; do :; done
+  trap - INT TERM
+  reason=$(cat <&"$reasons")
+  exec {reasons}<&-
+  case $status in
+    0) return ;;
+    130 | 143) say "stopped by SIG$(kill -l "$status") (all output: $folder/workflow.log). Run it again to go on"; exit "$status" ;;
+  esac
+  die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }
 # copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and all its splits but train. Files of the other
 # direction (valid.TARGET-SOURCE.*) get the names of this one; where both are there, those of this direction count.

@@ -4,9 +4,11 @@
 
 Snakemake's output and that of all steps go to FOLDER/workflow.log. The progress goes to standard error: on a terminal
 one live line for each running step, elsewhere a plain line when a step starts and one when it ends. If Snakemake fails,
-the reason goes to standard output in one line, and the status is Snakemake's.
+the reason goes to standard output in one line, and the status is Snakemake's. SIGINT and SIGTERM end Snakemake and its
+steps; the status is then 130 or 143.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +16,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 from display import Live, Plain
 from workflow_log import Workflow
 
@@ -35,22 +39,44 @@ def follow(path: Path, offset: int) -> Iterator[list[str]]:
             yield lines
 
 
+def start(command: list[str], path: Path) -> tuple[subprocess.Popen, int]:
+    """Snakemake, which writes to the end of the log; and the place in the log where it begins."""
+    # Inherited descriptors stay open: one of them is the lock of the folder.
+    with path.open("ab") as log:
+        end = log.tell()
+        environment = os.environ | {"FAIRSEQ_KD_VERBOSE": "1"}
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts beside itself ignore it
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, close_fds=False), end
+
+
+def stop_on_signals(process: subprocess.Popen) -> list[int]:
+    """Let SIGINT and SIGTERM end Snakemake and the steps that run here; the list gets the signals that came."""
+    signals: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        signals.append(number)
+        if number == signal.SIGTERM:  # of SIGINT the terminal has told them already
+            steps = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)  # as Ctrl-C: of SIGTERM Snakemake would wait for its steps
+            for step in steps:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    step.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return signals
+
+
 def main(folder: Path, command: list[str]) -> int:
-    """Run Snakemake to its end; returns its status."""
+    """Run Snakemake to its end; returns its status, or 128 and the number of a signal."""
     try:
         config = read_experiment(command[command.index("--configfile") + 1], option="")
     except UserError as error:
         print(str(error).removeprefix(PREFIX))
         return 1
     workflow, path = Workflow(folder, config), folder / "workflow.log"
-    # Inherited descriptors stay open: one of them is the lock of the folder.
-    with path.open("ab") as log:
-        offset = log.tell()
-        environment = os.environ | {"FAIRSEQ_KD_VERBOSE": "1"}
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, close_fds=False)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    interrupts: list[int] = []  # the terminal interrupts Snakemake too, and this waits for its end
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    process, offset = start(command, path)
+    signals = stop_on_signals(process)
     with Live() if sys.stderr.isatty() else Plain() as display:
         ended = False
         for lines in follow(path, offset):
@@ -62,8 +88,10 @@ def main(folder: Path, command: list[str]) -> int:
             display.show(workflow)
             ended = process.poll() is not None
             time.sleep(0 if ended else PERIOD)
+    if signals:
+        return 128 + signals[0]
     if process.returncode:
-        print("interrupted" if interrupts else workflow.reason())
+        print(workflow.reason())
     return process.returncode
 
 

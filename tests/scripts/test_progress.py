@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,11 @@ def script(command: list[str], tmp_path: Path) -> Path:
     for path in (tmp_path / "Snakefile", tmp_path / "training.sh", ROOT / "scripts" / "progress"):
         (tmp_path / "scripts" / path.name).symlink_to(path)
     lines = ["set -euo pipefail", f'source "{ROOT}/scripts/common.sh"', f'root="{tmp_path}"']
-    lines += [f'run_workflow "{tmp_path}/config.yaml" "{tmp_path}/a run" "" "$@"', "echo more"]
+    lines += [
+        f'hold "{tmp_path}/a run"',
+        f'run_workflow "{tmp_path}/config.yaml" "{tmp_path}/a run" "" "$@"',
+        "echo more",
+    ]
     (tmp_path / "script.sh").write_text("\n".join(lines) + "\n")
     return tmp_path / "script.sh"
 
@@ -130,10 +135,13 @@ def test_a_plan_goes_to_the_terminal(script: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a run" / "teacher").exists()
 
 
-def test_ctrl_c_is_one_line(script: Path) -> None:
+@pytest.mark.parametrize("number, alone", [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)])
+def test_a_signal_is_one_line_and_the_status(script: Path, tmp_path: Path, number: int, alone: bool) -> None:
+    """To all processes, as the terminal and a cluster send it, or to the script alone: nothing is left running."""
+    (tmp_path / "training.sh").write_text("echo begun; sleep 60; echo done\n")
     running = subprocess.Popen(
         ["bash", script],
-        env=environment(),
+        env=environment(forked=False),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -141,10 +149,18 @@ def test_ctrl_c_is_one_line(script: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stderr is not None and running.stderr.readline() == "step 1 of 3, teacher\n"
-    os.killpg(running.pid, signal.SIGINT)  # to all processes, as the terminal does
-    out, err = running.communicate()
-    assert (running.returncode, out) == (1, "")
-    assert err.splitlines()[-1].startswith("script.sh: error: stopped: interrupted (all output: ")
+    log = tmp_path / "a run" / "teacher" / "train.log"
+    while not log.exists() or not log.read_text():
+        time.sleep(0.1)
+    (os.kill if alone else os.killpg)(running.pid, number)
+    begun = time.monotonic()
+    out, err = running.communicate(timeout=30)
+    assert time.monotonic() - begun < 10
+    assert (running.returncode, out) == (128 + number, "")
+    name = signal.Signals(number).name
+    assert err.splitlines()[-1].startswith(f"script.sh: stopped by {name} (all output: ")
+    lock = tmp_path / "a run" / "lock"
+    assert subprocess.run(["flock", "-n", lock, "true"]).returncode == 0  # the processes that held it have ended
 
 
 def test_every_rule_has_a_name() -> None:
