@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tests.support.commands import BIN, ROOT, run_command
 from tests.support.corpora import write_text
+from tests.support.experiments import small_experiment
 from tests.support.models import ARCHITECTURES
 from tests.support.training import teacher_of_pieces
 
@@ -38,6 +41,11 @@ class Material:
         """Its data-bin."""
         return self.folder / "teacher" / "data-bin"
 
+    @property
+    def experiment(self) -> Path:
+        """The configuration of an experiment: a teacher and a Seq-KD student of an epoch each."""
+        return self.folder / "small.yaml"
+
 
 def make_material(folder: Path) -> Material:
     """Text, a teacher, a finished decode with n-best lists and a score file."""
@@ -48,6 +56,7 @@ def make_material(folder: Path) -> Material:
     run_command("fairseq-kd", "decode", *decode, "--output", folder / "decoded", "--beam", "3", "--nbest", "3")
     score = ["--model", given.model, "--data", given.data, "--subset", "test", "--beam", "1", *SEARCH]
     run_command("fairseq-kd", "evaluate", *score, "--name", "Teacher", "--output", folder / "score.json")
+    given.experiment.write_text(yaml.safe_dump(small_experiment("small", 1), sort_keys=False))
     return given
 
 
@@ -168,4 +177,8 @@ STAGES = [
         ],
     ),
     _kd("table", "table", "{folder}/score.json", data=False, model=False),
+    Stage(
+        "the whole workflow",
+        lambda given, output: ["run.sh", "--output", output / "out", given.experiment, "--cores", "1"],
+    ),
 ]
