@@ -16,7 +16,7 @@ from torch import Tensor
 from fairseq_kd.compress.packing import to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from fairseq_kd.networks.parameters import count_nonzero
+from fairseq_kd.networks.parameters import count_nonzero, is_parameter
 from fairseq_kd.networks.resume import AVERAGED
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, versions
@@ -142,6 +142,7 @@ class Sums:
     def __init__(self, tensors: Mapping[str, Tensor]):
         self.types = {name: tensor.dtype for name, tensor in tensors.items()}
         self.sums = {name: self._wide(tensor).clone() for name, tensor in tensors.items()}
+        self.buffers = {name: tensor for name, tensor in tensors.items() if not is_parameter(name)}
         self.count = 1
 
     @staticmethod
@@ -170,11 +171,16 @@ class Sums:
     def means(self) -> dict[str, Tensor]:
         """The means, each in the number format of its checkpoints; whole numbers are rounded down, as in fairseq.
 
+        Buffers are the first checkpoint's: fairseq never sets some of them, which can then be NaN.
+
         Raises:
             UserError: a mean is NaN or infinite.
         """
         found = {}
         for name, total in self.sums.items():
+            if name in self.buffers:
+                found[name] = self.buffers[name]
+                continue
             mean = total / self.count if total.is_floating_point() else total // self.count
             found[name] = mean.to(self.types[name])
             if not bool(torch.isfinite(found[name]).all()):

@@ -12,6 +12,7 @@ import fairseq_kd
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.networks.parameters import count_parameters
+from fairseq_kd.networks.second_copies import keep_one_copy
 
 STANDARD_INPUT = "-"
 
@@ -65,4 +66,5 @@ def _build(text: str, student: str, task: TranslationTask):  # type: ignore[no-u
         refuse(error)
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
         refuse(f"{architecture.arch!r} is not an encoder-decoder")
+    keep_one_copy(model)
     return model

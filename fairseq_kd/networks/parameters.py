@@ -8,6 +8,7 @@ self-attention belongs to its layer. A tied matrix is one weight. It has a class
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,9 @@ SIDES = {"encoder": "source", "decoder": "target"}
 LAYER = re.compile(r"(?:encoder|decoder)\.(?:layers\.|lstm\.\w+_l)(\d+)")
 ATTENTION = re.compile(r"decoder\.(layers\.\d+\.encoder_attn|attention)\.")
 SOFTMAX = re.compile(r"decoder\.(output_projection|fc_out|adaptive_softmax|embed_out)\b")
-BUFFERS = ("version", "_float_tensor")
+UNSET = "_float_tensor"
+"""A buffer that fairseq makes and never sets: any number is in it, also NaN. 0.12.2 has it for sinusoidal positions."""
+BUFFERS = ("version", UNSET)
 PADDING = 1
 """The index of ``<pad>`` in every fairseq dictionary."""
 
@@ -24,6 +27,21 @@ PADDING = 1
 def is_parameter(name: str) -> bool:
     """Whether an entry of a checkpoint's model is a parameter, and no buffer."""
     return name.rpartition(".")[2] not in BUFFERS
+
+
+def clear_unset_buffers(model: nn.Module) -> None:
+    """Put zeros into buffers that fairseq leaves unset, so that equal trainings save equal checkpoints.
+
+    Again after each loading of weights, where fairseq 0.12.2 makes them anew.
+    """
+    for module in model.modules():
+        if UNSET in module._buffers:
+            _clear(module)
+            module.register_load_state_dict_post_hook(_clear)
+
+
+def _clear(module: nn.Module, *_: Any) -> None:
+    getattr(module, UNSET).zero_()
 
 
 def freeze_embeddings(model: nn.Module) -> None:

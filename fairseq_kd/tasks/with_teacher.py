@@ -14,7 +14,7 @@ from torch import nn
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.guarded_build import without_side_effects
-from fairseq_kd.networks.parameters import freeze_embeddings
+from fairseq_kd.networks.parameters import clear_unset_buffers, freeze_embeddings
 from fairseq_kd.networks.second_copies import keep_one_copy
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
@@ -48,6 +48,7 @@ class WithTeacher(_Task):
         with without_side_effects() if from_checkpoint else nullcontext():
             model = super().build_model(cfg, from_checkpoint)
         keep_one_copy(model)
+        clear_unset_buffers(model)
         if getattr(self.cfg, "freeze_embeddings", False):  # checkpoints of earlier versions do not record it
             freeze_embeddings(model)
         self._student = weakref.ref(model)

@@ -85,6 +85,18 @@ def test_other_number_formats(saved: list[Path], tmp_path: Path) -> None:
     assert torch.equal(states[2][name], ((states[0][name].double() + states[1][name].double()) / 2).half())
 
 
+def test_a_buffer_that_fairseq_never_sets(saved: list[Path], tmp_path: Path) -> None:
+    """Those of 0.12.2 hold whatever was in memory: NaN is no reason to refuse a checkpoint."""
+    name = "encoder.embed_positions._float_tensor"
+    values = (torch.tensor([float("nan")]), torch.tensor([6e23]))
+    paths = [
+        changed(path, tmp_path / path.name, lambda state, value=value: state["model"].update({name: value}))
+        for path, value in zip(saved[:2], values, strict=True)
+    ]
+    average(paths, tmp_path / "mean.pt")
+    assert torch.load(tmp_path / "mean.pt", weights_only=True)["model"][name].isnan().all()
+
+
 def differing(one: dict[str, Any], other: dict[str, Any]) -> bool:
     tensors = {name: tensor for name, tensor in one.items() if isinstance(tensor, torch.Tensor)}
     return any(not torch.equal(tensor, other[name]) for name, tensor in tensors.items())
@@ -198,7 +210,7 @@ def test_checkpoints_of_hydra(tiny_corpus: Path, tmp_path: Path) -> None:
         "optimization": {"max_update": 2, "lr": [0.01]},
         "optimizer": {"_name": "adam"},
         "lr_scheduler": {"_name": "fixed"},
-        "model": {"_name": "transformer", "encoder": layers, "decoder": layers},
+        "model": {"_name": "transformer", "encoder": layers, "decoder": layers, "base_layers": 0},
         "checkpoint": {"save_dir": str(tmp_path / "save"), "save_interval_updates": 1},
     }
     (tmp_path / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))

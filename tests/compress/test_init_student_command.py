@@ -107,7 +107,7 @@ def test_a_teacher_trained_with_hydra(tiny_corpus: Path, tmp_path: Path, capsys:
         "optimization": {"max_update": 1, "lr": [0.01]},
         "optimizer": {"_name": "adam"},
         "lr_scheduler": {"_name": "fixed"},
-        "model": {"_name": "transformer", "encoder": layers, "decoder": layers},
+        "model": {"_name": "transformer", "encoder": layers, "decoder": layers, "base_layers": 0},
         "checkpoint": {"save_dir": str(tmp_path / "teacher")},
     }
     (tmp_path / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))

@@ -239,10 +239,8 @@ def test_a_reverse_model_with_its_own_subwords_and_recut_after_it(tmp_path: Path
     data = cut(text, tmp_path / "made", 70)
     swapped = tmp_path / "swapped"
     swapped.mkdir()
-    for path in data.glob("train.src-tgt.*"):
+    for path in data.iterdir():  # fairseq 0.12.2 reads valid even with --disable-validation
         shutil.copy(path, swapped / path.name.replace("src-tgt", "tgt-src"))
-    for path in data.glob("dict.*"):
-        shutil.copy(path, swapped)
     model = train_model(swapped, tmp_path / "model", "--max-update", "2", "--disable-validation")
     words = ["--input", text / "train", "--source-lang", "src", "--target-lang", "tgt", "--reverse-model", model]
     cli.main(["filter", *map(str, words), "--output", str(tmp_path / "out"),

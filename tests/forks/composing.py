@@ -22,6 +22,8 @@ hydra_compose: Callable[..., Any] = utils.compose
 parse_rule = OverridesParser.parse_rule
 parsed: dict[str, Override] = {}
 assembled: dict[str, Any] = {}
+QUICK = not hydra.__version__.startswith("1.0.")
+"""hydra 1.0, on which fairseq 0.12.2 depends, puts a group's members together in another way."""
 
 
 def parse_once(self: OverridesParser, text: str, rule: str) -> Any:
@@ -56,7 +58,5 @@ def compose(config_name: str, overrides: list[str], strict: bool | None = None) 
 
 def compose_quickly(quickly: bool) -> None:
     """Let fairseq compose in this way from now on, or as its users do."""
-    # hydra 1.0, on which fairseq 0.12.2 depends, puts a group's members together in another way.
-    shortcut = quickly and not hydra.__version__.startswith("1.0.")
-    utils.compose = compose if shortcut else hydra_compose
-    OverridesParser.parse_rule = parse_once if shortcut else parse_rule  # type: ignore[method-assign]
+    utils.compose = compose if quickly and QUICK else hydra_compose
+    OverridesParser.parse_rule = parse_once if quickly and QUICK else parse_rule  # type: ignore[method-assign]

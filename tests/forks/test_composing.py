@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.forks.composing import compose_quickly
+from tests.forks.composing import QUICK, compose_quickly
 from tests.support.models import configured
+
+pytestmark = pytest.mark.skipif(not QUICK, reason="hydra 1.0 composes as ever")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ OTHER = (
 def make(folder: Path, keys: dict[str, Any], *targets: str) -> Path:
     """Run the workflow until the targets are made; the folder that it works in."""
     size = ARCHITECTURES["transformer"]
+    pytest.importorskip("snakemake", reason="Snakemake 9 needs Python 3.11")
     fixed = {
         "title": "Miniature",
         "languages": PAIR,

@@ -109,6 +109,7 @@ def test_hydra_train(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> N
             "_name": "transformer",
             "encoder": {"layers": 1, "embed_dim": 16},
             "decoder": {"layers": 1, "embed_dim": 16},
+            "base_layers": 0,  # fairseq 0.12.2 asks for it
         },
         "checkpoint": {"save_dir": str(tmp_path / "save")},
     }
