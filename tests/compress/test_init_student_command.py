@@ -10,7 +10,7 @@ from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
-from fairseq_kd.networks.parameters import count_parameters
+from fairseq_kd.networks.parameters import count_parameters, is_parameter
 from tests.support.commands import PLUGIN, run_command
 from tests.support.training import train_model
 
@@ -86,8 +86,8 @@ def test_it_is_decoded_and_trained_on(
     trained = train_from(student, tiny_corpus, tmp_path / "save", shape)
     before, after = (read_checkpoint(path)["model"] for path in (student, trained))
     assert before.keys() == after.keys()
-    for name, weight in before.items():
-        torch.testing.assert_close(after[name], weight, rtol=0, atol=0)
+    for name in filter(is_parameter, before):
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
 
 
 def test_a_whole_copy_is_the_teacher(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
