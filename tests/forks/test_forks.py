@@ -36,8 +36,10 @@ def test_a_command_that_starts_as_a_module_gets_its_own_words(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "words", [("-m", "fairseq_kd.corpus.binarise"), ("-m", "fairseq_kd.corpus.distilled_databin"), ("-",)]
 )
-def test_what_scripts_start_is_forked(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_what_scripts_start_is_forked(words: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The process that starts has imported neither fairseq nor the module: it only waits for the other."""
+    if request.config.getoption("--no-fork"):
+        pytest.skip("--no-fork: nothing is forked")
     program = "import sys\n\nraise SystemExit('fairseq' not in sys.modules)\n"
     module = tmp_path / "fairseq_kd" / "corpus" / f"{words[-1].rpartition('.')[2]}.py"
     module.parent.mkdir(parents=True)
