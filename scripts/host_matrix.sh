@@ -58,7 +58,8 @@ from pathlib import Path
 
 log = Path(sys.argv[1]).read_text(errors="replace")
 packages = [d.metadata["Name"] + " " + d.version for d in distributions() if d.metadata["Name"] in ("fairseq", "fairseq-fixed")]
-counts = re.findall(r"\d+ (?:passed|failed|error|errors|skipped)", log.splitlines()[-1] if log else "")
+ended = re.findall(r"^.*\d+ (?:passed|failed|errors?).* in [\d.]+s.*$", log, re.M)  # commands may write after it
+counts = re.findall(r"\d+ (?:passed|failed|errors?|skipped)", ended[-1] if ended else "")
 failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.M)
 print(
     f"| {datetime.date.today()} | {platform.python_version()} | {' '.join(packages)} | {torch.__version__} | "
