@@ -23,7 +23,7 @@ ONE_THREAD = ("data", "teacher", "distilled", "shard", "student", "score_teacher
 """Rules; with another number of threads the last bit of a sum can be another."""
 ON_SLURM = [
     *("--profile", str(PROFILE), "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
-    *("--latency-wait", "5", "--set-threads", *(f"{rule}=1" for rule in ONE_THREAD)),
+    *("--latency-wait", "5", "--cores", "1", "--set-threads", *(f"{rule}=1" for rule in ONE_THREAD)),
 ]
 """The profile as users get it, and what makes it quick."""
 TIMES = re.compile(r"seconds$|_per_second$|^sha256$|^checksum$|^commit$")
