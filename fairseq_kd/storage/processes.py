@@ -21,15 +21,20 @@ WAIT = 10.0
 """Seconds to wait for a lock; the processes of a killed run end within one."""
 
 
+def processors() -> int:
+    """How many processors this process may use, as SLURM or ``taskset`` set it."""
+    # macOS has no sched_getaffinity.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_workers(workers: int | None) -> int:
-    """The number of processes; None: one for each processor that this process may use, as SLURM or ``taskset`` set it.
+    """The number of processes; None: one for each of :func:`processors`.
 
     Raises:
         UserError: it is below 1.
     """
     if workers is None:
-        # macOS has no sched_getaffinity.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return processors()
     if workers < 1:
         raise UserError(f"--workers {workers}: give 1 or more")
     return workers

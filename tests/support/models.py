@@ -14,7 +14,6 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_kd
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from fairseq_kd.networks.parameters import is_parameter
 from fairseq_kd.networks.second_copies import keep_one_copy
 
 fairseq_kd.register()
@@ -39,7 +38,7 @@ def assert_same_weights(first: Path, second: Path, **tolerance: float) -> None:
     one, other = (read_checkpoint(path) for path in (first, second))
     one, other = ({**state["model"], **(state["criterion"] or {})} for state in (one, other))
     assert one.keys() == other.keys()
-    for name in filter(is_parameter, one):
+    for name in one:
         torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 

@@ -14,7 +14,7 @@ from fairseq_kd.benchmark.gpu.decoding_paths import decoding_paths
 from fairseq_kd.benchmark.gpu.path import GpuPath, Material, Measured, model_options
 from fairseq_kd.benchmark.gpu.training_paths import training_paths
 from fairseq_kd.errors import UserError
-from fairseq_kd.storage.processes import check_workers
+from fairseq_kd.storage.processes import processors
 
 
 def check_paths(given: Material) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def check_paths(given: Material) -> list[dict[str, Any]]:
     """
     paths = [_caches(given)]
     lines = [outcome(path) for path in paths]  # a training reads the GPU's cache
-    with ThreadPoolExecutor(check_workers(None)) as pool, tqdm(unit="path", desc="GPU paths", disable=None) as bar:
+    with ThreadPoolExecutor(processors()) as pool, tqdm(unit="path", desc="GPU paths", disable=None) as bar:
         paths = [*training_paths(given, pool), *decoding_paths(given, pool)]
         bar.total = len(paths)
         for line in pool.map(outcome, paths):
