@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq import utils
 
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.errors import UserError
@@ -32,15 +33,17 @@ def loss_and_slopes(model: Any, criterion: Any, *samples: dict[str, Any]) -> tup
 )
 @pytest.mark.parametrize("gate", ["fixed", "by token", "teacher_entropy by token"])
 def test_it_is_the_hybrid_on_a_data_bin_whose_gold_is_the_teachers_output(
-    tiny_corpus: Path, distilled: Path, gate: str, options: tuple[str, ...]
+    tiny_corpus: Path, distilled: Path, gate: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There the other reading computes the same, with a forward and a pass over the vocabulary for each loss."""
+    # fairseq's attention has its softmax in float32, whose noise depends on the processor.
+    monkeypatch.setattr(utils, "softmax", lambda scores, dim, onnx_trace=False: scores.softmax(dim))
     found = []
     for data, reading in ((tiny_corpus, DISTILLED), (distilled, ())):
         task, model, criterion = setup(data, distilled, gate, *options, *reading, dtype=torch.float64)
         found.append(loss_and_slopes(model.eval(), criterion, batch(task, "train", ROWS)))
     assert found[0][:2] == pytest.approx(found[1][:2], rel=1e-6)
-    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-6)  # the teacher computes in float32
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("student", ["transformer", "lstm", "fconv"])

@@ -55,8 +55,7 @@ def test_a_probability_does_not_depend_on_the_length_penalty(
     unsure: CTranslate2Engine, sources: list[torch.Tensor]
 ) -> None:
     short, plain, long = (
-        unsure.translate(sources, DecodingOptions(beam=4, nbest=4, lenpen=lenpen, **LIMITS))
-        for lenpen in (0, 1.0, 1.4)
+        unsure.translate(sources, DecodingOptions(beam=4, nbest=4, lenpen=lenpen, **LIMITS)) for lenpen in (0, 1.0, 1.4)
     )
     for row in range(len(sources)):
         known = {h.tokens: h.probability for h in plain[row]}
