@@ -10,7 +10,8 @@
 # --output, so that a part does not take the place of the whole table.
 #
 # The script uses .venv where that exists, else the python3 on the PATH, which needs torch and the packages of
-# pyproject.toml's `dependencies`; it installs nothing. A path that fails is named, and the exit status is 1.
+# pyproject.toml's `dependencies`; it installs nothing. Without ctranslate2 the script leaves out what needs it, and the
+# table says so. A path that fails is named, and the exit status is 1.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 dry='' output='' models=() parts=()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import ctranslate2
 import torch
 
 from fairseq_kd.benchmark.decoding_speed import measure_decoding
@@ -11,6 +10,7 @@ from fairseq_kd.benchmark.loss_speed import measure_loss
 from fairseq_kd.benchmark.rollout_speed import measure_rollouts
 from fairseq_kd.benchmark.selection_speed import SUBSET, measure_selection
 from fairseq_kd.benchmark.training_speed import measure_training
+from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2
 from fairseq_kd.timing.interleaved import TimedCall
 
 STUDENT = """
@@ -28,6 +28,15 @@ TOP_K = 8
 PRECISIONS = ("float32", "bfloat16", "int8")
 DECODED_ROWS = 5000
 AHEAD = 8
+
+
+def engines() -> tuple[str, ...]:
+    """The engines that are installed. A machine that is lent for minutes may lack CTranslate2."""
+    try:
+        import_ctranslate2()
+    except CannotConvert:
+        return ("fairseq",)
+    return ("fairseq", "ctranslate2")
 
 
 def loss_calls() -> list[TimedCall]:
@@ -124,8 +133,10 @@ def teacher_sample_calls(student: str, teacher: str, data: str) -> list[TimedCal
 
 
 def decoding_calls(teacher: str, data: str, folder: Path) -> list[TimedCall]:
-    """Beam search with either engine, in each precision that the machine supports."""
-    supported = ctranslate2.get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")
+    """Beam search with each engine that is installed, in each precision that the machine supports."""
+    supported: set[str] = set()
+    if "ctranslate2" in engines():
+        supported = import_ctranslate2().get_supported_compute_types("cuda" if torch.cuda.is_available() else "cpu")
     searches = [("fairseq", "float32"), *(("ctranslate2", one) for one in PRECISIONS if one in supported)]
     shared = {"model": teacher, "data": data, "rows": DECODED_ROWS, "reference": str(folder / "fairseq-float32.txt")}
     return [

@@ -1,15 +1,20 @@
 """The GPU check on a machine without a GPU: every step with tiny sizes, and its verdicts."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+from fairseq_kd.benchmark.calls import decoding_calls, engines
+from fairseq_kd.benchmark.gpu.decoding_paths import decoding_paths
 from fairseq_kd.benchmark.gpu.losses import Inputs, draw, losses, measure_losses
 from fairseq_kd.benchmark.gpu.markdown import markdown
-from fairseq_kd.benchmark.gpu.path import GpuPath, Measured
+from fairseq_kd.benchmark.gpu.path import GpuPath, Material, Measured
 from fairseq_kd.benchmark.gpu.paths import outcome
+from fairseq_kd.benchmark.gpu.training_paths import training_options
 from fairseq_kd.decoding.ctranslate2_engine import loadable
 from fairseq_kd.errors import UserError
 from tests.support.scripts import refused, shell
@@ -47,6 +52,18 @@ def test_one_part_is_measured_alone(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "table.json").read_text())
     assert list(table["seconds"]) == ["losses"] and not {"paths", "training", "rows"} & {*table}
     assert "Losses:" in done.stdout and "Paths:" not in done.stdout
+
+
+def test_without_ctranslate2_fairseq_is_checked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)  # importing it fails
+    given = Material("none.pt", "none", tmp_path, gpu=True)
+    with ThreadPoolExecutor() as pool:  # the CPU's part fails at once, and nothing asks for it
+        names = [path.name for path in decoding_paths(given, pool)]
+    assert names == ["decode, fairseq", "evaluate, fairseq float32", "decode, sampling"]
+    assert not any("ahead" in name for name in training_options(given))
+    assert [call.name for call in decoding_calls("none.pt", "none", tmp_path)] == ["fairseq, float32"]
+    table = {"dry_run": False, "engines": engines(), "seconds": {}, "teacher": "0" * 64, "commit": None}
+    assert "CTranslate2 is not installed" in markdown({**table, "versions": {}, "machine": {}})
 
 
 def test_a_part_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from fairseq_kd.benchmark.calls import STUDENT, decoding_calls, training_calls
+from fairseq_kd.benchmark.calls import STUDENT, decoding_calls, engines, training_calls
 from fairseq_kd.benchmark.gpu import PARTS
 from fairseq_kd.benchmark.gpu.commands import PLUGIN, fairseq_kd_command, reason, run
 from fairseq_kd.benchmark.gpu.losses import measure_losses
@@ -73,7 +73,7 @@ def check(
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
     given = Material(teacher, data, work, gpu=not dry_run)
-    table: dict[str, Any] = {"dry_run": dry_run, "teacher": file_hash(teacher), "seconds": {}}
+    table: dict[str, Any] = {"dry_run": dry_run, "teacher": file_hash(teacher), "engines": engines(), "seconds": {}}
 
     def keep(name: str, lines: list[dict[str, Any]]) -> None:
         table[name], table["seconds"][name] = lines, round(time.monotonic() - started, 1)

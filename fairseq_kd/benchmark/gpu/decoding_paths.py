@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from fairseq_kd.benchmark.calls import engines
 from fairseq_kd.benchmark.gpu.commands import fairseq_kd_command
 from fairseq_kd.benchmark.gpu.path import DRAWN, GpuPath, Material, Measured, model_options
 from fairseq_kd.errors import UserError
@@ -22,7 +23,7 @@ def decoding_paths(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
 
 
 def _searches(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
-    """Beam search with either engine in float32."""
+    """Beam search with each engine in float32."""
 
     @cache
     def decode(engine: str, gpu: bool) -> list[str]:
@@ -31,15 +32,16 @@ def _searches(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
         fairseq_kd_command(["decode", *words], gpu)
         return _target_lines(output)
 
-    # CTranslate2 gives fairseq's translations on the CPU (tested), so one reference does for both engines.
-    reference = pool.submit(decode, "ctranslate2", False)
+    # CTranslate2 gives fairseq's translations on the CPU (tested), so one reference does for both engines. The last one
+    # is the faster.
+    reference = pool.submit(decode, engines()[-1], False)
 
     def path(engine: str) -> GpuPath:
         return GpuPath(
             f"decode, {engine}", SAME, lambda: Measured(*_unlike(reference.result(), decode(engine, given.gpu)))
         )
 
-    return [path("fairseq"), path("ctranslate2")]
+    return [path(engine) for engine in engines()]
 
 
 def _unlike(other: Sequence[str], own: Sequence[str]) -> tuple[float, str]:
@@ -73,7 +75,7 @@ def _sampling(given: Material) -> GpuPath:
 
 
 def _evaluations(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
-    """The BLEU of either engine, and of CTranslate2 in each precision."""
+    """The BLEU of each engine, and of CTranslate2 in each precision."""
 
     @cache
     def bleu(engine: str, precision: str, gpu: bool) -> float:
@@ -82,7 +84,7 @@ def _evaluations(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
         fairseq_kd_command(["evaluate", *model_options(given), *SEARCH, *how], gpu)
         return json.loads(Path(output).read_text(encoding="utf-8"))["beams"]["5"]["bleu"]["score"]
 
-    reference = pool.submit(bleu, "ctranslate2", "float32", False)
+    reference = pool.submit(bleu, engines()[-1], "float32", False)
 
     def path(engine: str, precision: str) -> GpuPath:
         def measure() -> Measured:
@@ -91,5 +93,6 @@ def _evaluations(given: Material, pool: ThreadPoolExecutor) -> list[GpuPath]:
 
         return GpuPath(f"evaluate, {engine} {precision}", SCORE, measure)
 
-    precisions = PRECISIONS if given.gpu else ("float32", "int8")
-    return [path("fairseq", "float32"), *(path("ctranslate2", one) for one in precisions)]
+    tried = PRECISIONS if given.gpu else ("float32", "int8")
+    precisions = {"fairseq": ("float32",), "ctranslate2": tried}
+    return [path(engine, precision) for engine in engines() for precision in precisions[engine]]

@@ -15,6 +15,7 @@ NOTES = {
     "model, teacher, optimiser and steps took together.",
 }
 """What the parts of the table mean."""
+WITHOUT = "CTranslate2 is not installed: nothing that needs it was run."
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -42,6 +43,7 @@ def markdown(table: dict[str, Any]) -> str:
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in table["seconds"].items())
     notes = [
         *(text for name, text in NOTES.items() if name in table),
+        *([WITHOUT] if "ctranslate2" not in table["engines"] else []),
         *([f"Not reached in eight minutes: {'; '.join(missing)}."] if missing else []),
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fairseq_kd.benchmark.calls import STUDENT
+from fairseq_kd.benchmark.calls import STUDENT, engines
 from fairseq_kd.benchmark.gpu.commands import train
 from fairseq_kd.benchmark.gpu.path import DRAWN, GpuPath, Material, Measured
 from fairseq_kd.errors import UserError
@@ -21,7 +21,7 @@ def training_options(given: Material) -> dict[str, list[str]]:
     cached = ["--task", "translation_kd", "--teacher-cache", given.of("cache", True)]
     drawn = ["--distilled-data", given.data]  # the gold targets stand in for the teacher's output
     f_distill = ["--criterion", "f_distill", *live, *drawn, "--divergence"]
-    return {
+    options = {
         "fused_cross_entropy": ["--task", "translation_kd", "--criterion", "fused_cross_entropy"],
         "token_kd": ["--criterion", "token_kd", *live],
         "token_kd, cache": ["--criterion", "token_kd", *cached],
@@ -29,8 +29,10 @@ def training_options(given: Material) -> dict[str, list[str]]:
         "hybrid_kd": ["--criterion", "hybrid_kd", *live, *drawn],
         "f_distill kl": [*f_distill, "kl"],
         "f_distill js, rollouts": [*f_distill, "js"],
-        "f_distill js, rollouts ahead": [*f_distill, "js", "--rollout-refresh", "4"],
     }
+    if "ctranslate2" in engines():  # it draws them
+        options["f_distill js, rollouts ahead"] = [*f_distill, "js", "--rollout-refresh", "4"]
+    return options
 
 
 FORMATS = {
