@@ -147,7 +147,7 @@ device=()
 if ! { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; then
   device=(--cpu)
   # glibc returns large freed tensors to the system, and the next step has to fault every page in again. Keeping them made
-  # a step 1.2 times (cross-entropy) to 1.9 times (token_kd) as fast.
+  # fairseq's own step 1.4 times as fast, and the fused steps 1.05 times.
   export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 fi
 
