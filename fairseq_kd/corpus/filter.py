@@ -18,7 +18,8 @@ from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, text_key, write_
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.reverse_model import ReverseModel
-from fairseq_kd.corpus.text_lines import count_lines, stream_lines
+from fairseq_kd.corpus.signatures import joining
+from fairseq_kd.corpus.text_lines import COMPRESSED, count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -56,8 +57,9 @@ def filter_corpus(
         output: another folder.
         rules: what is dropped.
         languages: as for :func:`fairseq_kd.corpus.filter_input.open_corpus`.
-        post: how the text's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
-        along: other files with the same rows, for instance the gold targets.
+        post: how the text's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`. Text that
+            ``decode --input`` joined with a sentencepiece model stays as it is.
+        along: other files with the same rows, for instance the gold targets; compressed ones are written as plain text.
         reverse: the model that ``rules.reverse_share`` asks.
         reverse_spm_model: a sentencepiece model that cuts joined text for that model; None: it takes the text's own
             tokens.
@@ -74,15 +76,15 @@ def filter_corpus(
     corpus = open_corpus(text, languages)
     _check(corpus, output, rules, along, reverse)
     spm = load_spm(reverse_spm_model) if reverse_spm_model else None
-    settings = _settings(corpus, rules, post, along, reverse, reverse_spm_model, shard)
+    posts = (joining(corpus.signature, "source", post), joining(corpus.signature, "target", post))
+    settings = _settings(corpus, rules, posts, along, reverse, reverse_spm_model, shard)
     folder = BlockFolder(output, "filter", settings, output / "parts", (".npy",))
     folder.claim()
-    paths = [output / path.name for path in (corpus.source, corpus.target, *along)]
-    paths += [output / ROWS, output / REPORT]
+    paths = [output / name for name in (*_names(corpus, along), ROWS, REPORT)]
     if folder.finished(paths):
         logger.info("%s: already filtered with these settings; nothing to do", output)
         return read_json(output / REPORT)
-    _write_blocks(folder, shard, _Judge(corpus, rules, post, reverse, spm))
+    _write_blocks(folder, shard, _Judge(corpus, rules, posts, reverse, spm))
     if not all(block.done for block in folder.blocks):
         return None
     folder.sweep(paths)
@@ -102,18 +104,24 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
         raise UserError("--reverse-share and --reverse-model go together")
     if rules.score_share:
         next(corpus.scores())
-    names = [path.name for path in (corpus.source, corpus.target, *along)] + [ROWS, REPORT]
-    for path in along:
-        if names.count(path.name) > 1:
+    names = [*_names(corpus, along), ROWS, REPORT]
+    for name, path in zip(names[2:], along, strict=False):
+        if names.count(name) > 1:
             raise UserError(f"--along {path}: two outputs would have its name; rename the file")
         if count_lines(path) != corpus.rows:
             raise UserError(f"--along {path}: {count_lines(path)} lines, {corpus.source} has {corpus.rows}")
 
 
+def _names(corpus: Corpus, along: Sequence[Path]) -> list[str]:
+    """The names of the files that are written: plain text, so without the ending of a compressed file."""
+    own = [path.stem if path.suffix in COMPRESSED else path.name for path in along]
+    return [corpus.source.name, corpus.target.name, *own]
+
+
 def _settings(
     corpus: Corpus,
     rules: Rules,
-    post: str,
+    posts: tuple[str, str],
     along: Sequence[Path],
     reverse: ReverseModel | None,
     reverse_spm_model: Path | None,
@@ -130,7 +138,7 @@ def _settings(
         **{key: made[key] for key in ("tokenizers",) if key in made},  # recut asks whether the text is in subwords
         "text": [file_hash(path) for path in (corpus.source, corpus.target)],
         "along": {path.name: file_hash(path) for path in along},
-        "filter": {**asdict(rules), "post_process": post},
+        "filter": {**asdict(rules), "post_process": posts[0] if posts[0] == posts[1] else list(posts)},
         "reverse_model": asked,
         "block_rows": shard.block_rows,
     }
@@ -143,11 +151,11 @@ class _Judge:
         self,
         corpus: Corpus,
         rules: Rules,
-        post: str,
+        posts: tuple[str, str],
         reverse: ReverseModel | None,
         spm: SentencePieceProcessor | None,
     ):
-        self.corpus, self.rules, self.post, self.reverse, self.spm = corpus, rules, post, reverse, spm
+        self.corpus, self.rules, self.posts, self.reverse, self.spm = corpus, rules, posts, reverse, spm
 
     def records(self, pairs: Sequence[tuple[str, str]], scores: Sequence[float]) -> np.ndarray:
         """The records of a block, shape (rows,).
@@ -162,7 +170,7 @@ class _Judge:
         scored, rows = [], []
         for row, pair in enumerate(pairs):
             tokens = (pair[0].split(), pair[1].split())
-            texts = (plain(pair[0], self.post), plain(pair[1], self.post))
+            texts = (plain(pair[0], self.posts[0]), plain(pair[1], self.posts[1]))
             found["rule"][row] = self.rules.broken(tokens, texts)
             found["key"][row] = text_key(*texts)
             if self.reverse and found["rule"][row] == KEPT:
@@ -212,7 +220,7 @@ def _write_outputs(corpus: Corpus, rules: np.ndarray, along: Sequence[Path], out
     }
     files = (corpus.source, corpus.target, *along)
     with ExitStack() as stack:
-        handles = [stack.enter_context(whole_file(output / path.name)) for path in files]
+        handles = [stack.enter_context(whole_file(output / name)) for name in _names(corpus, along)]
         numbers = stack.enter_context(whole_file(output / ROWS))
         for row, lines in enumerate(zip(*map(stream_lines, files), strict=True)):
             if rules[row] == KEPT:

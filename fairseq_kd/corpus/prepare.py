@@ -18,6 +18,7 @@ from fairseq_kd.corpus.cut_blocks import cut_block
 from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS, Side, Stretch, read_sides, write_lines
 from fairseq_kd.corpus.prepared_files import check_replaceable, finished, sweep, write_databin, write_subwords
 from fairseq_kd.corpus.subword_model import dictionary_lines, drawn, train_spm
+from fairseq_kd.data.databin_checksums import NAME as CHECKSUMS
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
@@ -197,6 +198,8 @@ def _finish(
         "splits": counts,
         "made_from": settings,
         "sha256": {name: file_hash(output / name) for name in names},
+        # Another text may be prepared into the same data-bin later.
+        "data_bin": file_hash(data_bin / CHECKSUMS) if data_bin else None,
         "versions": versions(),
     }
     write_json(output / REPORT, report)

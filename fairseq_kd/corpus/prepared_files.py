@@ -114,6 +114,9 @@ def finished(output: Path, report: Path, settings: dict[str, Any], data_bin: Pat
         try:
             if not (data_bin / NAME).is_file():
                 return None
+            # Reports of earlier versions lack the hash.
+            if found.get("data_bin") not in (None, file_hash(data_bin / NAME)):
+                return None
             check_databin(data_bin, [path.name for path in data_bin.iterdir()])
         except UserError:
             return None

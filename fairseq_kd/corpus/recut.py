@@ -16,7 +16,7 @@ from sentencepiece import SentencePieceProcessor
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.decode_text import SUBSET
 from fairseq_kd.corpus.prepare import load_spm
-from fairseq_kd.corpus.signatures import read_made, require_unchanged
+from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages, check_pair, file_names
@@ -75,7 +75,7 @@ def recut(
         raise UserError(f"{decoded}: it was decoded from raw text, so no data-bin has its rows; give --source decoded")
     check_pair(student_data, pair, f"--student-data {student_data}", str(decoded))
     model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
-    posts = ["none" if (made.get("tokenizers") or {}).get(f"{side}-spm") else post for side in ("source", "target")]
+    posts = [joining(made, side, post) for side in ("source", "target")]
     settings = {
         **{"subset": subset, "source": pair[0], "target": pair[1], "rows": made["rows"]},
         "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{tag}" for tag in tags)},

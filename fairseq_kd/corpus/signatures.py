@@ -47,6 +47,20 @@ def read_made(folder: Path) -> dict[str, Any] | None:
     return read_settings(folder / SIGNATURE, "decode", MADE)
 
 
+def joining(made: dict[str, Any] | None, side: str, post: str) -> str:
+    """How the subwords of one side of a corpus are joined.
+
+    Args:
+        made: the signature of the corpus; None where it has none.
+        side: "source" or "target".
+        post: how, where the text is in subwords.
+
+    Returns:
+        ``post``; but "none" where ``decode --input`` joined them with a sentencepiece model: the text has its spaces.
+    """
+    return "none" if ((made or {}).get("tokenizers") or {}).get(f"{side}-spm") else post
+
+
 def require_unchanged(folder: Path, made: dict[str, Any], *names: str) -> None:
     """Check that files of a corpus are those that its signature was written for.
 

@@ -33,7 +33,7 @@ class Hypothesis:
     @property
     def size(self) -> int:
         """Number of tokens, ``</s>`` counted."""
-        return len(self.tokens.split()) + 1
+        return len(self.tokens.split(" ")) + 1 if self.tokens else 1  # a symbol can hold another kind of space
 
     @property
     def probability(self) -> float:

@@ -1,5 +1,7 @@
 """`fairseq-kd filter`: each rule on rows made for it, and the comparisons beside plain loops in float64."""
 
+import gzip
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -252,6 +254,27 @@ def test_a_reverse_model_with_its_own_subwords_and_recut_after_it(tmp_path: Path
     spm = tmp_path / "made" / "spm.model"
     made = recut(tmp_path / "out", data, spm, tmp_path / "recut", post="none", source="decoded")
     assert made["rows"] == report["kept"] < 60
+
+
+def test_text_of_raw_text_keeps_its_spaces(tmp_path: Path) -> None:
+    """`decode --input` writes words: rows that differ in spaces alone are two, whatever the default."""
+    rows = [("nirgends", "no where here", "kept"), ("nirgends", "now here here", "kept")]
+    folder = write(tmp_path / "text", rows).parent
+    made = {"subset": "train", "source": "de", "target": "en", "rows": 2}
+    tokenizers = {"source-spm": "a hash", "target-spm": "a hash"}
+    (folder / "signature.json").write_text(json.dumps({**made, "tokenizers": tokenizers}))
+    cli.main(["filter", "--input", str(folder), "--output", str(tmp_path / "out"), "--length-ratio", "0"])
+    assert (tmp_path / "out" / "rows.txt").read_text().split() == ["0", "1"]
+
+
+def test_compressed_files_along_become_plain_ones(tmp_path: Path) -> None:
+    text = write(tmp_path / "text")
+    with gzip.open(tmp_path / "gold.de.gz", "wt") as handle:
+        handle.writelines(f"g {row}\n" for row in range(len(ROWS)))
+    filter_corpus(text, tmp_path / "out", Rules(), languages=("de", "en"), along=[tmp_path / "gold.de.gz"])
+    assert not (tmp_path / "out" / "gold.de.gz").exists()
+    numbers = (tmp_path / "out" / "rows.txt").read_text().split()
+    assert (tmp_path / "out" / "gold.de").read_text().splitlines() == [f"g {number}" for number in numbers]
 
 
 def shorter(folder: Path) -> dict[str, Any]:

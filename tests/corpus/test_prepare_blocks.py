@@ -154,6 +154,15 @@ def test_finished_work_stays_and_other_work_is_replaced(
     assert made(text, tmp_path) == whole
 
 
+def test_a_data_bin_that_another_text_took_is_made_again(text: dict[str, Path], tmp_path: Path) -> None:
+    def both(output: str) -> dict[str, bytes]:
+        made({**text, "train": text[output]}, tmp_path / output, data_bin=tmp_path / "data-bin")
+        return contents(tmp_path / "data-bin")
+
+    first = both("train")
+    assert both("valid") != first and both("train") == first
+
+
 def test_a_folder_of_other_files_is_no_data_bin(text: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()

@@ -13,6 +13,7 @@ from fairseq_kd.corpus.filter import filter_corpus
 from fairseq_kd.corpus.filter_rules import Rules
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain, recut
+from fairseq_kd.corpus.seq_inter.select import select
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import read_json
@@ -164,10 +165,28 @@ def test_decoded_raw_text_keeps_its_spaces(student: Path, tmp_path: Path) -> Non
     (decoded / "signature.json").write_text(json.dumps(made))
     everything = Rules(length_ratio=0, copies=False, repeats=0, duplicates=False)
     filter_corpus(decoded, tmp_path / "filtered", everything)
-    for name in ("text", "filtered"):
+    select(text_lists(decoded, own[1]), gold_text(tmp_path / "gold", own[1]), tmp_path / "selected")
+    for name in ("text", "filtered", "selected"):
         recut(tmp_path / name, student / "data-bin", student / "spm.model", tmp_path / f"{name}-out", source="decoded")
         for side, lines in zip(("src", "tgt"), own, strict=True):
             assert (tmp_path / f"{name}-out" / f"train.{side}").read_text().splitlines() == lines
+
+
+def text_lists(decoded: Path, targets: list[str]) -> Path:
+    """Give a decode of text lists of two: first a text with other spaces than its own translation, then that one."""
+    texts = [plain(row, "sentencepiece") for row in targets]
+    with open(decoded / "train.nbest.tsv", "w") as handle:
+        for row, text in enumerate(texts):
+            handle.write(f"{row}\t1\t-1.0\t{text.replace(' ', '')}\n{row}\t2\t-2.0\t{text}\n")
+    made = read_json(decoded / "signature.json")
+    made["sha256"]["train.nbest.tsv"] = file_hash(decoded / "train.nbest.tsv")
+    (decoded / "signature.json").write_text(json.dumps(made))
+    return decoded / "train.nbest.tsv"
+
+
+def gold_text(path: Path, targets: list[str]) -> Path:
+    path.write_text("".join(plain(row, "sentencepiece") + "\n" for row in targets))
+    return path
 
 
 def test_no_data_bin_has_the_rows_of_raw_text(student: Path, tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again 
 GOOD = [line.replace("lazy", "sleepy") if row % 4 == 0 else line for row, line in enumerate(REFERENCES)]
 
 
+def test_a_symbol_with_another_kind_of_space_is_one_token() -> None:
+    assert [Hypothesis(tokens, 0.0).size for tokens in ("", "a", "New\u00a0York is", "\u3000")] == [1, 2, 3, 2]
+
+
 def test_scores_are_sacrebleus():
     scores = score_text(GOOD, REFERENCES)
     assert scores["bleu"]["score"] == sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score

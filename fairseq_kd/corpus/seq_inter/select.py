@@ -6,7 +6,7 @@ A student trained on the chosen candidates learns what the teacher would say, as
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
-from fairseq_kd.corpus.signatures import read_made
+from fairseq_kd.corpus.signatures import joining, read_made
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.data.joining import warn_of_joining
 from fairseq_kd.errors import UserError
@@ -76,6 +76,7 @@ def select(
             a metric that compares candidates with each other.
         output: the folder that gets the text and the report; it must not be the folder of the lists.
         similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
+            Candidates that ``decode --input`` joined with a sentencepiece model stay as they are.
         workers: processes; by default one for each processor.
         block_rows: rows written at a time, all that a kill can lose.
         languages: source and target of a data-bin as the gold target; by default those that were decoded.
@@ -99,6 +100,7 @@ def select(
         raise UserError(f"--output {output}: the lists are in it; give another folder")
     origin = _origin(nbest)
     gold = _gold(nbest, reference, origin, similarity, languages)
+    similarity = replace(similarity, post_process=joining(origin.decode, "target", similarity.post_process))
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
     warn_of_joining(_first_tokens(nbest), similarity.post_process, nbest.name)
@@ -156,12 +158,14 @@ def _check_origin(origin: Origin, hashes: dict[str, str]) -> None:
 
 def _settings(nbest: NBest, gold: Gold, similarity: Similarity, origin: Origin) -> dict[str, Any]:
     """All that the choice depends on; hashes, not paths."""
-    languages = {name: origin.decode[name] for name in ("source", "target")} if origin.decode else {}
+    made = origin.decode or {}
+    # recut asks the tokenizers whether the text is in subwords
+    told: dict[str, Any] = {name: made[name] for name in ("source", "target", "tokenizers") if name in made}
     return {
         "nbest": nbest.sha256,
         "reference": gold.sha256,
         "subset": origin.subset,
-        **languages,
+        **told,
         "rows": gold.rows,
         "similarity": asdict(similarity),
         "block_rows": nbest.block_rows,
