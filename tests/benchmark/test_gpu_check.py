@@ -62,7 +62,7 @@ def test_without_ctranslate2_fairseq_is_checked_alone(tmp_path: Path, monkeypatc
     assert names == ["decode, fairseq", "evaluate, fairseq float32", "decode, sampling"]
     assert not any("ahead" in name for name in training_options(given))
     assert [call.name for call in decoding_calls("none.pt", "none", tmp_path)] == ["fairseq, float32"]
-    table = {"dry_run": False, "engines": engines(), "seconds": {}, "teacher": "0" * 64, "commit": None}
+    table = {"dry_run": False, "engines": list(engines()), "seconds": {}, "teacher": "0" * 64, "commit": None}
     assert "CTranslate2 is not installed" in markdown({**table, "versions": {}, "machine": {}})
 
 

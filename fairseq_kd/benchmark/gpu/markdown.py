@@ -43,7 +43,7 @@ def markdown(table: dict[str, Any]) -> str:
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in table["seconds"].items())
     notes = [
         *(text for name, text in NOTES.items() if name in table),
-        *([WITHOUT] if "ctranslate2" not in table["engines"] else []),
+        *([WITHOUT] if table.get("engines") == ["fairseq"] else []),
         *([f"Not reached in eight minutes: {'; '.join(missing)}."] if missing else []),
         f"Spent: {spent}.",
         f"Machine: {', '.join(f'{key} {value}' for key, value in table['machine'].items())}. Versions: {found}. "
