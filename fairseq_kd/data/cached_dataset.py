@@ -172,6 +172,14 @@ def _check_teacher(task: TranslationTask, settings: dict[str, Any], directory: P
             f"--teacher-cache {directory} was made with another teacher than --teacher-path: {details}; "
             "leave out one of the two"
         )
+    given = (task.cfg.teacher_source_lang, task.cfg.teacher_target_lang)
+    for tokens in settings.get("teacher_tokens", []):
+        for side, own, kept in zip(("source", "target"), given, tokens["languages"], strict=True):
+            if own not in (None, kept):
+                raise UserError(
+                    f"--teacher-cache {directory}: its teacher read {kept!r} as the {side} language, "
+                    f"--teacher-{side}-lang is {own!r}; leave out one of the two"
+                )
 
 
 def _stored_sizes(task: TranslationTask, split: str, data: Path) -> np.ndarray:

@@ -46,8 +46,8 @@ SHAPE = keys(
     {"data": map_of(text), "source": text, "target": text, "tokens": whole()},
 )
 """Of a manifest."""
-ALIKE = ("models", "top_k", "temperature", "vocabulary", "max_positions")
-"""What all splits in one folder share: a training's criterion has one temperature and one teacher."""
+ALIKE = ("models", "top_k", "temperature", "vocabulary", "max_positions", "teacher_tokens")
+"""What all splits in one folder share: a training's criterion has one temperature, one teacher and one direction."""
 
 
 def cache_folder(directory: Path, settings: dict[str, Any]) -> BlockFolder:
@@ -153,7 +153,7 @@ def claim(directory: Path, settings: dict[str, Any]) -> BlockFolder:
 
     Raises:
         UserError: it holds soft targets of this split with other settings, or of other splits with another teacher,
-            top-k or temperature; or it cannot be written.
+            direction, top-k or temperature; or it cannot be written.
     """
     folder = cache_folder(directory, settings)
     folder.check()
@@ -163,8 +163,8 @@ def claim(directory: Path, settings: dict[str, Any]) -> BlockFolder:
 
 
 def refuse_mixture(directory: Path, settings: dict[str, Any]) -> None:
-    """Raise a UserError where another split in ``directory`` has another teacher, top-k or temperature."""
-    own = {name: settings[name] for name in ALIKE}
+    """Raise a UserError where another split in ``directory`` has another teacher, direction, top-k or temperature."""
+    own = {name: settings.get(name, []) for name in ALIKE}
     for split in splits(directory):
         details = differences(read_manifest(directory, split) or {}, own)
         if details:
@@ -175,9 +175,9 @@ def refuse_mixture(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def refuse_unlike(folders: str, manifests: Sequence[dict[str, Any]]) -> None:
-    """Raise a UserError where the folders of several data-bins have not one teacher, top-k and temperature."""
+    """Raise a UserError where the folders of several data-bins differ in teacher, direction, top-k or temperature."""
     for other in manifests[1:]:
-        details = differences(manifests[0], {name: other[name] for name in ALIKE})
+        details = differences(manifests[0], {name: other.get(name, []) for name in ALIKE})
         if details:
             raise UserError(f"--teacher-cache {folders}: these soft targets are of several kinds: {details}")
 

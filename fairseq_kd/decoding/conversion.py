@@ -7,6 +7,7 @@ that it meets neither a pickle that runs code nor a task or a data folder that t
 import argparse
 import io
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,9 @@ from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters
 from fairseq_kd.storage.files import file_hash
+
+PADDING = "<blank>"
+"""CTranslate2's name for fairseq's ``<pad>``."""
 
 
 class CannotConvert(Exception):
@@ -118,10 +122,12 @@ def write_model(
         more: for ``signature.json``.
 
     Raises:
-        CannotConvert: CTranslate2 does not take the architecture, or the converted model gives other probabilities.
+        CannotConvert: CTranslate2 does not take the architecture or a dictionary, or the converted model gives other
+            probabilities.
         UserError: as :func:`fairseq_kd.networks.checkpoints.build_models`.
         OSError: the folder cannot be written.
     """
+    refuse_repeated_symbols(task)
     state = read_checkpoint(path, "model") if state is None else state
     (model,) = build_models([path], task, "model", [state])
     checked = folder / "checked.pt"
@@ -134,6 +140,19 @@ def write_model(
     for name, file in (beside or {}).items():
         shutil.copyfile(file, folder / name)
     sign(folder, {**inputs(path, task, precision), **more, **_figures(model)})
+
+
+def refuse_repeated_symbols(task: TranslationTask) -> None:
+    """Check that the dictionaries name each symbol once: CTranslate2 knows a symbol by its text, fairseq by its number.
+
+    Raises:
+        CannotConvert: a text names two symbols, as after ``#fairseq:overwrite``.
+    """
+    for dictionary in (task.source_dictionary, task.target_dictionary):
+        texts = [PADDING if text == dictionary.pad_word else text for text in dictionary.symbols]
+        repeated = next((text for text, times in Counter(texts).items() if times > 1), None)
+        if repeated is not None:
+            raise CannotConvert(f"two symbols of a dictionary have the text {repeated!r}")
 
 
 def _arguments(config: Any) -> argparse.Namespace:
@@ -175,7 +194,8 @@ def compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> Non
     """
     draw = torch.Generator().manual_seed(1)
     dictionaries = task.source_dictionary, task.target_dictionary
-    source, target = (torch.randint(d.nspecial, len(d), (12,), generator=draw).tolist() for d in dictionaries)
+    size = min(12, model.max_positions()[0] - 1, model.max_decoder_positions() - 1)  # </s> takes one position
+    source, target = (torch.randint(d.nspecial, len(d), (size,), generator=draw).tolist() for d in dictionaries)
     words = [[d[i] for i in ids] for d, ids in zip(dictionaries, (source, target), strict=True)]
     eos = task.target_dictionary.eos()
     with torch.no_grad():

@@ -14,6 +14,7 @@ from fairseq_kd.decoding.conversion import (
     import_ctranslate2,
     load_translator,
     reasons_of,
+    refuse_repeated_symbols,
 )
 from fairseq_kd.decoding.ctranslate2_engine import device
 from fairseq_kd.networks.distributions import output_projection
@@ -32,8 +33,9 @@ def live_translator(model: Any, task: TranslationTask, folder: Path, check: bool
         check: compare the translator's probabilities with the model's.
 
     Raises:
-        CannotConvert: there is no CTranslate2, or it does not take the architecture.
+        CannotConvert: there is no CTranslate2, or it does not take the architecture or a dictionary.
     """
+    refuse_repeated_symbols(task)
     place = next(model.parameters()).device
     where: dict[str, Any] = {"device": "cpu", "intra_threads": torch.get_num_threads()}
     if place.type != "cpu":

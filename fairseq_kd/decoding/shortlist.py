@@ -20,7 +20,7 @@ def find_shortlist(path: Path, dictionary: Dictionary) -> Path:
     """
     file = path / VOCABULARY_MAP if path.is_dir() else path
     try:
-        lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(
@@ -32,7 +32,7 @@ def find_shortlist(path: Path, dictionary: Dictionary) -> Path:
             raise UserError(
                 f"--shortlist {file}: line {number} has no tab; give a {VOCABULARY_MAP} of fairseq-kd export"
             )
-        for symbol in allowed.split():
+        for symbol in filter(None, allowed.split(" ")):  # a symbol can hold another kind of space
             if symbol not in dictionary.indices:
                 raise UserError(
                     f"--shortlist {file}: line {number} allows {symbol!r}, which the model's dictionary lacks; "

@@ -14,6 +14,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, remove_leftover, write_json
+from fairseq_kd.storage.processes import alone_in
 from fairseq_kd.storage.settings import differences, read_settings
 
 SIGNATURE = "signature.json"
@@ -144,7 +145,7 @@ class BlockFolder:
                 )
 
     def claim(self) -> None:
-        """Keep the settings in the folder, unless they are there already.
+        """Keep the settings in the folder, unless they are there already. Of runs that start together the first wins.
 
         Raises:
             UserError: as :meth:`check`, or the folder cannot be written.
@@ -153,9 +154,12 @@ class BlockFolder:
         path = self.folder / self.settings_name
         try:
             if not path.exists():
-                write_json(path, self.settings)
+                with alone_in(path.parent):
+                    if not path.exists():
+                        write_json(path, self.settings)
         except OSError as error:
             raise UserError(f"{self.output}: cannot be written: {error.strerror}") from None
+        self.check()  # another run may have been faster
 
     def refuse_gaps(self) -> None:
         """Raise a UserError that names the blocks that are not written yet."""

@@ -122,6 +122,8 @@ def test_a_folder_keeps_to_its_settings_and_its_splits_to_one_kind(tmp_path: Pat
         claim(tmp_path, settings(top_k=3))
     with pytest.raises(UserError, match=r"another kind than valid's: models\.0 is aaaaaaaaaaaa there, bbbbbbbbbbbb"):
         claim(tmp_path, settings(subset="valid", models=["b" * 64]))
+    with pytest.raises(UserError, match=r"another kind than valid's: teacher_tokens\.0\.languages\.0 is absent there"):
+        claim(tmp_path, settings(subset="valid", teacher_tokens=[{"languages": ["en", "de"]}]))
     claim(tmp_path, settings(subset="valid", rows=3, block_rows=1))
     assert splits(tmp_path) == ["train", "valid"]
     (tmp_path / "file").write_text("")

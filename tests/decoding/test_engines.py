@@ -186,6 +186,27 @@ def test_an_option_that_the_converter_passes_over_is_noticed(
         choose_engine("ctranslate2", "float32", [path], task)
 
 
+@pytest.mark.parametrize("text", ["s0 1 #fairseq:overwrite", "<blank> 1"])
+def test_a_text_that_names_two_symbols_is_fairseqs(text: str, tiny_corpus: Path, tmp_path: Path) -> None:
+    """CTranslate2 knows a symbol by its text, and pads with `<blank>`."""
+    data = shutil.copytree(tiny_corpus, tmp_path / "data")
+    lines = (data / "dict.src.txt").read_text().splitlines()
+    assert "s0" in {line.split()[0] for line in lines[:-1]}
+    (data / "dict.src.txt").write_text("\n".join([*lines[:-1], text]) + "\n")
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    task = open_databin(data, "test")
+    assert choose_engine("auto", "float32", [str(model)], task).engine == "fairseq"
+    with pytest.raises(UserError, match=f"two symbols of a dictionary have the text '{text.split()[0]}'"):
+        choose_engine("ctranslate2", "float32", [str(model)], task)
+
+
+def test_a_model_of_few_positions_is_converted(tiny_corpus: Path, task: TranslationTask, tmp_path: Path) -> None:
+    few = ["--max-source-positions", "8", "--max-target-positions", "8", "--skip-invalid-size-inputs-valid-test"]
+    learned = ["--encoder-learned-pos", "--decoder-learned-pos"]
+    model = train_model(tiny_corpus, tmp_path, "--max-update", "1", "--disable-validation", *few, *learned)
+    assert choose_engine("ctranslate2", "float32", [str(model)], task).engine == "ctranslate2"
+
+
 def test_ensembles_are_fairseqs(tiny_teacher: Path, task: TranslationTask, caplog: pytest.LogCaptureFixture) -> None:
     models = [str(tiny_teacher), str(tiny_teacher.with_name("checkpoint_best.pt"))]
     assert choose_engine("auto", "float32", models, task).engine == "fairseq"

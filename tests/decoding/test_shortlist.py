@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import open_databin
@@ -105,6 +106,13 @@ def test_a_map_that_cannot_be_used_is_refused(
     with pytest.raises(UserError) as raised:
         find_shortlist(path, task.target_dictionary)
     assert f"--shortlist {path}: {reason}" in str(raised.value)
+
+
+def test_a_symbol_can_hold_another_kind_of_space(tmp_path: Path) -> None:
+    dictionary = Dictionary()
+    dictionary.add_symbol("New York")
+    path = write(tmp_path / "map.txt", {"": ["New York"]})
+    assert find_shortlist(path, dictionary) == path
 
 
 def test_a_shortlist_needs_ctranslate2(task: TranslationTask, sure_teacher: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Work in blocks: who does which, what is missing, what is refused, and what is left behind."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,35 @@ def test_the_shards_share_all_rows_and_none_twice(rows: int, block_rows: int, sh
     assert [row for block in blocks for row in block.rows] == list(range(rows))
     assert all(1 <= len(block.rows) <= block_rows for block in blocks)
     assert sum(count_rows(share) for share in shares) == rows
+
+
+def test_of_two_runs_with_other_settings_one_is_refused(tmp_path: Path) -> None:
+    """Both look before either has written."""
+    barrier = threading.Barrier(2, timeout=20)
+    told = []
+
+    class Together(BlockFolder):
+        looked = False
+
+        def check(self) -> None:
+            super().check()
+            if not self.looked:
+                self.looked = True
+                barrier.wait()
+
+    def claim(engine: str) -> None:
+        settings = {**SETTINGS, "options": {"nbest": 1, "engine": engine}}
+        try:
+            Together(tmp_path, "decode", settings, tmp_path / "parts", ()).claim()
+        except UserError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=claim, args=(engine,)) for engine in ("fairseq", "ctranslate2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 1 and "has other settings than this decode: options.engine is" in told[0]
 
 
 def test_names_hold_the_prefix_and_the_number(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_a_bilingual_student_learns_from_it(
     run_command("fairseq-kd", "cache", *words)
     cached = train_command(data / "de", tmp_path / "cached", *kd, "--teacher-cache", str(tmp_path / "cache"))
     assert losses(cached.stdout + cached.stderr, "kd_loss") == pytest.approx(told, abs=2e-3)
+    both = (
+        "--teacher-cache",
+        str(tmp_path / "cache"),
+        "--teacher-path",
+        str(teacher(kind)),
+        "--teacher-target-lang",
+        "fr",
+    )
+    done = train_command(data / "de", tmp_path / "other", *kd, *both, check=False)
+    assert "its teacher read 'de' as the target language, --teacher-target-lang is 'fr'" in done.stderr
     sequence = ("--task", "translation_kd", "--teacher-path", str(teacher(kind)), "--distilled-data", str(data / "de"))
     for criterion in (("hybrid_kd",), ("f_distill", "--online-teacher-samples")):
         options = ("--criterion", *criterion, *sequence[: 4 if len(criterion) > 1 else 6], "--max-update", "2")

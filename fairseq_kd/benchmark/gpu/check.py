@@ -73,7 +73,12 @@ def check(
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
     given = Material(teacher, data, work, gpu=not dry_run)
-    table: dict[str, Any] = {"dry_run": dry_run, "teacher": file_hash(teacher), "engines": list(engines()), "seconds": {}}
+    table: dict[str, Any] = {
+        "dry_run": dry_run,
+        "teacher": file_hash(teacher),
+        "engines": list(engines()),
+        "seconds": {},
+    }
 
     def keep(name: str, lines: list[dict[str, Any]]) -> None:
         table[name], table["seconds"][name] = lines, round(time.monotonic() - started, 1)
