@@ -27,8 +27,8 @@ class TeacherRow:
     Attributes:
         source: the teacher's symbols, shape (length,), ``</s>`` at the end.
         target: the same of the target.
-        student_length: number of the student's target symbols, ``</s>`` included.
-        alignment: of the target's symbols, ``</s>`` included.
+        student_length: number of the student's target symbols, all but padding.
+        alignment: of the target's symbols. The ``</s>`` at their end is a pair; one within is aligned with nothing.
     """
 
     source: Tensor
@@ -60,18 +60,22 @@ class TeacherText:
 
     def row(self, source: Tensor, target: Tensor) -> TeacherRow:
         """One sentence pair, given in the student's symbols; padding and ``</s>`` may be among them."""
-        _, _, source_ids = self._cut(0, self._real(0, source))
-        student_ids = self._real(1, target)
+        _, source_text = self._text(0, source)
+        _, _, source_ids = self._cut(0, source_text)
+        places, student_ids = self._text(1, target)
         own, pieces, target_ids = self._cut(1, student_ids)
-        length = len(student_ids) + 1
-        alignment = self._known(align(own, pieces), student_ids, target_ids)
-        if alignment.whole or alignment.pairs or alignment.spans:
-            alignment.pairs.append((length - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
-        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), length, alignment)
+        real = target[target != self.student[1].pad()].tolist()
+        alignment = self._known(align(own, pieces), student_ids, target_ids).moved(places)
+        if real[-1:] == [self.student[1].eos()] and (alignment.whole or alignment.pairs or alignment.spans):
+            alignment.pairs.append((len(real) - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
+        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), len(real), alignment)
 
-    def _real(self, side: int, symbols: Tensor) -> list[int]:
-        left_out = (self.student[side].pad(), self.student[side].eos())
-        return [symbol for symbol in symbols.tolist() if symbol not in left_out]
+    def _text(self, side: int, symbols: Tensor) -> tuple[list[int], list[int]]:
+        """The symbols that stand for text, and their places in ``symbols[symbols != pad]``: places first."""
+        dictionary = self.student[side]
+        real = symbols[symbols != dictionary.pad()]
+        places = real.ne(dictionary.eos()).nonzero().flatten()
+        return places.tolist(), real[places].tolist()
 
     def _cut(self, side: int, symbols: Sequence[int]) -> tuple[list[str], list[str], list[int]]:
         """Surfaces of student and teacher, and the teacher's symbols with ``</s>``."""
@@ -79,7 +83,9 @@ class TeacherText:
         own = [surface[symbol] for symbol in symbols]
         pieces = self.models[side].encode(detokenised(own), out_type=str)
         known, unknown = theirs.indices, theirs.unk()
-        return own, pieces, [*(known.get(piece, unknown) for piece in pieces), theirs.eos()]
+        # A piece "<pad>" is text that the teacher does not know: the symbol itself would count as padding.
+        ids = (known.get(piece, unknown) if piece != theirs.pad_word else unknown for piece in pieces)
+        return own, pieces, [*ids, theirs.eos()]
 
     def _known(self, found: Alignment, student: Sequence[int], teacher: Sequence[int]) -> Alignment:
         """Without spans in which only one side has an unknown symbol: its probability is that of any unknown text."""
