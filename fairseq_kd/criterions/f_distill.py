@@ -64,6 +64,7 @@ class FDistillCriterion(FusedCriterion):
     """
 
     needs_teacher = "f_distill"
+    takes_distilled = True
 
     def __init__(self, cfg: FDistillConfig, task: TranslationKDTask):
         super().__init__(task, cfg.label_smoothing, cfg.chunk_memory, cfg.sentence_avg)

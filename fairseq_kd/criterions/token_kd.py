@@ -67,8 +67,6 @@ class TokenKDCriterion(FusedCriterion):
 
     needs_teacher = "token_kd"
     takes_tagged = True
-    takes_distilled = False
-    """Whether the criterion learns from --distilled-data."""
     takes_other_vocabulary = True
 
     _symbol_map: Tensor | None = None
@@ -87,11 +85,6 @@ class TokenKDCriterion(FusedCriterion):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
         self.teacher_vocabulary = str(teacher_vocabulary)
         _check_vocabulary(task, self.teacher_vocabulary, kd_top_k)
-        if task.cfg.distilled_data and not self.takes_distilled:
-            raise UserError(
-                "--criterion token_kd learns only from the targets of the training data: leave out --distilled-data, "
-                "or train on that data-bin"
-            )
         if not 0 <= kd_alpha <= 1:
             raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
         if not kd_temperature > 0:
