@@ -41,7 +41,7 @@ EVALUATION = 2**32 - 1
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the loss: sequences, shape (batch, length) padded on the right, and the loss on their prefixes."""
+    """A part of the loss: sequences, shape (batch, length) padded on either side, and the loss on their prefixes."""
 
     name: str
     sequences: Tensor

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_kd.criterions.interleave import interleave
 from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
@@ -308,6 +309,24 @@ def test_gold_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
     nll = stock(model, sample)[0].item()
     assert loss.item() == pytest.approx(0.7 * nll + 0.3 * tvd, rel=1e-4)
     assert log["gold_nll"].item() == pytest.approx(nll, rel=1e-4)
+
+
+@pytest.mark.parametrize("student", ARCHITECTURES)
+@pytest.mark.parametrize("prefixes", ["gold", "student"])
+def test_padding_on_either_side_is_the_same(tiny_corpus: Path, prefixes: str, student: str) -> None:
+    """The decoder's input of a gold target is fairseq's, and so is the loss, also beside a drawn sequence."""
+    words = ("--divergence", "rkl", "--prefixes", prefixes, "--kd-alpha", "0.3")
+    found = []
+    for left in (False, True):
+        task, model, criterion = setup(tiny_corpus, *words, student=student)
+        task.cfg.left_pad_target = left
+        sample = batch(task, "valid", [0, 1, 2, 3])
+        assert (sample["target"][:, 0] == task.target_dictionary.pad()).any() == left
+        _, batch_of_it = interleave(sample, [sample["target"]], task.target_dictionary)
+        assert torch.equal(batch_of_it["net_input"]["prev_output_tokens"], sample["net_input"]["prev_output_tokens"])
+        found.append(criterion(model, sample)[0].item())
+    # fairseq's convolutions and LSTMs let padding on the left into their states.
+    assert found[0] == pytest.approx(found[1], rel=1e-5) or student != "transformer"
 
 
 def test_token_kd_is_a_special_case(tiny_corpus: Path) -> None:
