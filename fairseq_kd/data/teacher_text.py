@@ -156,6 +156,54 @@ def _places(rows: Sequence[TeacherRow], order: Sequence[int]) -> dict[str, Any]:
     return {**tensors, "spans": number, "unaligned": sum(not row.alignment.whole for row in rows)}
 
 
+def that_fits(text: dict[str, Any], most: Sequence[int], pad: int) -> tuple[dict[str, Any], int]:
+    """The rows of a batch that a teacher has positions for, and the number of all others.
+
+    fairseq leaves out long rows by the student's tokens, so a row can be too long in the teacher's pieces. Nothing of
+    such a row is compared.
+
+    Args:
+        text: from :meth:`TeacherText.batch`.
+        most: the teacher's positions for source and target.
+        pad: the teacher's.
+    """
+    net_input, target = text["net_input"], text["target"]
+    if net_input["src_tokens"].size(1) <= most[0] and target.size(1) <= most[1]:
+        return text, 0
+    real = target.ne(pad)  # (rows, length)
+    kept = net_input["src_lengths"].le(most[0]) & real.sum(dim=1).le(most[1])  # (rows,)
+
+    def rows(tokens: Tensor) -> Tensor:
+        """Without the columns that only the long rows fill."""
+        left = tokens[kept]
+        return left[:, left.ne(pad).any(dim=0)]
+
+    made = {
+        "net_input": {name: rows(one) if one.dim() == 2 else one[kept] for name, one in net_input.items()},
+        "target": rows(target),
+        **_places_that_stay(text, kept[:, None].expand_as(real)[real]),
+    }
+    return {**text, **made}, len(target) - len(made["target"])
+
+
+def _places_that_stay(text: dict[str, Any], stays: Tensor) -> dict[str, Any]:
+    """The entries about places where ``stays``, (teacher's tokens,), tells which of the teacher's tokens are left."""
+    place = stays.cumsum(dim=0) - 1  # of each token among those left
+    made: dict[str, Any] = {
+        name: torch.stack([own, place[theirs]])[:, stays[theirs]]
+        for name in ("pairs", "positions")
+        for own, theirs in [text[name]]
+    }
+    (own, own_spans), (theirs, their_spans) = text["student_spans"], text["teacher_spans"]
+    # The same of the spans, (spans,). All tokens of a span are in one row.
+    spans_stay = torch.zeros(text["spans"], dtype=torch.bool, device=stays.device)
+    spans_stay[their_spans[stays[theirs]]] = True
+    number = spans_stay.cumsum(dim=0) - 1
+    made["student_spans"] = torch.stack([own, number[own_spans]])[:, spans_stay[own_spans]]
+    made["teacher_spans"] = torch.stack([place[theirs], number[their_spans]])[:, stays[theirs]]
+    return made | {"spans": int(spans_stay.sum())}
+
+
 def read_sentencepiece(paths: str) -> list[sentencepiece.SentencePieceProcessor]:
     """The models of --teacher-spm for source and target: ``MODEL``, or ``SOURCE:TARGET``.
 

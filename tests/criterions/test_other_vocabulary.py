@@ -304,6 +304,29 @@ def test_a_piece_that_reads_as_padding_counts(two_vocabularies: Path, tmp_path: 
     assert text.row(symbols, symbols).target.ne(dictionary.pad()).all()
 
 
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["aligned", "uld"])
+def test_rows_that_are_too_long_for_the_teacher_learn_from_gold(two_vocabularies: Path, kind: str, side: str) -> None:
+    """Of the teacher's positions; the loss of the other rows is as it was."""
+    task, model, criterion, sample = setup(two_vocabularies, kind, "--kd-alpha", "0.7", "--label-smoothing", "0.1")
+    _, _, gold = build(
+        two_vocabularies / "student" / "data-bin", "--criterion", "fused_cross_entropy", "--label-smoothing", "0.1"
+    )
+    alone = {row: batch(task, "valid", [row]) for row in ROWS}
+    text = {"encoder": lambda one: one["net_input"]["src_tokens"], "decoder": lambda one: one["target"]}[side]
+    sizes = {row: text(one["teacher_text"]).size(1) for row, one in alone.items()}
+    taught = {row: criterion(model, one)[0].item() for row, one in alone.items()}
+    untaught = {row: 0.3 * gold(model, one)[0].item() for row, one in alone.items()}
+    coder = getattr(task.teacher(model).models[0], side)
+    for most in (sorted(sizes.values())[2], max(sizes.values()), 1):
+        setattr(coder, {"encoder": "max_source_positions", "decoder": "max_target_positions"}[side], most)
+        expected = math.fsum((taught if sizes[row] <= most else untaught)[row] for row in ROWS)
+        loss, sample_size, log = criterion(model, sample)
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, rel=1e-7) and sample_size == sample["ntokens"]
+        assert log["too_long"] == sum(size > most for size in sizes.values())
+
+
 WRONG = {
     ("--teacher-vocabulary", "same"): "--teacher-spm is for a teacher of other subwords",
     ("--teacher-cache", "x"): "does not go with --teacher-cache: leave out one",
