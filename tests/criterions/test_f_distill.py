@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq.logging import metrics
 
 from fairseq_kd.criterions.interleave import interleave
 from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
@@ -364,6 +365,30 @@ def test_a_teacher_that_is_the_student_teaches_nothing(tiny_corpus: Path) -> Non
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-4)
     assert max(p.grad.abs().max() for p in model.parameters()) < 1e-4
+
+
+@pytest.mark.parametrize("more", [(), ("--label-smoothing", "0.1"), ("--rollout-beam", "2", "--rollout-top-k", "9")])
+@pytest.mark.parametrize("longest", [1, 60])
+def test_the_entropy_is_of_the_tokens_that_were_drawn(tiny_corpus: Path, longest: int, more: tuple[str, ...]) -> None:
+    """Not of the ``</s>`` behind a sequence that its limit cuts; the loss counts its step."""
+    limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", str(longest))
+    task, model, criterion = setup(tiny_corpus, "--divergence", "rkl", *limits, *more)
+    sample = batch(task, "valid", [0, 1, 2, 3, 4, 5])
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    sequences = criterion._draw([model], sample)
+    bits, cut = [], 0
+    for row, padded in enumerate(sequences.tolist()):
+        own = [symbol for symbol in padded if symbol != pad]
+        log_q = step_log_probs(model, sample, row, own, eos)
+        bits += [-log_q[step, symbol].item() / math.log(2) for step, symbol in enumerate(own[:longest])]
+        cut += len(own) > longest
+    # The beams here never end: </s> is not among their likeliest symbols.
+    assert cut == 6 if longest == 1 or "--rollout-beam" in more else 0 < cut < 6
+    _, _, log = criterion(model, sample)
+    with metrics.aggregate(new_root=True) as logged:
+        criterion.reduce_metrics([log])
+    assert logged.get_smoothed_values()["entropy"] == pytest.approx(math.fsum(bits) / len(bits), abs=1e-3)
+    assert log["student_tokens"] == sequences.ne(pad).sum() == len(bits) + cut
 
 
 def test_validation_draws_the_same_every_time(tiny_corpus: Path) -> None:
