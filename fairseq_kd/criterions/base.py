@@ -49,6 +49,8 @@ class FusedCriterion(FairseqCriterion):
     """The criterion's name on the command line, where it needs a task with a teacher; else empty."""
     takes_tagged: ClassVar[bool] = False
     """Whether the student may be multilingual: its own batches are all that the criterion asks the models about."""
+    takes_distilled: ClassVar[bool] = False
+    """Whether the criterion learns from --distilled-data. The task refuses the option for any other criterion."""
     takes_other_vocabulary: ClassVar[bool] = False
     """Whether the criterion learns from a teacher whose subwords are not the student's."""
 

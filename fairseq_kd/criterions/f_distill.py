@@ -18,10 +18,10 @@ from fairseq_kd.criterions.f_distill_options import (
     check_temperatures,
     chosen_prefixes,
 )
-from fairseq_kd.criterions.interleave import Answer
+from fairseq_kd.criterions.interleave import Answer, select
 from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
+from fairseq_kd.decoding.rollouts import draw_rollouts, drawn_tokens, length_limits, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import Divergence, sequence_log_odds
@@ -41,7 +41,7 @@ EVALUATION = 2**32 - 1
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the loss: sequences, shape (batch, length) padded on the right, and the loss on their prefixes."""
+    """A part of the loss: sequences, shape (batch, length) padded on either side, and the loss on their prefixes."""
 
     name: str
     sequences: Tensor
@@ -64,6 +64,7 @@ class FDistillCriterion(FusedCriterion):
     """
 
     needs_teacher = "f_distill"
+    takes_distilled = True
 
     def __init__(self, cfg: FDistillConfig, task: TranslationKDTask):
         super().__init__(task, cfg.label_smoothing, cfg.chunk_memory, cfg.sentence_avg)
@@ -107,14 +108,16 @@ class FDistillCriterion(FusedCriterion):
         terms = [self._gold(sample)] if teacher is None else self._terms(model, teacher, sample)
         total, gold_nll = torch.zeros((), device=sample["target"].device), None
         log: dict[str, Any] = {}
-        for term, tokens, losses in self._losses(model, teacher, sample, terms):
+        for term, answer, losses in self._losses(model, teacher, sample, terms):
             total = total + losses.loss
             gold_nll = losses.nll_loss if term.name == "gold" else gold_nll
             log |= {
-                f"{term.name}_tokens": tokens,
+                f"{term.name}_tokens": len(answer.symbols),
                 f"{term.name}_nll": losses.nll_loss,
                 f"{term.name}_divergence": losses.soft_loss,
             }
+            if term.name == "student":
+                log |= self._of_drawn(model, sample, term.sequences, answer, losses)
         sample_size = self.sample_size(sample)
         return total, sample_size, self.common_log(sample, sample_size, total, gold_nll) | log
 
@@ -177,8 +180,8 @@ class FDistillCriterion(FusedCriterion):
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], terms: Sequence[Term]
-    ) -> Iterator[tuple[Term, int, Losses]]:
-        """Each term with its number of tokens and its losses, from one forward of the student for all of them."""
+    ) -> Iterator[tuple[Term, Answer, Losses]]:
+        """Each term with the answer about its tokens and its losses, from one forward of the student for all."""
         answers = self.answers(model, sample, [term.sequences for term in terms], teacher)
         for term, answer in zip(terms, answers, strict=True):
             asked = None if term.objective.soft_weight == 0 else answer.teacher()
@@ -188,7 +191,20 @@ class FDistillCriterion(FusedCriterion):
             weights = self._weights(sample, term.sequences) if self.own_lengths else None
             how = (term.objective, asked, self.chunk_memory, weights)
             losses = fused_loss(answer.student, answer.symbols, *how, log_odds=odds)
-            yield term, len(answer.symbols), losses
+            yield term, answer, losses
+
+    def _of_drawn(
+        self, model: BaseFairseqModel, sample: dict[str, Any], sequences: Tensor, answer: Answer, losses: Losses
+    ) -> dict[str, Any]:
+        """NLL and number of the tokens that the student drew; nobody drew the ``</s>`` of a sequence that was cut."""
+        limits = length_limits([unwrap(model)], sample, self.sampling, [None])
+        drawn = drawn_tokens(sequences, limits, self.padding_idx)[real_tokens(sequences, self.padding_idx)]
+        added = drawn.logical_not().nonzero().squeeze(1)
+        nll = losses.nll_loss
+        if len(added):
+            with torch.no_grad():
+                nll = nll - token_nll(select(answer.student, added), answer.symbols[added], self.chunk_memory).sum()
+        return {"student_nll": nll, "student_drawn": len(drawn) - len(added)}
 
     def _weights(self, sample: dict[str, Any], sequences: Tensor) -> Tensor:
         """Each token's weight, shape (tokens,), with which a sequence counts as much as its gold target's tokens.
@@ -221,6 +237,6 @@ class FDistillCriterion(FusedCriterion):
         for prefixes in ("teacher", "student", "gold"):
             if summed(logging_outputs, f"{prefixes}_divergence") != 0:
                 log_mean(logging_outputs, f"{prefixes}_divergence", per=f"{prefixes}_tokens")
-        log_mean(logging_outputs, "student_nll", per="student_tokens", name="entropy")
+        log_mean(logging_outputs, "student_nll", per="student_drawn", name="entropy")
         if summed(logging_outputs, "student_tokens") > 0:
             log_mean(logging_outputs, "student_tokens", per="nsentences", name="rollout_length", unit=1.0)

@@ -156,6 +156,7 @@ def chosen_prefixes(cfg: FDistillConfig, task: TranslationKDTask) -> str:
             f"--divergence {cfg.divergence} on teacher prefixes: give the teacher's samples with "
             "--distilled-data DATABIN, or draw them with --online-teacher-samples"
         )
+    _refuse_unused_samples(cfg, task, prefixes)
     if not 0 <= cfg.student_fraction <= 1:
         raise UserError(f"--student-fraction {cfg.student_fraction}: give a share between 0 and 1")
     if prefixes in ("student", "both") and cfg.student_fraction > 0:
@@ -169,3 +170,18 @@ def chosen_prefixes(cfg: FDistillConfig, task: TranslationKDTask) -> str:
             "student; leave it out"
         )
     return prefixes
+
+
+def _refuse_unused_samples(cfg: FDistillConfig, task: TranslationKDTask, prefixes: str) -> None:
+    """Raise a UserError where sequences of the teacher are given that no term of the loss is taken on."""
+    online, given = cfg.online_teacher_samples, task.cfg.distilled_data
+    if prefixes in ("gold", "student") and (online or given):
+        raise UserError(
+            f"{'--online-teacher-samples' if online else '--distilled-data'}: --divergence {cfg.divergence} on "
+            f"{prefixes} prefixes uses no sequences of the teacher; leave it out"
+        )
+    if online and given:
+        raise UserError(
+            "--online-teacher-samples draws the teacher's sequences in place of those of --distilled-data: "
+            "leave out --distilled-data or --online-teacher-samples"
+        )

@@ -48,7 +48,7 @@ def answers(
         student: the model that learns, wrapped for several processes or not.
         teacher: None where only the student is asked.
         sample: the batch; of it the sources are read.
-        sequences: target sequences, each of shape (batch, own length), padded on the right.
+        sequences: target sequences, each of shape (batch, own length), padded on either side.
         symbols: the target dictionary.
 
     Yields:
@@ -73,7 +73,7 @@ def interleave(
 
     Args:
         sample: the batch.
-        sequences: each of shape (batch, own length), padded on the right.
+        sequences: each of shape (batch, own length), padded on either side.
         symbols: the target dictionary.
 
     Returns:

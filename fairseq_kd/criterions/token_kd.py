@@ -1,5 +1,6 @@
 """Criterion ``token_kd``: word-level knowledge distillation (Kim & Rush 2016, section 3.1)."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
 from fairseq_kd.criterions.other_vocabulary import Batch, aligned_losses, sorted_losses
 from fairseq_kd.data.soft_targets import normalised
 from fairseq_kd.data.symbol_map import symbol_map
+from fairseq_kd.data.teacher_text import that_fits
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses
@@ -19,6 +21,8 @@ from fairseq_kd.losses.truncation import Truncated, check_kept
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,11 +71,10 @@ class TokenKDCriterion(FusedCriterion):
 
     needs_teacher = "token_kd"
     takes_tagged = True
-    takes_distilled = False
-    """Whether the criterion learns from --distilled-data."""
     takes_other_vocabulary = True
 
     _symbol_map: Tensor | None = None
+    _warned = False
 
     def __init__(
         self,
@@ -87,11 +90,6 @@ class TokenKDCriterion(FusedCriterion):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
         self.teacher_vocabulary = str(teacher_vocabulary)
         _check_vocabulary(task, self.teacher_vocabulary, kd_top_k)
-        if task.cfg.distilled_data and not self.takes_distilled:
-            raise UserError(
-                "--criterion token_kd learns only from the targets of the training data: leave out --distilled-data, "
-                "or train on that data-bin"
-            )
         if not 0 <= kd_alpha <= 1:
             raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
         if not kd_temperature > 0:
@@ -126,10 +124,17 @@ class TokenKDCriterion(FusedCriterion):
         self, model: BaseFairseqModel, sample: dict[str, Any], teacher: Teacher
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """As :meth:`forward`, with a teacher that reads the batch's text in its own symbols."""
-        text = sample["teacher_text"]
         own, theirs = self.task.target_dictionary, self.task.teacher_task().target_dictionary
+        text, too_long = that_fits(sample["teacher_text"], teacher.max_positions(), theirs.pad())
+        if too_long and not self._warned:
+            logger.warning(
+                "a row is longer in the teacher's pieces than its positions, %d and %d tokens: such rows learn from "
+                "gold alone; too_long is their share in each batch",
+                *teacher.max_positions(),
+            )
+            self._warned = True
         real, teacher_real = real_tokens(sample["target"], own.pad()), real_tokens(text["target"], theirs.pad())
-        answer = teacher.next_tokens(text, teacher_real)
+        answer = teacher.next_tokens(text, teacher_real) if len(text["target"]) else []
         student = next_tokens(model, sample, real)
         batch = Batch(student, sample["target"][real], answer, text["target"][teacher_real], text)
         if self.teacher_vocabulary == "uld":
@@ -140,7 +145,7 @@ class TokenKDCriterion(FusedCriterion):
                 self._symbol_map = symbol_map(theirs, own, words=words).to(real.device)
             loss, nll, log = aligned_losses(batch, self.objective, self._symbol_map, self.chunk_memory)
         sample_size = self.sample_size(sample)
-        return loss, sample_size, self.common_log(sample, sample_size, loss, nll) | log
+        return loss, sample_size, self.common_log(sample, sample_size, loss, nll) | log | {"too_long": too_long}
 
     @staticmethod
     def teacher_log(losses: Losses) -> dict[str, Any]:
@@ -162,7 +167,8 @@ class TokenKDCriterion(FusedCriterion):
         """Log also the kd_loss, per token in bits, and the agreement, a share from 0 to 1.
 
         With a teacher of another vocabulary: the loss of a span in bits, or ULD's distance (0 to 2) per token; and
-        the shares of tokens that are compared one to one, and of rows whose characters differ.
+        the shares of tokens that are compared one to one, of rows whose characters differ, and of rows that are too
+        long for the teacher.
         """
         super().reduce_metrics(logging_outputs)
         log_mean(logging_outputs, "uld_loss", per="uld_ntokens", unit=1.0)
@@ -172,6 +178,7 @@ class TokenKDCriterion(FusedCriterion):
         if any("unaligned" in log for log in logging_outputs):
             log_mean(logging_outputs, "one_to_one", per="ntokens", unit=1.0)
             log_mean(logging_outputs, "unaligned", per="nsentences", unit=1.0)
+            log_mean(logging_outputs, "too_long", per="nsentences", unit=1.0)
 
 
 def _check_vocabulary(task: TranslationKDTask, kind: str, top_k: int) -> None:

@@ -26,6 +26,16 @@ class Alignment:
     spans: list[tuple[int, int, int, int]] = field(default_factory=list)
     whole: bool = True
 
+    def moved(self, places: Sequence[int]) -> "Alignment":
+        """The same, the student's piece i standing at ``places[i]``; a span that something else divides is left out."""
+        pairs = [(places[i], j) for i, j in self.pairs]
+        spans = [
+            (places[i], places[i] + i_end - i, j, j_end)
+            for i, i_end, j, j_end in self.spans
+            if places[i_end - 1] - places[i] == i_end - 1 - i
+        ]
+        return Alignment(pairs, spans, self.whole)
+
 
 def surfaces(symbols: Sequence[str], unknown: str, *, words: bool) -> list[str]:
     """What symbols stand for in a text, with :data:`SPACE` for a space.

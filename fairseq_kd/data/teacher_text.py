@@ -27,8 +27,8 @@ class TeacherRow:
     Attributes:
         source: the teacher's symbols, shape (length,), ``</s>`` at the end.
         target: the same of the target.
-        student_length: number of the student's target symbols, ``</s>`` included.
-        alignment: of the target's symbols, ``</s>`` included.
+        student_length: number of the student's target symbols, all but padding.
+        alignment: of the target's symbols. The ``</s>`` at their end is a pair; one within is aligned with nothing.
     """
 
     source: Tensor
@@ -60,18 +60,22 @@ class TeacherText:
 
     def row(self, source: Tensor, target: Tensor) -> TeacherRow:
         """One sentence pair, given in the student's symbols; padding and ``</s>`` may be among them."""
-        _, _, source_ids = self._cut(0, self._real(0, source))
-        student_ids = self._real(1, target)
+        _, source_text = self._text(0, source)
+        _, _, source_ids = self._cut(0, source_text)
+        places, student_ids = self._text(1, target)
         own, pieces, target_ids = self._cut(1, student_ids)
-        length = len(student_ids) + 1
-        alignment = self._known(align(own, pieces), student_ids, target_ids)
-        if alignment.whole or alignment.pairs or alignment.spans:
-            alignment.pairs.append((length - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
-        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), length, alignment)
+        real = target[target != self.student[1].pad()].tolist()
+        alignment = self._known(align(own, pieces), student_ids, target_ids).moved(places)
+        if real[-1:] == [self.student[1].eos()] and (alignment.whole or alignment.pairs or alignment.spans):
+            alignment.pairs.append((len(real) - 1, len(target_ids) - 1))  # </s> follows the same text on both sides
+        return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), len(real), alignment)
 
-    def _real(self, side: int, symbols: Tensor) -> list[int]:
-        left_out = (self.student[side].pad(), self.student[side].eos())
-        return [symbol for symbol in symbols.tolist() if symbol not in left_out]
+    def _text(self, side: int, symbols: Tensor) -> tuple[list[int], list[int]]:
+        """The symbols that stand for text, and their places in ``symbols[symbols != pad]``: places first."""
+        dictionary = self.student[side]
+        real = symbols[symbols != dictionary.pad()]
+        places = real.ne(dictionary.eos()).nonzero().flatten()
+        return places.tolist(), real[places].tolist()
 
     def _cut(self, side: int, symbols: Sequence[int]) -> tuple[list[str], list[str], list[int]]:
         """Surfaces of student and teacher, and the teacher's symbols with ``</s>``."""
@@ -79,7 +83,9 @@ class TeacherText:
         own = [surface[symbol] for symbol in symbols]
         pieces = self.models[side].encode(detokenised(own), out_type=str)
         known, unknown = theirs.indices, theirs.unk()
-        return own, pieces, [*(known.get(piece, unknown) for piece in pieces), theirs.eos()]
+        # A piece "<pad>" is text that the teacher does not know: the symbol itself would count as padding.
+        ids = (known.get(piece, unknown) if piece != theirs.pad_word else unknown for piece in pieces)
+        return own, pieces, [*ids, theirs.eos()]
 
     def _known(self, found: Alignment, student: Sequence[int], teacher: Sequence[int]) -> Alignment:
         """Without spans in which only one side has an unknown symbol: its probability is that of any unknown text."""
@@ -148,6 +154,54 @@ def _places(rows: Sequence[TeacherRow], order: Sequence[int]) -> dict[str, Any]:
     lists = {"pairs": pairs, "positions": positions, "student_spans": own_spans, "teacher_spans": their_spans}
     tensors = {name: torch.tensor(entries, dtype=torch.long).view(-1, 2).t() for name, entries in lists.items()}
     return {**tensors, "spans": number, "unaligned": sum(not row.alignment.whole for row in rows)}
+
+
+def that_fits(text: dict[str, Any], most: Sequence[int], pad: int) -> tuple[dict[str, Any], int]:
+    """The rows of a batch that a teacher has positions for, and the number of all others.
+
+    fairseq leaves out long rows by the student's tokens, so a row can be too long in the teacher's pieces. Nothing of
+    such a row is compared.
+
+    Args:
+        text: from :meth:`TeacherText.batch`.
+        most: the teacher's positions for source and target.
+        pad: the teacher's.
+    """
+    net_input, target = text["net_input"], text["target"]
+    if net_input["src_tokens"].size(1) <= most[0] and target.size(1) <= most[1]:
+        return text, 0
+    real = target.ne(pad)  # (rows, length)
+    kept = net_input["src_lengths"].le(most[0]) & real.sum(dim=1).le(most[1])  # (rows,)
+
+    def rows(tokens: Tensor) -> Tensor:
+        """Without the columns that only the long rows fill."""
+        left = tokens[kept]
+        return left[:, left.ne(pad).any(dim=0)]
+
+    made = {
+        "net_input": {name: rows(one) if one.dim() == 2 else one[kept] for name, one in net_input.items()},
+        "target": rows(target),
+        **_places_that_stay(text, kept[:, None].expand_as(real)[real]),
+    }
+    return {**text, **made}, len(target) - len(made["target"])
+
+
+def _places_that_stay(text: dict[str, Any], stays: Tensor) -> dict[str, Any]:
+    """The entries about places where ``stays``, (teacher's tokens,), tells which of the teacher's tokens are left."""
+    place = stays.cumsum(dim=0) - 1  # of each token among those left
+    made: dict[str, Any] = {
+        name: torch.stack([own, place[theirs]])[:, stays[theirs]]
+        for name in ("pairs", "positions")
+        for own, theirs in [text[name]]
+    }
+    (own, own_spans), (theirs, their_spans) = text["student_spans"], text["teacher_spans"]
+    # The same of the spans, (spans,). All tokens of a span are in one row.
+    spans_stay = torch.zeros(text["spans"], dtype=torch.bool, device=stays.device)
+    spans_stay[their_spans[stays[theirs]]] = True
+    number = spans_stay.cumsum(dim=0) - 1
+    made["student_spans"] = torch.stack([own, number[own_spans]])[:, spans_stay[own_spans]]
+    made["teacher_spans"] = torch.stack([place[theirs], number[their_spans]])[:, stays[theirs]]
+    return made | {"spans": int(spans_stay.sum())}
 
 
 def read_sentencepiece(paths: str) -> list[sentencepiece.SentencePieceProcessor]:

@@ -85,6 +85,18 @@ def draw_rollouts(
     return drawn[:, 1 : 1 + int(lengths.max())]
 
 
+def drawn_tokens(sequences: Tensor, limits: Tensor, pad: int) -> Tensor:
+    """Mask of the tokens that were drawn, shape (batch, length): without the ``</s>`` of a sequence that its limit cut.
+
+    Args:
+        sequences: from :func:`draw_rollouts` or another drawing of this package, shape (batch, length).
+        limits: from :func:`length_limits`, shape (batch,).
+        pad: the padding symbol.
+    """
+    places = torch.arange(sequences.size(1), device=sequences.device)
+    return sequences.ne(pad) & places.lt(limits[:, None])
+
+
 def check_top_k(sampling: Sampling, symbols: Any) -> None:
     """Check that the vocabulary has ``top_k`` symbols.
 

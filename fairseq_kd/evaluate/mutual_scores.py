@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairseq_kd.decoding.interface import batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.rollouts import draw_rollouts, drawn_tokens
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.losses.token_values import token_nll
@@ -173,10 +173,9 @@ class Measurement:
     def _draw(self, model: BaseFairseqModel, sample: dict[str, Any], seed: tuple[int, int]) -> Samples:
         targets = draw_rollouts([model], sample, self.sampling, seed, self.dictionary)
         real = real_tokens(targets, self.dictionary.pad())
-        cut = real.sum(dim=1) > self.sampling.max_len_b
-        # draw_rollouts ends a sample of the longest length with a </s> that the model did not draw.
-        counted = real.clone()
-        counted[cut, self.sampling.max_len_b :] = False
+        limits = real.new_full((len(real),), self.sampling.max_len_b, dtype=torch.long)
+        counted = drawn_tokens(targets, limits, self.dictionary.pad())
+        cut = counted.ne(real).any(dim=1)
         words = real & targets.ne(self.dictionary.eos())
         symbols = [row[kept].tolist() for row, kept in zip(targets, words, strict=True)]
         return Samples(targets, counted, symbols, int(cut.sum()))

@@ -61,10 +61,14 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
 
 
 def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
-    """The decoder's input that predicts ``targets``: each row moved right by one, behind ``</s>``. Same shape."""
-    start = targets.new_full((len(targets), 1), symbols.eos())
-    moved = torch.cat([start, targets[:, :-1]], dim=1)
-    return moved.masked_fill(targets.eq(symbols.pad()), symbols.pad())
+    """The decoder's input that predicts ``targets``: each row moved right by one, behind ``</s>``. Same shape.
+
+    Rows may be padded on either side; ``</s>`` stands at the first real token's place.
+    """
+    real = targets.ne(symbols.pad())
+    moved = torch.cat([targets[:, :1], targets[:, :-1]], dim=1)
+    first = real & real.cumsum(dim=1).eq(1)  # one place in each row
+    return moved.masked_fill(first, symbols.eos()).masked_fill(~real, symbols.pad())
 
 
 def unwrap(model: nn.Module) -> Any:

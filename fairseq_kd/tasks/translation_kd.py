@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
@@ -60,6 +61,21 @@ class TranslationKDTask(WithTeacher, TranslationTask):
                 "or train on its translations (scripts/generate_distilled_corpus.sh --student-spm)"
             )
         return teacher
+
+    def build_criterion(self, cfg: Any, *args: Any, **options: Any) -> FairseqCriterion:
+        """As ``translation``.
+
+        Raises:
+            UserError: --distilled-data is given, and the criterion has no ``takes_distilled = True``.
+        """
+        criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
+        if self.cfg.distilled_data and not getattr(criterion, "takes_distilled", False):
+            name = getattr(cfg, "_name", None) or type(criterion).__name__
+            raise UserError(
+                f"--criterion {name} learns only from the targets of the training data: leave out --distilled-data, "
+                "or train on that data-bin"
+            )
+        return criterion
 
     def teacher_task(self) -> TranslationTask:
         """The task with the teacher's dictionaries: this one, or with --teacher-spm that of :func:`task_of_teacher`."""

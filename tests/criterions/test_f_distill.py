@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq.logging import metrics
 
+from fairseq_kd.criterions.interleave import interleave
 from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
@@ -57,11 +59,12 @@ def drawn(task: Any, model: Any, criterion: Any, sample: dict[str, Any]) -> torc
 @pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_loss_is_the_sum_over_the_steps(tiny_corpus: Path, name: str) -> None:
     """Each divergence where its authors take it, on sequences that are drawn again here with the same seed."""
-    task, model, criterion = setup(tiny_corpus, "--divergence", name, *ONLINE)
+    family = DIVERGENCES[name]
+    online = () if family.prefixes == "student" else ONLINE
+    task, model, criterion = setup(tiny_corpus, "--divergence", name, *online)
     task.update = 5
     sample = batch(task, "valid", [0, 1, 2, 3])
     loss, sample_size, _ = criterion(model, sample)
-    family = DIVERGENCES[name]
     one = family.at(None)
     whole = {"teacher": (one.value, None), "student": (None, one.value)}
     on_teacher, on_student = whole.get(family.prefixes, (one.on_teacher_prefixes, one.on_student_prefixes))
@@ -122,7 +125,7 @@ def test_the_temperatures_are_of_the_divergence_alone(tiny_corpus: Path, both: f
 @pytest.mark.parametrize("name", ["rkl", "tvd"])
 def test_each_sequence_by_its_own_length(tiny_corpus: Path, name: str) -> None:
     """A drawn sequence's mean over its own tokens, times its gold target's; a batch is the sum of its sentences."""
-    long = ("--rollout-max-len-a", "2", "--rollout-max-len-b", "5", *ONLINE)
+    long = ("--rollout-max-len-a", "2", "--rollout-max-len-b", "5", *(ONLINE if name == "tvd" else ()))
     task, model, criterion = setup(tiny_corpus, "--divergence", name, "--own-lengths", *long)
     sample = batch(task, "valid", [0, 1, 2, 3])
     family = DIVERGENCES[name]
@@ -179,12 +182,15 @@ def test_top_k_of_one_is_a_greedy_search(tiny_corpus: Path) -> None:
         ("--rollout-min-len -1", "--rollout-min-len -1: give a number of tokens"),
         ("--kd-temperature 0", "--kd-temperature 0.0: give a temperature above 0"),
         ("--teacher-temperature nan", "--teacher-temperature nan: give a temperature above 0"),
-        ("--divergence js --js-mixture sequence --kd-temperature 2", "--kd-temperature 2.0: --js-mixture sequence"),
+        (
+            "--divergence js --js-mixture sequence --kd-temperature 2 --online-teacher-samples",
+            "--kd-temperature 2.0: --js-mixture sequence",
+        ),
     ],
 )
 def test_options_that_do_not_fit(tiny_corpus: Path, words: str, told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):
-        setup(tiny_corpus, "--divergence", "rkl", *words.split(), *ONLINE)
+        setup(tiny_corpus, "--divergence", "rkl", *words.split())
 
 
 def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
@@ -306,6 +312,24 @@ def test_gold_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
     assert log["gold_nll"].item() == pytest.approx(nll, rel=1e-4)
 
 
+@pytest.mark.parametrize("student", ARCHITECTURES)
+@pytest.mark.parametrize("prefixes", ["gold", "student"])
+def test_padding_on_either_side_is_the_same(tiny_corpus: Path, prefixes: str, student: str) -> None:
+    """The decoder's input of a gold target is fairseq's, and so is the loss, also beside a drawn sequence."""
+    words = ("--divergence", "rkl", "--prefixes", prefixes, "--kd-alpha", "0.3")
+    found = []
+    for left in (False, True):
+        task, model, criterion = setup(tiny_corpus, *words, student=student)
+        task.cfg.left_pad_target = left
+        sample = batch(task, "valid", [0, 1, 2, 3])
+        assert (sample["target"][:, 0] == task.target_dictionary.pad()).any() == left
+        _, batch_of_it = interleave(sample, [sample["target"]], task.target_dictionary)
+        assert torch.equal(batch_of_it["net_input"]["prev_output_tokens"], sample["net_input"]["prev_output_tokens"])
+        found.append(criterion(model, sample)[0].item())
+    # fairseq's convolutions and LSTMs let padding on the left into their states.
+    assert found[0] == pytest.approx(found[1], rel=1e-5) or student != "transformer"
+
+
 def test_token_kd_is_a_special_case(tiny_corpus: Path) -> None:
     task, model, criterion = setup(
         tiny_corpus, "--divergence", "cross_entropy", "--prefixes", "gold", "--kd-alpha", "0.4"
@@ -343,6 +367,30 @@ def test_a_teacher_that_is_the_student_teaches_nothing(tiny_corpus: Path) -> Non
     assert max(p.grad.abs().max() for p in model.parameters()) < 1e-4
 
 
+@pytest.mark.parametrize("more", [(), ("--label-smoothing", "0.1"), ("--rollout-beam", "2", "--rollout-top-k", "9")])
+@pytest.mark.parametrize("longest", [1, 60])
+def test_the_entropy_is_of_the_tokens_that_were_drawn(tiny_corpus: Path, longest: int, more: tuple[str, ...]) -> None:
+    """Not of the ``</s>`` behind a sequence that its limit cuts; the loss counts its step."""
+    limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", str(longest))
+    task, model, criterion = setup(tiny_corpus, "--divergence", "rkl", *limits, *more)
+    sample = batch(task, "valid", [0, 1, 2, 3, 4, 5])
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    sequences = criterion._draw([model], sample)
+    bits, cut = [], 0
+    for row, padded in enumerate(sequences.tolist()):
+        own = [symbol for symbol in padded if symbol != pad]
+        log_q = step_log_probs(model, sample, row, own, eos)
+        bits += [-log_q[step, symbol].item() / math.log(2) for step, symbol in enumerate(own[:longest])]
+        cut += len(own) > longest
+    # The beams here never end: </s> is not among their likeliest symbols.
+    assert cut == 6 if longest == 1 or "--rollout-beam" in more else 0 < cut < 6
+    _, _, log = criterion(model, sample)
+    with metrics.aggregate(new_root=True) as logged:
+        criterion.reduce_metrics([log])
+    assert logged.get_smoothed_values()["entropy"] == pytest.approx(math.fsum(bits) / len(bits), abs=1e-3)
+    assert log["student_tokens"] == sequences.ne(pad).sum() == len(bits) + cut
+
+
 def test_validation_draws_the_same_every_time(tiny_corpus: Path) -> None:
     task, model, criterion = setup(tiny_corpus, "--divergence", "rkl")
     model.eval(), criterion.eval()
@@ -366,9 +414,10 @@ def test_batches_bring_the_teachers_targets_along(tiny_corpus: Path, distilled: 
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_distilled_data_that_nothing_reads_is_refused(tiny_corpus: Path) -> None:
-    with pytest.raises(UserError, match="leave out --distilled-data"):
-        build(tiny_corpus, "--task", "translation_kd", "--distilled-data", "distilled", "--criterion", "token_kd")
+@pytest.mark.parametrize("criterion", ["token_kd", "fused_cross_entropy", "pre_distill", "cross_entropy"])
+def test_distilled_data_that_nothing_reads_is_refused(tiny_corpus: Path, criterion: str) -> None:
+    with pytest.raises(UserError, match=f"--criterion {criterion} learns only .* leave out --distilled-data"):
+        build(tiny_corpus, "--task", "translation_kd", "--distilled-data", "distilled", "--criterion", criterion)
 
 
 @pytest.mark.parametrize("name", ["js", "tvd", "rkl"])
@@ -408,6 +457,15 @@ MISTAKES = {
     "fraction": (("--student-fraction", "1.5", *ONLINE), "--student-fraction 1.5: give a share"),
     "fraction of nothing": (("--divergence", "js", "--student-fraction", "0.5", *ONLINE), "are .both. here"),
     "cache": (("--teacher-cache", "x", *ONLINE), "give --teacher-path"),
+    "samples of the teacher on gold prefixes": (
+        ("--prefixes", "gold", "--distilled-data", "x"),
+        "--distilled-data: --divergence kl on gold prefixes uses no sequences of the teacher; leave it out",
+    ),
+    "samples of the teacher for the student's": (
+        ("--divergence", "rkl", *ONLINE),
+        "--online-teacher-samples: --divergence rkl on student prefixes uses no sequences of the teacher",
+    ),
+    "two kinds of samples": (("--distilled-data", "x", *ONLINE), "leave out --distilled-data or"),
 }
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from sentencepiece import SentencePieceProcessor
+from fairseq.data import Dictionary
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from fairseq_kd.data.databin import open_dictionaries
+from fairseq_kd.data.teacher_text import TeacherText
 from fairseq_kd.data.teacher_text_dataset import check_boundaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
@@ -261,6 +263,68 @@ def test_rows_with_other_characters_are_counted(two_vocabularies: Path) -> None:
     assert (len(target) - 1, len(cut.target) - 1) in cut.alignment.pairs
     assert all(not i <= 2 < i_end for i, i_end, _, _ in cut.alignment.spans)
     assert criterion(model, sample)[2]["unaligned"] == 0
+
+
+@pytest.mark.parametrize("place", [0, 2, -2])
+def test_an_end_symbol_within_a_target_moves_no_other_token(two_vocabularies: Path, place: int) -> None:
+    """What is compared is the same text on both sides, in this row and in the rows behind it."""
+    task, _, _, sample = setup(two_vocabularies, "aligned")
+    text, own, theirs = task.datasets["valid"].text, task.target_dictionary, task.teacher_task().target_dictionary
+    targets = [row[row != own.pad()] for row in sample["target"]]
+    one = targets[1].tolist()
+    one.insert(place, own.eos())
+    targets[1] = torch.tensor(one)
+    source = sample["net_input"]["src_tokens"][0]
+    made = text.batch([text.row(source, row) for row in targets], left_pad_source=True, left_pad_target=False)
+    symbols = [own[symbol] for row in targets for symbol in row]
+    their_symbols = [theirs[symbol] for symbol in made["target"][made["target"] != theirs.pad()]]
+    assert len(made["pairs"].t()) > len(ROWS) and made["spans"] and int(made["pairs"][0].max()) == len(symbols) - 1
+    assert all(symbols[i] == their_symbols[j] for i, j in made["pairs"].t().tolist())
+    for number in range(made["spans"]):
+        parts = [
+            "".join(side[i] for i, span in made[key].t().tolist() if span == number)
+            for side, key in ((symbols, "student_spans"), (their_symbols, "teacher_spans"))
+        ]
+        assert parts[0] == parts[1]
+    ends = sum(row.eq(own.eos()).sum().item() for row in targets)
+    assert ends == len(ROWS) + 1 and sum(symbols[i] == own[own.eos()] for i in made["pairs"][0]) == len(ROWS)
+
+
+def test_a_piece_that_reads_as_padding_counts(two_vocabularies: Path, tmp_path: Path) -> None:
+    """A model whose pieces have "<pad>" in them cuts a text with these characters."""
+    files = f"--input={two_vocabularies}/text/train.tgt --model_prefix={tmp_path}/spm --vocab_size=60"
+    SentencePieceTrainer.train(f"{files} --user_defined_symbols=<pad> --minloglevel=2 --hard_vocab_limit=false")
+    model = SentencePieceProcessor(model_file=f"{tmp_path}/spm.model")
+    assert "<pad>" in model.encode("a <pad> b", out_type=str)
+    dictionary = Dictionary()
+    for symbol in ("▁a", "▁<pad>", "▁b"):
+        dictionary.add_symbol(symbol)
+    text = TeacherText([model, model], (dictionary, dictionary), (dictionary, dictionary), words=False)
+    symbols = dictionary.encode_line("▁a ▁<pad> ▁b", add_if_not_exist=False).long()
+    assert text.row(symbols, symbols).target.ne(dictionary.pad()).all()
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["aligned", "uld"])
+def test_rows_that_are_too_long_for_the_teacher_learn_from_gold(two_vocabularies: Path, kind: str, side: str) -> None:
+    """Of the teacher's positions; the loss of the other rows is as it was."""
+    task, model, criterion, sample = setup(two_vocabularies, kind, "--kd-alpha", "0.7", "--label-smoothing", "0.1")
+    _, _, gold = build(
+        two_vocabularies / "student" / "data-bin", "--criterion", "fused_cross_entropy", "--label-smoothing", "0.1"
+    )
+    alone = {row: batch(task, "valid", [row]) for row in ROWS}
+    text = {"encoder": lambda one: one["net_input"]["src_tokens"], "decoder": lambda one: one["target"]}[side]
+    sizes = {row: text(one["teacher_text"]).size(1) for row, one in alone.items()}
+    taught = {row: criterion(model, one)[0].item() for row, one in alone.items()}
+    untaught = {row: 0.3 * gold(model, one)[0].item() for row, one in alone.items()}
+    coder = getattr(task.teacher(model).models[0], side)
+    for most in (sorted(sizes.values())[2], max(sizes.values()), 1):
+        setattr(coder, {"encoder": "max_source_positions", "decoder": "max_target_positions"}[side], most)
+        expected = math.fsum((taught if sizes[row] <= most else untaught)[row] for row in ROWS)
+        loss, sample_size, log = criterion(model, sample)
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, rel=1e-7) and sample_size == sample["ntokens"]
+        assert log["too_long"] == sum(size > most for size in sizes.values())
 
 
 WRONG = {
