@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.experiment_rows import check_rows, seeds
 from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
@@ -29,7 +30,7 @@ DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
 """What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
 _ROW = {"name": text, "data": text, "options": text}
-_MORE = {"start": text, "init": text, "seeds": list_of(whole()), "paper": paper}
+_MORE = {"start": text, "init": text, "seeds": seeds, "paper": paper}
 _NEEDED = {
     "title": text,
     "languages": list_of(text, 2),
@@ -39,7 +40,7 @@ _NEEDED = {
     "student": text,
     "decoding": text,
     "beams": _TEXT_OR_NUMBER,
-    "seeds": list_of(whole()),
+    "seeds": seeds,
     "rows": map_of(keys(_ROW, _MORE, others=False)),
     "baseline": text,
 }
@@ -113,6 +114,7 @@ def _names(config: dict[str, Any]) -> None:
             among((*DATA, *own))(name, f"rows.{key}.data")
         among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
     among(row["name"] for row in rows.values())(config["baseline"], "baseline")
+    check_rows(config)
     pruning = config.get("pruning")
     if pruning:
         among(rows)(pruning["of"], "pruning.of")

@@ -1,0 +1,39 @@
+"""An experiment's rows, checked before anything is trained: what the table at the end would refuse."""
+
+from typing import Any
+
+import pytest
+
+from fairseq_kd.report.experiment import check_keys
+from fairseq_kd.storage.shapes import Misfit
+
+KEYS: dict[str, Any] = {
+    "title": "t", "languages": ["a", "b"], "raw": "r", "vocabulary": 9, "training": "t", "teacher": "t", "student": "s",
+    "decoding": "d", "beams": 5, "seeds": [1, 2], "baseline": "One",
+}  # fmt: skip
+
+
+def rows(**own: dict[str, Any]) -> dict[str, Any]:
+    """Rows that are named by their keys."""
+    return {
+        "rows": {key: {"name": key.capitalize(), "data": "gold", "options": ""} | more for key, more in own.items()}
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "told"),
+    [
+        ({}, {"seeds": [7]}, ""),
+        ({"seeds": [4]}, {"seeds": [7, 8]}, ""),
+        ({"seeds": [1, 2, 3]}, {"seeds": [3, 1]}, ""),
+        ({}, {"seeds": [2, 7]}, "rows.two.seeds: rows.two has seed 7, the baseline rows.one has not; add it there"),
+        ({"seeds": [1, 3]}, {}, "rows.one.seeds: rows.two has seed 2, the baseline rows.one has not; add it there"),
+    ],
+)
+def test_seeds_of_a_row_that_the_baseline_lacks(one: dict, two: dict, told: str) -> None:
+    config = KEYS | rows(one=one, two=two)
+    if not told:
+        return check_keys(config)
+    with pytest.raises(Misfit) as error:
+        check_keys(config)
+    assert str(error.value) == told
