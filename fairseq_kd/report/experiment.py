@@ -114,10 +114,10 @@ def _names(config: dict[str, Any]) -> None:
             among((*DATA, *own))(name, f"rows.{key}.data")
         among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
     among(row["name"] for row in rows.values())(config["baseline"], "baseline")
-    check_rows(config)
     pruning = config.get("pruning")
     if pruning:
         among(rows)(pruning["of"], "pruning.of")
+    check_rows(config)
     pruned = [f"pruned.{sparsity}" for sparsity in (pruning or {}).get("sparsities", [])]
     list_of(among(["teacher", *rows, *pruned]))(config.get("cost", []), "cost")
 

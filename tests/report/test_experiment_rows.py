@@ -37,3 +37,28 @@ def test_seeds_of_a_row_that_the_baseline_lacks(one: dict, two: dict, told: str)
     with pytest.raises(Misfit) as error:
         check_keys(config)
     assert str(error.value) == told
+
+
+PRUNED = {"of": "one", "sparsities": [0.5, "0.8"], "scheme": "class-blind", "options": ""}
+
+
+@pytest.mark.parametrize(
+    ("two", "more", "told"),
+    [
+        ("One", {}, "rows.two.name: the table would have two rows 'One', this and rows.one; take another name"),
+        ("Teacher", {}, "rows.two.name: the table would have two rows 'Teacher', this and the teacher's; take another"),
+        ("One, int8", {"variants": {"int8": "x"}}, "variants.int8: the table would have two rows 'One, int8', this"),
+        ("Teacher, int8", {"variants": {"int8": "x"}}, "variants.int8: the table would have two rows 'Teacher, int8'"),
+        ("One, 80 % pruned", {"pruning": PRUNED}, "pruning.sparsities.1: the table would have two rows 'One, 80 %"),
+        ("Two", {"pruning": PRUNED | {"sparsities": [0.5, "0.50"]}}, "pruning.sparsities.1: the table would have two"),
+        ("Two", {"pruning": PRUNED | {"sparsities": ["half"]}}, "pruning.sparsities.0: 'half' is no number"),
+        ("Two, 80 % pruned", {"pruning": PRUNED, "variants": {"int8": "x"}}, ""),
+    ],
+)
+def test_each_line_of_the_table_has_a_name_of_its_own(two: str, more: dict, told: str) -> None:
+    config = KEYS | rows(one={}, two={"name": two}) | more
+    if not told:
+        return check_keys(config)
+    with pytest.raises(Misfit) as error:
+        check_keys(config)
+    assert str(error.value).startswith(told)
