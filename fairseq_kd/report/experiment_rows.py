@@ -1,5 +1,6 @@
 """What the table at the end needs of an experiment's rows, checked before anything is trained."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,8 +37,11 @@ def check_rows(config: dict[str, Any]) -> None:
         config: the keys, each with a value of the right kind.
 
     Raises:
-        Misfit: two rows have one name, or the baseline lacks a seed of a row.
+        Misfit: a row's key is no name of a file, two rows have one name, or the baseline lacks a seed of a row.
     """
+    for key in config["rows"]:
+        if not isinstance(key, str) or not re.fullmatch(r"\w[\w.-]*", key):
+            raise misfit(f"rows.{key}", "name it with letters, digits, _, - and .; put quotes around a number")
     taken: dict[str, str] = {}
     for place, name in _names(config):
         if name in taken:

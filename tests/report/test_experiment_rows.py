@@ -62,3 +62,10 @@ def test_each_line_of_the_table_has_a_name_of_its_own(two: str, more: dict, told
     with pytest.raises(Misfit) as error:
         check_keys(config)
     assert str(error.value).startswith(told)
+
+
+@pytest.mark.parametrize("key", ["a b", "a/b", "-a", "é;", 1])
+def test_a_rows_key_is_a_name_of_files(key: Any) -> None:
+    config = KEYS | {"rows": {key: {"name": "One", "data": "gold", "options": ""}}}
+    with pytest.raises(Misfit, match=rf"^rows\.{key}: name it with letters, digits, _, - and \.; put quotes around"):
+        check_keys(config)

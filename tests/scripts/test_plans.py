@@ -37,3 +37,19 @@ def test_a_row_is_trained_with_seeds_of_its_own(tmp_path: Path) -> None:
     # In the order of the seeds that all rows share
     runs = ("teacher", "one.1", "one.2", "three.2", "two.7", "three.9")
     assert table.split() == [f"scores/{run}.json" for run in runs]
+
+
+def waits_for(planned: str, job: str) -> set[str]:
+    """The inputs of the job that leaves the mark ``job``."""
+    (found,) = re.findall(rf"^    input: (.*)\n    output: done/{re.escape(job)}$", planned, re.MULTILINE)
+    return {one.removeprefix("done/") for one in found.split(", ")}
+
+
+def test_a_row_waits_for_what_its_options_name(tmp_path: Path) -> None:
+    """Keys with a hyphen or a dot, several teachers joined by a colon, and = before a value."""
+    teachers = ":".join(f"students/{run}/checkpoint_best.pt" for run in ("word-kd.1", "a.b.1"))
+    options = f"--criterion token_kd --teacher-path={teachers} --teacher-data data/data-bin:samples/data-bin"
+    own = rows(last={"options": options}, **{"word-kd": {}, "a.b": {"seeds": [1, 2]}, "axb": {}})
+    planned = plan(tmp_path, baseline="Last", rows=own)
+    assert waits_for(planned, "last.1") == {"data", "teacher", "samples", "word-kd.1", "a.b.1"}
+    assert waits_for(planned, "axb.1") == {"data", "teacher"}
