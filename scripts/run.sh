@@ -39,6 +39,7 @@ import sys
 from pathlib import Path
 
 from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment_points import shared_folders
 
 path = Path(sys.argv[1])
 config = read_experiment(path, complete=True, option="")
@@ -46,20 +47,9 @@ name = str(config.get("name", path.stem))
 if "points" not in config:
     print(name)
     sys.exit()
-changed = {key for keys in config["points"].values() for key in keys or {}}
 print(name, config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
 print(*config["points"])
-# Each folder depends on these keys and on those of the folders before it.
-made_from = {
-    "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
-    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding", "samples"}, "caches": {"cache"},
-}
-common = []
-for folder, keys in made_from.items():
-    if keys & changed:
-        break
-    common.append(folder)
-print(*common)
+print(*shared_folders(config))
 seeds = config["seeds"]
 print("teacher", *(f"{key}.{seed}" for key, row in config["rows"].items() for seed in row.get("seeds", seeds)))
 END

@@ -9,6 +9,7 @@ import yaml
 
 from tests.support.commands import ROOT, run_command
 from tests.support.experiments import small_experiment
+from tests.support.scripts import shell
 
 pytest.importorskip("snakemake", reason="Snakemake 9 needs Python 3.11")
 
@@ -53,3 +54,13 @@ def test_a_row_waits_for_what_its_options_name(tmp_path: Path) -> None:
     planned = plan(tmp_path, baseline="Last", rows=own)
     assert waits_for(planned, "last.1") == {"data", "teacher", "samples", "word-kd.1", "a.b.1"}
     assert waits_for(planned, "axb.1") == {"data", "teacher"}
+
+
+def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
+    points = {1: {"teacher_vocabulary": 90}, 2: {"teacher_vocabulary": 120}}
+    keys = small_experiment("small", 1, axis={"label": "Subwords", "scale": "linear"}, points=points)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
+    done = shell("run.sh", "--output", "out", "config.yaml", "-n", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    links = {path.name for path in (tmp_path / "out" / "runs" / "small" / "1").iterdir() if path.is_symlink()}
+    assert links == {"raw", "data"}
