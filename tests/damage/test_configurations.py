@@ -117,8 +117,11 @@ points:
         ("seeds: [1]", "seeds: [1]\npoints: {}", "line 13, points: there are none"),
         ("seeds: [1]", "seeds: [1]\nname: a/../x", "line 13, name: 'a/../x' is no name of a folder"),
         ("seeds: [1]", f"seeds: [1]\n{POINTS}", "line 16, points.1, student: 3 is no text"),
+        ("seeds: [1]", "seeds: [1]\nname: 'a\n\n  b'", "line 13, name: 'a\\nb' is no name of a folder"),
+        ("title: T", "title: |\n  one\n  two", "line 3, title: has several lines; write it in one"),
+        ("title: T\n", "axis: {label: l, scale: log}\npoints: {1: {title: T}}\n", "line 2, title: is missing"),
     ],
-    ids=range(16),
+    ids=range(19),
 )
 def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
     old: str, new: str, told: str, tmp_path: Path

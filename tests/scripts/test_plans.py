@@ -64,3 +64,12 @@ def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     links = {path.name for path in (tmp_path / "out" / "runs" / "small" / "1").iterdir() if path.is_symlink()}
     assert links == {"raw", "data"}
+
+
+@pytest.mark.parametrize("point", ["1", "1e-3"])
+def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
+    """One without keys, and one that YAML reads as text and Snakemake's --config as a number."""
+    points = {1: None, "1e-3": {"student": "--dropout 0.7"}}
+    axis = {"label": "Size", "scale": "log"}
+    planned = plan(tmp_path, "--config", f"point={point}", axis=axis, points=points)
+    assert ("--dropout 0.7" in planned) == (point == "1e-3")
