@@ -160,11 +160,17 @@ source_file() {
   echo "$file"
 }
 # shellcheck disable=SC2154  # so are $work and $output
-# place SPLIT SOURCE TARGET ORIGIN: move both sides of a split from $work to $output, if they are parallel.
-place() {
-  local lines other
+# parallel SPLIT SOURCE TARGET ORIGIN: compare the numbers of lines of both sides of a split in $work; sets $lines.
+parallel() {
+  local other
   lines=$(wc -l <"$work/$1.$2") other=$(wc -l <"$work/$1.$3")
   [[ $lines -gt 0 && $lines == "$other" ]] || die "$1.$2 has $lines lines, $1.$3 $other (from $4)"
+}
+# shellcheck disable=SC2154
+# place SPLIT SOURCE TARGET ORIGIN: move both sides of a split from $work to $output, if they are parallel.
+place() {
+  local lines
+  parallel "$@"
   mv "$work/$1.$2" "$work/$1.$3" "$output"
   say "$output/$1.{$2,$3}: $lines lines"
 }

@@ -165,11 +165,47 @@ TASKS: dict[str, tuple[Callable[..., None], Pair]] = {
 }
 
 
+def ready(writer: Writer, pairs: int, *splits: str) -> None:
+    """Draw ``pairs`` training pairs of ready text, or keep all for 0, and the first words of each source.
+
+    Lines that are short enough stay as they are.
+    """
+    for split in splits:
+        paths = [writer.folder / f"{split}.{language}" for language in writer.languages]
+        drawn = draw(paths[0], pairs) if pairs and split == "train" else None
+        for path, limit in zip(paths, (writer.limit, 0), strict=True):
+            new = path.with_name(f"{path.name}.new")
+            with path.open("rb") as lines, new.open("wb") as handle:
+                handle.writelines(
+                    shortened(line, limit) for row, line in enumerate(lines) if drawn is None or row in drawn
+                )
+            new.replace(path)
+
+
+def draw(path: Path, pairs: int) -> set[int]:
+    """The rows of a text that are drawn."""
+    with path.open("rb") as lines:
+        rows = sum(1 for _ in lines)
+    if rows < pairs:
+        sys.exit(f"{path.name} has {rows} pairs, fewer than --pairs {pairs}")
+    return set(random.Random(SEED).sample(range(rows), pairs))
+
+
+def shortened(line: bytes, limit: int) -> bytes:
+    """The first ``limit`` words of a line; all of it for 0."""
+    words = line.decode(errors="surrogateescape").split()
+    if not limit or len(words) <= limit:
+        return line
+    return f"{' '.join(words[:limit])}\n".encode(errors="surrogateescape")
+
+
 def main(task: str, folder: str, limit: str, given: Iterable[str]) -> None:
     """Write the text of a task to a folder; the first ``limit`` words of each source, or all for 0."""
     convert, languages = TASKS[task]
     writer = Writer(Path(folder), languages, int(limit))
     words = list(given)
+    if words[0] == "ready":
+        return ready(writer, int(words[1]), *words[2:])
     try:
         convert(writer, *(word if word.isdigit() else Path(word) for word in words))
     except DAMAGED as error:

@@ -157,9 +157,10 @@ make_student_data() {
   fairseq-kd recut --data "$data" --source-lang "$source" --target-lang "$target" --vocab-size "$vocab_size" --more-text "$teacher/train.$target" --output "$folder" \
     "${post[@]}" >&2
   rm -rf "$new"
-  local prefixes=("train=$folder/subword/train")
-  for split in valid test; do
-    [[ ! -e $folder/subword/$split.$source ]] || prefixes+=("$split=$folder/subword/$split")
+  local prefixes=()
+  for split in "$folder"/subword/*."$source"; do
+    split=$(basename "$split" ".$source")
+    prefixes+=("$split=$folder/subword/$split")
   done
   mkdir "$new"
   for language in "$source" "$target"; do cp "$folder/dict.txt" "$folder/dict.$language.txt"; done

@@ -22,12 +22,14 @@
 #               Each turn is a reply to the context and all turns before it, joined by " | ".
 #
 # --source-words keeps the first N words of each source. A folder of yours can hold the files of the official addresses (for
-# wmt16_en_ro with {valid,test}.{en,ro} beside them), or {train,valid,test}.{SOURCE,TARGET}, plain or with .gz. SHA-256 sums are compared where one is published: by TensorFlow
-# Datasets for wmt16_en_ro, by Hugging Face for xsum. For the other two none is published; their addresses name a commit.
+# wmt16_en_ro with {valid,test}.{en,ro} beside them), or {train,valid,test}.{SOURCE,TARGET}, plain or with .gz, and further
+# references test.TARGET.2 and test.TARGET.3. Of such ready text all pairs are taken, unless --pairs is given. SHA-256 sums are
+# compared where one is published: by TensorFlow Datasets for wmt16_en_ro, by Hugging Face for xsum. For the other two none
+# is published; their addresses name a commit.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-words=() pairs=100000 limit=0
+words=() pairs='' limit=0
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage ;;
@@ -41,7 +43,7 @@ done
 ((${#words[@]})) || usage 1
 ((${#words[@]} == 2)) || die "give TASK OUTPUT_DIR; see --help"
 task=${words[0]} output=${words[1]}
-[[ $pairs =~ ^[1-9][0-9]*$ ]] || die "--pairs $pairs: give a whole number from 1"
+[[ -z $pairs || $pairs =~ ^[1-9][0-9]*$ ]] || die "--pairs $pairs: give a whole number from 1"
 [[ $limit =~ ^[0-9]+$ ]] || die "--source-words $limit: give a whole number, or 0 for all"
 case $task in
   wmt16_en_ro) source=en target=ro variable=WMT16_DIR ;;
@@ -50,6 +52,7 @@ case $task in
   commonsense_dialogue) source=context target=reply variable=COMMONSENSE_DIALOGUE_DIR ;;
   *) die "no task '$task'; take wmt16_en_ro, dart, xsum or commonsense_dialogue" ;;
 esac
+[[ -z $pairs || $task == wmt16_en_ro ]] || die "--pairs goes with wmt16_en_ro; leave it out"
 folder=$(own_folder "$variable")
 python=$(command -v python3 || command -v python) || die "python3 is missing; install it"
 
@@ -65,11 +68,24 @@ convert() {
   "$python" "$root/scripts/fdistill_texts.py" "$task" "$work" "$limit" "$@" 2>"$work/reason" ||
     die "$(tail -n 1 "$work/reason")"
 }
+# shorten SPLIT…: text that did not come from an archive gets what --source-words and --pairs ask for
+shorten() {
+  [[ $limit == *[1-9]* || -n $pairs ]] || return 0
+  convert ready "${pairs:-0}" "$@"
+}
+origin=${folder:-the official addresses}
 
 raw=https://raw.githubusercontent.com
 if [[ -n $folder && (-f $folder/train.$source || -f $folder/train.$source.gz) ]]; then
   for split in train valid test; do
     for side in "$source" "$target"; do own_text "$folder" "$split.$side" >"$work/$split.$side"; done
+    parallel "$split" "$source" "$target" "$origin"
+  done
+  shorten train valid test
+  for more in "test.$target".{2,3}; do
+    [[ -f $folder/$more || -f $folder/$more.gz ]] || continue
+    own_text "$folder" "$more" >"$work/$more"
+    parallel test "$target" "${more#test.}" "$origin"
   done
 elif [[ $task == wmt16_en_ro ]]; then
   europarl=$(source_file training-parallel-ep-v8.tgz \
@@ -85,7 +101,8 @@ elif [[ $task == wmt16_en_ro ]]; then
     test_set wmt16/dev en ro valid WMT16_DIR
     test_set wmt16 en ro test WMT16_DIR
   fi
-  convert "$europarl" "$setimes" "$pairs"
+  shorten valid test
+  convert "$europarl" "$setimes" "${pairs:-100000}"
 elif [[ $task == xsum ]]; then
   list=$(source_file XSum-TRAINING-DEV-TEST-SPLIT-90-5-5.json \
     "$raw/EdinburghNLP/XSum/7b95485c3e861d7caff76a8b4c6b3fd3bf7ee9b1/XSum-Dataset/XSum-TRAINING-DEV-TEST-SPLIT-90-5-5.json" \
@@ -109,4 +126,4 @@ else
   convert "${files[@]}"
 fi
 for more in "$work"/test."$target".[23]; do [[ ! -f $more ]] || mv "$more" "$output"; done
-for split in valid test train; do place "$split" "$source" "$target" "${folder:-the official addresses}"; done
+for split in valid test train; do place "$split" "$source" "$target" "$origin"; done

@@ -25,6 +25,7 @@ done
 [[ -n $output ]] || usage 1
 [[ $words =~ ^[1-9][0-9]*$ ]] || die "--max-words $words: give a whole number from 1"
 folder=$(own_folder WMT14_DIR)
+python=$(command -v python3 || command -v python) || die "python3 is missing; install it"
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/wmt14.XXXXXX")
@@ -57,7 +58,8 @@ for split in "valid wmt13" "test wmt14/full" train; do
     test_set "$set" en de "$name" WMT14_DIR
   fi
   if [[ $name == train ]]; then
-    python - "$words" "$work"/train.{en,de} "$work"/short.{en,de} <<'END' || die "train.en and train.de are not parallel"
+    status=0
+    "$python" - "$words" "$work"/train.{en,de} "$work"/short.{en,de} 2>"$work/reason" <<'END' || status=$?
 import sys
 
 limit, paths = int(sys.argv[1]), sys.argv[2:]
@@ -68,8 +70,10 @@ with open(paths[0], "rb") as en, open(paths[1], "rb") as de, open(paths[2], "wb"
                 own.write(pair[0])
                 other.write(pair[1])
     except ValueError:
-        sys.exit(1)
+        sys.exit(3)
 END
+    ((status != 3)) || die "train.en and train.de are not parallel"
+    ((status == 0)) || die "$python failed: $(tail -n 1 "$work/reason")"
     mv "$work/short.en" "$work/train.en" && mv "$work/short.de" "$work/train.de"
   fi
   place "$name" en de "${folder:-statmt.org}"

@@ -33,12 +33,13 @@ mkdir -p "$output" 2>/dev/null || die "$output cannot be written; give another f
 output=$(cd "$output" && pwd)
 
 # One line each: the name; of a study also title, label and scale of the axis, the points, the folders that all points
-# share, and each point's runs.
+# share, and then a line with the runs of each point.
 mapfile -t plan < <(python - "$config" <<'END'
 import sys
 from pathlib import Path
 
 from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment_points import at_points, runs_at, shared_folders
 
 path = Path(sys.argv[1])
 config = read_experiment(path, complete=True, option="")
@@ -46,25 +47,14 @@ name = str(config.get("name", path.stem))
 if "points" not in config:
     print(name)
     sys.exit()
-changed = {key for keys in config["points"].values() for key in keys or {}}
-print(name, config["title"], config["axis"]["label"], config["axis"]["scale"], sep="\n")
+print(name, config["title"].strip(), config["axis"]["label"].strip(), config["axis"]["scale"], sep="\n")
 print(*config["points"])
-# Each folder depends on these keys and on those of the folders before it.
-made_from = {
-    "raw": {"raw"}, "data": {"languages", "vocabulary"}, "teacher": {"training", "teacher"},
-    "distilled": {"decoding", "distilled"}, "gold_distilled": set(), "samples": {"decoding", "samples"}, "caches": {"cache"},
-}
-common = []
-for folder, keys in made_from.items():
-    if keys & changed:
-        break
-    common.append(folder)
-print(*common)
-seeds = config["seeds"]
-print("teacher", *(f"{key}.{seed}" for key, row in config["rows"].items() for seed in row.get("seeds", seeds)))
+print(*shared_folders(config))
+for keys in at_points(config).values():
+    print(*runs_at(keys))
 END
 )
-[[ ${#plan[@]} == 1 || ${#plan[@]} == 7 ]] || die "$config cannot be read, see above"
+[[ ${#plan[@]} == 1 || ${#plan[@]} -ge 7 ]] || die "$config cannot be read, see above"
 name=${plan[0]} runs=$output/runs/${plan[0]} results=$output/results/${plan[0]} started=$SECONDS
 
 experiment() {
@@ -79,7 +69,6 @@ study() {
   local point folder run points common scored files=() diagnoses=()
   read -ra points <<<"${plan[4]}"
   read -ra common <<<"${plan[5]}"
-  read -ra scored <<<"${plan[6]}"
   for point in "${points[@]}"; do
     mkdir -p "$runs/$point"
     # The stage scripts see that the work in them is done. A point's own marks of that are not shared.
@@ -89,8 +78,10 @@ study() {
     done
     say "${plan[2]}: $point"
     run_workflow "$config" "$runs/$point" "$point" "$@"
-    for run in "${scored[@]}"; do files+=("$point=$runs/$point/scores/$run.json"); done
-    diagnoses+=("$point=$runs/$point/scores/diagnosis.json")
+    # With the space, a point below 0 does not look like an option.
+    read -ra scored <<<"${plan[6 + ${#diagnoses[@]}]}"
+    for run in "${scored[@]}"; do files+=(" $point=$runs/$point/scores/$run.json"); done
+    diagnoses+=(" $point=$runs/$point/scores/diagnosis.json")
   done
   fairseq-kd study "${files[@]}" --title "${plan[1]}" --axis "${plan[2]}" --scale "${plan[3]}" --teacher Teacher \
     --config "$config" --diagnosis "${diagnoses[@]}" --output "$runs/study"

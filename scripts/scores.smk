@@ -61,7 +61,7 @@ rule score_variant:
     params:
         model=lambda wildcards: checkpoint(wildcards.run),
         data=lambda wildcards: TEACHER_DATA if wildcards.run == "teacher" else "data",
-        name=lambda wildcards: f"{run_name(wildcards.run)}, {wildcards.variant}",
+        name=lambda wildcards: variant_name(run_name(wildcards.run), wildcards.variant),
         seed=lambda wildcards: wildcards.run.rpartition(".")[2] if "." in wildcards.run else 1,
         options=lambda wildcards: words(f"{scoring('')} {VARIANTS[wildcards.variant]}"),
     threads: 2
@@ -91,7 +91,7 @@ if PRUNING:
         params:
             model="pruning/{sparsity}/retrained/checkpoint_best.pt",
             data="data",
-            name=lambda wildcards: pruned_name(wildcards.sparsity),
+            name=lambda wildcards: name_of_pruned(wildcards.sparsity),
             seed=PRUNED_SEED,
             options=lambda wildcards: scoring(f"pruned.{wildcards.sparsity}"),
         threads: 2

@@ -121,11 +121,14 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   # What the training started from, and what it forgot of that, counted at the start only.
   given=()
   while (($#)); do
-    case $1 in
-      --finetune-from-model* | --restore-file=* | --reset-*)
+    case "$1 ${2-}" in
+      "--restore-file checkpoint_last.pt" | "--restore-file=checkpoint_last.pt "*) ;; # fairseq's default
+      --finetune-from-model* | --restore-file* | --reset-*)
         [[ -n $begun ]] ||
           die "$save_dir holds checkpoints of another training, and ${1%%=*} begins a new one; take another folder, and give the checkpoint as --restore-file or --finetune-from-model"
-        ;;&
+        ;;
+    esac
+    case $1 in
       --finetune-from-model | --restore-file | --optimizer-overrides) shift ;;
       --finetune-from-model=* | --restore-file=* | --optimizer-overrides=*) ;;
       --reset-optimizer | --reset-lr-scheduler | --reset-dataloader | --reset-meters) ;;

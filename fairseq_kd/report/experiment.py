@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.experiment_points import check_equal, check_points
+from fairseq_kd.report.experiment_rows import check_rows, seeds
 from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
@@ -14,9 +16,9 @@ from fairseq_kd.storage.shapes import (
     anything,
     folder_name,
     keys,
+    line,
     list_of,
     map_of,
-    maybe,
     misfit,
     number,
     one_of,
@@ -29,9 +31,9 @@ DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
 """What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
 _ROW = {"name": text, "data": text, "options": text}
-_MORE = {"start": text, "init": text, "seeds": list_of(whole()), "paper": paper}
+_MORE = {"start": text, "init": text, "seeds": seeds, "paper": paper}
 _NEEDED = {
-    "title": text,
+    "title": line,
     "languages": list_of(text, 2),
     "raw": text,
     "vocabulary": VOCABULARY,
@@ -39,7 +41,7 @@ _NEEDED = {
     "student": text,
     "decoding": text,
     "beams": _TEXT_OR_NUMBER,
-    "seeds": list_of(whole()),
+    "seeds": seeds,
     "rows": map_of(keys(_ROW, _MORE, others=False)),
     "baseline": text,
 }
@@ -62,7 +64,7 @@ _OPTIONAL = {
     "pruning": keys(
         {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": text}, others=False
     ),
-    "axis": keys({"label": text, "scale": among(("linear", "log"))}, others=False),
+    "axis": keys({"label": line, "scale": among(("linear", "log"))}, others=False),
     "points": anything,
     "paper_teacher": paper,
 }
@@ -72,12 +74,8 @@ _PART = keys({}, {**_NEEDED, **_OPTIONAL, "rows": map_of(keys({}, {**_ROW, **_MO
 
 def _whole(value: Any, place: str) -> None:
     """A file that the workflow runs. Of a study, each point's keys replace those of the experiment."""
-    keys({}, {"points": map_of(maybe(map_of(anything)))})(value, place)
-    points = value.get("points") or {}
-    if "points" in value and not points:
-        raise misfit("points", "there are none")
-    if points and "axis" not in value:
-        raise misfit("axis", "is missing; a study needs it")
+    check_points(value)
+    points = value.get("points")
     for point, own in (points or {None: {}}).items():
         own = own or {}
         # Keys that begin with x- are the user's, for YAML anchors.
@@ -88,6 +86,8 @@ def _whole(value: Any, place: str) -> None:
             if error.place.split(".")[0] not in own:
                 raise
             raise Misfit(f"points.{point}, {error}", f"points.{point}.{error.place}") from None
+    if points:
+        check_equal(value)
 
 
 def check_keys(config: dict[str, Any], place: str = "") -> None:
@@ -116,6 +116,7 @@ def _names(config: dict[str, Any]) -> None:
     pruning = config.get("pruning")
     if pruning:
         among(rows)(pruning["of"], "pruning.of")
+    check_rows(config)
     pruned = [f"pruned.{sparsity}" for sparsity in (pruning or {}).get("sparsities", [])]
     list_of(among(["teacher", *rows, *pruned]))(config.get("cost", []), "cost")
 

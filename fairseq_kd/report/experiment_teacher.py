@@ -87,6 +87,8 @@ def check_teacher(config: dict[str, Any]) -> None:
             raise misfit(asking[0], f"needs a teacher with the student's subwords; {_why(teacher)}")
     if teacher.outside and "axis" in config:
         raise misfit("ready_teacher", "a study needs a fairseq checkpoint")
+    if not teacher.scored and "axis" in config:
+        raise misfit("ready_teacher.scored", "a study needs the teacher's scores; leave this key out")
     if started and "teacher" not in config:
         raise misfit("teacher", f"is missing; rows.{started[0]}.start needs the options of the teacher's size")
 

@@ -46,6 +46,13 @@ def text(value: Any, place: str) -> None:
         raise _misfit(value, place, "text")
 
 
+def line(value: Any, place: str) -> None:
+    """A string of one line, which may end in a newline."""
+    text(value, place)
+    if len(value.strip().splitlines()) > 1:
+        raise misfit(place, "has several lines; write it in one")
+
+
 def file_name(value: Any, place: str) -> None:
     """The name of a file, which leads to no other folder."""
     text(value, place)
@@ -57,7 +64,7 @@ def folder_name(value: Any, place: str) -> None:
     """The name of a folder, perhaps below others, as in ``wei_2024/iwslt14_de_en``; it leads no way up."""
     text(value, place)
     parts = value.split("/")
-    if "\0" in value or any(part in ("", ".", "..") for part in parts):
+    if set(value) & {"\0", "\n"} or any(part in ("", ".", "..") for part in parts):
         raise _misfit(value, place, "name of a folder")
 
 

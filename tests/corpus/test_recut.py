@@ -1,6 +1,7 @@
 """`fairseq-kd recut` and the script around it: a teacher's text in a student's own subwords, row by row."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,20 @@ def test_the_script_with_a_vocabulary_size_and_seq_inter(teacher: Path, text: Pa
     before = modified(tmp_path / "out")
     script(teacher, tmp_path / "out", "--vocab-size", 60, "--seq-inter", "--nbest", 3)
     assert modified(tmp_path / "out") == before
+
+
+@pytest.mark.slow
+def test_the_script_with_a_vocabulary_size_keeps_every_split(teacher: Path, text: Path, tmp_path: Path) -> None:
+    """fairseq-train reads valid1 with --valid-subset valid,valid1."""
+    shutil.copytree(teacher, tmp_path / "teacher")
+    for path in (teacher / "data-bin").glob("test.*"):
+        shutil.copy(path, tmp_path / "teacher" / "data-bin" / path.name.replace("test.", "valid1."))
+    script(tmp_path / "teacher", tmp_path / "out", "--vocab-size", 60, "--beam", 1)
+    spm = load_spm(tmp_path / "out" / "student" / "spm.model")
+    gold = [(text / f"test.{side}").read_text().splitlines() for side in ("src", "tgt")]
+    for folder in ("student/data-bin", "data-bin"):
+        rows = lines_of(tmp_path / "out" / folder, "valid1")
+        assert rows == [[" ".join(spm.encode(row, out_type=str)) for row in side] for side in gold]
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,18 @@ points:
         ("data: gold", "data: gold\n    start: plain", "line 18, rows.plain.start: there is no 'plain'; choose from"),
         ("baseline: Plain", "baseline: plain", "line 13, baseline: there is no 'plain'; did you mean 'Plain'?"),
         ("seeds: [1]", "seeds:\n- 1\n- x", "line 14, seeds.1: 'x' is no whole number"),
+        ("seeds: [1]", "seeds: []", "line 12, seeds: there are none; give one or more"),
+        ("seeds: [1]", "seeds: [3, 1, 3]", "line 12, seeds: a seed is there twice"),
         ("seeds: [1]", "seeds: [1]\ncost: [plain, plane]", "line 13, cost.1: there is no 'plane'; did you mean"),
         ("seeds: [1]", "seeds: [1]\npoints: {1: {}}", "line 2, axis: is missing"),
         ("seeds: [1]", "seeds: [1]\npoints: {}", "line 13, points: there are none"),
         ("seeds: [1]", "seeds: [1]\nname: a/../x", "line 13, name: 'a/../x' is no name of a folder"),
         ("seeds: [1]", f"seeds: [1]\n{POINTS}", "line 16, points.1, student: 3 is no text"),
+        ("seeds: [1]", "seeds: [1]\nname: 'a\n\n  b'", "line 13, name: 'a\\nb' is no name of a folder"),
+        ("title: T", "title: |\n  one\n  two", "line 3, title: has several lines; write it in one"),
+        ("title: T\n", "axis: {label: l, scale: log}\npoints: {1: {title: T}}\n", "line 2, title: is missing"),
     ],
-    ids=range(14),
+    ids=range(19),
 )
 def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
     old: str, new: str, told: str, tmp_path: Path

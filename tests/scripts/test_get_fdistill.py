@@ -87,16 +87,16 @@ def commonsense_dialogue(folder: Path) -> None:
 MAKE = {"wmt16_en_ro": wmt16, "dart": dart, "xsum": xsum, "commonsense_dialogue": commonsense_dialogue}
 
 
-def get(task: str, tmp_path: Path, *words: str) -> Path:
+def get(task: str, tmp_path: Path, *words: str, out: str = "out") -> Path:
     own = tmp_path / "own" / "deep"
     if not own.exists():
         own.mkdir(parents=True)
         MAKE[task](own)
     outer = own if task == "wmt16_en_ro" else own.parent
-    done = shell("get_fdistill.sh", task, "out", *words, folder=tmp_path, **{FDISTILL[task]: str(outer)})
+    done = shell("get_fdistill.sh", task, out, *words, folder=tmp_path, **{FDISTILL[task]: str(outer)})
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set()
-    return tmp_path / "out"
+    assert {path.name for path in (tmp_path / out).iterdir() if path.is_dir()} == set()
+    return tmp_path / out
 
 
 def test_wmt16_draws_the_same_pairs_each_time(tmp_path: Path) -> None:
@@ -107,6 +107,9 @@ def test_wmt16_draws_the_same_pairs_each_time(tmp_path: Path) -> None:
     assert len(set(pairs)) == 30 and pairs == sorted(pairs, key=every.index)  # of both corpora, in their order
     assert any(en.startswith("S") for en, _ in pairs) and any(en.startswith("en") for en, _ in pairs)
     assert (text(out / "valid.ro"), text(out / "test.en")) == (["valid ro"], ["test en"])
+    assert text(get("wmt16_en_ro", tmp_path, "--source-words", "1", "--pairs", "9", out="cut") / "valid.en") == [
+        "valid"
+    ]
     before = (out / "train.en").read_bytes()
     shutil.rmtree(out)
     assert (get("wmt16_en_ro", tmp_path, "--pairs", "30") / "train.en").read_bytes() == before
@@ -160,6 +163,51 @@ def test_text_of_the_users_own(task: str, tmp_path: Path) -> None:
     assert done.stderr.endswith(f"test.{sides[1]} has 2 lines, test.{sides[2]} 1 (from own)\n")
 
 
+def own_text(folder: Path, source: str, target: str, rows: int) -> None:
+    """Ready text: each source has the number of its row and more words."""
+    folder.mkdir(exist_ok=True)
+    for split in ("train", "valid", "test"):
+        sides = {source: f"{split} {{}} more  words\n", target: f"{split} {{}}\n"}
+        for side, line in sides.items():
+            (folder / f"{split}.{side}").write_text("".join(line.format(row) for row in range(rows)))
+
+
+def test_options_and_references_of_ready_text(tmp_path: Path) -> None:
+    own_text(tmp_path / "own", "records", "en", 2)
+    (tmp_path / "own" / "test.en.2").write_text("second\n\n")
+    (tmp_path / "own" / "test.en.3.gz").write_bytes(gzip.compress(b"\nthird\n"))
+    get = ("get_fdistill.sh", "dart")
+    done = shell(*get, "out", "--source-words", "2", folder=tmp_path, DART_DIR="own")
+    assert done.returncode == 0, done.stderr
+    for split in ("train", "valid", "test"):
+        assert text(tmp_path / "out" / f"{split}.records") == [f"{split} 0", f"{split} 1"]
+    assert text(tmp_path / "out" / "test.en.2") == ["second", ""]
+    assert text(tmp_path / "out" / "test.en.3") == ["", "third"]
+    assert shell(*get, "whole", folder=tmp_path, DART_DIR="own").returncode == 0
+    assert text(tmp_path / "whole" / "valid.records") == text(tmp_path / "own" / "valid.records")
+    (tmp_path / "own" / "test.en.2").write_text("second\n")
+    done = shell(*get, "other", folder=tmp_path, DART_DIR="own")
+    assert done.returncode == 1 and done.stderr.endswith("test.en has 2 lines, test.en.2 1 (from own)\n")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_pairs_are_drawn_from_ready_text(tmp_path: Path) -> None:
+    own_text(tmp_path / "own", "en", "ro", 9)
+    get = ("get_fdistill.sh", "wmt16_en_ro")
+    for name in ("out", "again"):
+        done = shell(*get, name, "--pairs", "4", "--source-words", "3", folder=tmp_path, WMT16_DIR="own")
+        assert done.returncode == 0, done.stderr
+    drawn = text(tmp_path / "out" / "train.ro")
+    assert drawn == text(tmp_path / "again" / "train.ro") and len(set(drawn)) == 4 and drawn == sorted(drawn)
+    assert text(tmp_path / "out" / "train.en") == [f"{one} more" for one in drawn]
+    assert len(text(tmp_path / "out" / "test.ro")) == 9
+    done = shell(*get, "more", "--pairs", "10", folder=tmp_path, WMT16_DIR="own")
+    assert done.returncode == 1 and done.stderr.endswith("train.en has 9 pairs, fewer than --pairs 10\n")
+    (tmp_path / "own" / "train.ro").write_text("one\n")
+    done = shell(*get, "more", "--pairs", "1", folder=tmp_path, WMT16_DIR="own")
+    assert done.returncode == 1 and done.stderr.endswith("train.en has 9 lines, train.ro 1 (from own)\n")
+
+
 def test_what_is_wrong(tmp_path: Path) -> None:
     def told(*words: str, **variables: str) -> str:
         done = shell("get_fdistill.sh", *words, folder=tmp_path, **variables)
@@ -168,6 +216,7 @@ def test_what_is_wrong(tmp_path: Path) -> None:
 
     assert told("ted", "out").startswith("no task 'ted'; take wmt16_en_ro, dart")
     assert told("dart", "out", "--source-words", "few").startswith("--source-words few: give a whole number")
+    assert told("dart", "out", "--pairs", "9") == "--pairs goes with wmt16_en_ro; leave it out"
     assert told("dart", "out", DART_DIR="none") == f"DART_DIR=none is no folder (seen from {tmp_path})"
     own = tmp_path / "own"
     own.mkdir()

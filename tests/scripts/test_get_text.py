@@ -5,6 +5,8 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -59,6 +61,27 @@ def test_wmt14_that_is_not_parallel(wmt14: Path, tmp_path: Path) -> None:
     line = refused("get_wmt14.sh", "other", folder=tmp_path, WMT14_DIR=str(wmt14))
     assert f"neither valid.de.gz nor valid.de in {wmt14}" in line
     assert not any(path.name.startswith(("train", "wmt14.")) for path in (tmp_path / "out").iterdir())
+
+
+def test_wmt14_where_python_is_python3_alone(wmt14: Path, tmp_path: Path) -> None:
+    """A copy of the scripts finds no .venv. What Python says is not taken for a fault of the text."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for path in Path("/usr/bin").iterdir():
+        if not path.name.startswith("python"):
+            (commands / path.name).symlink_to(path)
+
+    def get(script: str) -> subprocess.CompletedProcess:
+        write(commands / "python3", "#!/bin/bash", script)
+        (commands / "python3").chmod(0o755)
+        words = (tmp_path / "clone" / "scripts" / "get_wmt14.sh", "out")
+        return shell(*words, folder=tmp_path, WMT14_DIR=str(wmt14), PATH=str(commands))
+
+    done = get("echo Traceback >&2; echo 'OSError: no room' >&2; exit 1")
+    assert done.returncode == 1 and done.stderr.endswith(f"error: {commands}/python3 failed: OSError: no room\n")
+    done = get(f'exec {sys.executable} "$@"')
+    assert done.returncode == 0 and made(tmp_path / "out")["train.de"] == ["one de", "three de"], done.stderr
 
 
 @pytest.fixture

@@ -70,7 +70,10 @@ def test_a_checkpoint_that_somebody_put_there(tiny_corpus: Path, tiny_teacher: P
     shutil.copy(tiny_teacher, save / "checkpoint_last.pt")
     done = train(save, str(tiny_corpus), "--reset-optimizer", "--reset-dataloader")
     assert done.returncode == 1 and "--reset-optimizer begins a new one" in done.stderr, done.stderr
+    for words in (["--restore-file", str(tiny_teacher)], [f"--restore-file={tiny_teacher}"]):
+        done = train(save, str(tiny_corpus), *words)
+        assert done.returncode == 1 and "--restore-file begins a new one" in done.stderr, done.stderr
     assert not (save / "arguments").exists() and not (save / "train.log").exists()
-    # Without such an option it is resumed, as fairseq-train does.
-    done = train(save, str(tiny_corpus))
+    # Without such an option, or with its default, it is resumed, as fairseq-train does.
+    done = train(save, str(tiny_corpus), "--restore-file", "checkpoint_last.pt")
     assert done.returncode == 0 and "going on from checkpoint_last.pt" in done.stderr

@@ -1,0 +1,75 @@
+"""What the workflow plans for an experiment of a few rows: a dry run starts nothing."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.commands import ROOT, run_command
+from tests.support.experiments import small_experiment
+from tests.support.scripts import shell
+
+pytest.importorskip("snakemake", reason="Snakemake 9 needs Python 3.11")
+
+
+def rows(**more: dict[str, Any]) -> dict[str, Any]:
+    """Rows on gold text, each named by its key; ``more`` has further keys of each."""
+    plain = {"data": "gold", "options": "--criterion fused_cross_entropy"}
+    return {key: plain | {"name": key.capitalize()} | own for key, own in more.items()}
+
+
+def plan(folder: Path, *options: str, **changes: Any) -> str:
+    """What Snakemake prints of its jobs and their commands."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(small_experiment("small", 1, **changes), sort_keys=False))
+    words = ["--snakefile", ROOT / "scripts" / "Snakefile", "--configfile", path, "--directory", folder, "--cores", "2"]
+    done = run_command("snakemake", "-n", "-p", *words, *options)
+    return done.stdout + done.stderr
+
+
+def test_a_row_is_trained_with_seeds_of_its_own(tmp_path: Path) -> None:
+    own = rows(one={}, two={"seeds": [7]}, three={"seeds": [2, 9]})
+    planned = plan(tmp_path, seeds=[1, 2], baseline="Two", rows=own)
+    trained = re.findall(r"train\.sh students/(\S+) data/data-bin --seed (\d+) ", planned)
+    assert sorted(trained) == [("one.1", "1"), ("one.2", "2"), ("three.2", "2"), ("three.9", "9"), ("two.7", "7")]
+    (table,) = re.findall("fairseq-kd table (.*) --training-log", planned)
+    # In the order of the seeds that all rows share
+    runs = ("teacher", "one.1", "one.2", "three.2", "two.7", "three.9")
+    assert table.split() == [f"scores/{run}.json" for run in runs]
+
+
+def waits_for(planned: str, job: str) -> set[str]:
+    """The inputs of the job that leaves the mark ``job``."""
+    (found,) = re.findall(rf"^    input: (.*)\n    output: done/{re.escape(job)}$", planned, re.MULTILINE)
+    return {one.removeprefix("done/") for one in found.split(", ")}
+
+
+def test_a_row_waits_for_what_its_options_name(tmp_path: Path) -> None:
+    """Keys with a hyphen or a dot, several teachers joined by a colon, and = before a value."""
+    teachers = ":".join(f"students/{run}/checkpoint_best.pt" for run in ("word-kd.1", "a.b.1"))
+    options = f"--criterion token_kd --teacher-path={teachers} --teacher-data data/data-bin:samples/data-bin"
+    own = rows(last={"options": options}, **{"word-kd": {}, "a.b": {"seeds": [1, 2]}, "axb": {}})
+    planned = plan(tmp_path, baseline="Last", rows=own)
+    assert waits_for(planned, "last.1") == {"data", "teacher", "samples", "word-kd.1", "a.b.1"}
+    assert waits_for(planned, "axb.1") == {"data", "teacher"}
+
+
+def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
+    points = {1: {"teacher_vocabulary": 90}, 2: {"teacher_vocabulary": 120}}
+    keys = small_experiment("small", 1, axis={"label": "Subwords", "scale": "linear"}, points=points)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
+    done = shell("run.sh", "--output", "out", "config.yaml", "-n", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    links = {path.name for path in (tmp_path / "out" / "runs" / "small" / "1").iterdir() if path.is_symlink()}
+    assert links == {"raw", "data"}
+
+
+@pytest.mark.parametrize("point", ["1", "1e-3"])
+def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
+    """One without keys, and one that YAML reads as text and Snakemake's --config as a number."""
+    points = {1: None, "1e-3": {"student": "--dropout 0.7"}}
+    axis = {"label": "Size", "scale": "log"}
+    planned = plan(tmp_path, "--config", f"point={point}", axis=axis, points=points)
+    assert ("--dropout 0.7" in planned) == (point == "1e-3")
