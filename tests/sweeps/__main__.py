@@ -31,7 +31,8 @@ def main() -> int:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     kept = options.output / "stages.json"
-    rows: dict[str, Any] = json.loads(kept.read_text())["stages"] if kept.exists() else {}
+    table: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"stages": {}, "made": {}}
+    rows = table["stages"]
     with tempfile.TemporaryDirectory() as folder:
         given = make_material(Path(folder) / "given")
         for stage in STAGES:
@@ -40,7 +41,7 @@ def main() -> int:
             trials = Trials(stage, given, Path(folder) / "work")
             trials.unbroken()
             rows[stage.name] = {kind: _try(trials, kind, options.tries) for kind in options.kind}
-            table = {"stages": rows, "machine": machine(), "versions": versions(), "commit": commit()}
+            table["made"][stage.name] = {"machine": machine(), "versions": versions(), "commit": commit()}
             kept.write_text(json.dumps(table, indent=1) + "\n")
             (options.output / "stages.md").write_text(_markdown(table))
     return int(any(cell["losses"] for row in rows.values() for cell in row.values()))
@@ -63,8 +64,12 @@ def _markdown(table: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lost = [(name, kind, one) for name, row in table["stages"].items() for kind in row for one in row[kind]["losses"]]
     lines += ["", "Each cell: losses of so many tries.", *[f"- {name}, {kind}: {one}" for name, kind, one in lost], ""]
-    found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
-    return "\n".join([*lines, f"Versions: {found}. Commit: {table['commit']}.", ""])
+    by_origin: dict[str, list[str]] = {}
+    for name, made in table["made"].items():
+        found = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+        origin = f"Processor: {made['machine']['processor']}. Versions: {found}. Commit: {made['commit']}."
+        by_origin.setdefault(origin, []).append(name)
+    return "\n".join([*lines, *(f"- {', '.join(names)}: {origin}" for origin, names in by_origin.items()), ""])
 
 
 if __name__ == "__main__":
