@@ -10,11 +10,12 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import score_text
 from fairseq_kd.storage.structured import read_json
 from fairseq_kd.study import study as make_study
 from fairseq_kd.study.axis import Axis
 from fairseq_kd.study.curves import length_buckets
-from tests.support.results import LENGTHS, scored
+from tests.support.results import LENGTHS, REFERENCES, scored
 
 Study = Callable[..., tuple[str, dict[str, Any], Path]]
 
@@ -128,6 +129,17 @@ def test_results_of_before_teacher_forced_bleu_still_make_a_study(study: Study) 
     text, content, _ = study([(1, old), (2, scored("Word-KD", 3))])
     assert list(content["measures"]) == [measure for measure in MEASURES if measure != "teacher_forced_bleu"]
     assert "Teacher-forced BLEU" not in text and "Teacher-forced accuracy: " in text
+
+
+def test_a_study_gives_evaluates_figures_of_several_references(study: Study) -> None:
+    more = [None if row % 3 == 0 else line.replace("lazy", "sleepy") for row, line in enumerate(REFERENCES)]
+    made = scored("Word-KD", 2, more_references=[more])
+    for found in (*made["beams"].values(), made["teacher_forced"]):
+        found["bleu"] = score_text(found["hypotheses"], REFERENCES, more=[more])["bleu"]
+    _, content, _ = study([(1, made)])
+    for measure, found in (("beam 5", made["beams"]["5"]), ("teacher_forced_bleu", made["teacher_forced"])):
+        (place,) = content["over_axis"]["scores"][measure]["Word-KD"]
+        assert place["mean"] == pytest.approx(found["bleu"]["score"])
 
 
 OLD = {key: value for key, value in scored("a", 3).items() if key != "source_lengths"}
