@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics import BLEU
 
+from fairseq_kd.evaluate.bootstrap import mean_over_seeds
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu, references_of_each
 from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
@@ -57,7 +58,8 @@ class Curve:
     Attributes:
         values: at each place, the score of each training seed; as many lists as places.
         mean: over seeds, shape (places,).
-        draws: the means of resampled sentences and seeds, shape (samples, places).
+        draws: the means of resampled sentences and seeds, with the seeds' deviations enlarged as in a table, shape
+            (samples, places).
     """
 
     values: list[list[float]]
@@ -113,8 +115,7 @@ class Resampler:
         )  # fmt: skip
         # As many seeds as there are, drawn with replacement for each sample; the same seeds at all places.
         drawn = self._seeds.integers(len(counts), size=(len(counts), BOOTSTRAP_SAMPLES))
-        draws = np.take_along_axis(scores, drawn[None], axis=1).mean(axis=1).T
-        return Curve(values, np.mean(values, axis=1), draws)
+        return Curve(values, np.mean(values, axis=1), mean_over_seeds(scores, drawn).T)
 
 
 def interval(draws: np.ndarray) -> list[float]:
