@@ -10,7 +10,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.storage.structured import read_json
 from fairseq_kd.study import study as make_study
 from fairseq_kd.study.axis import Axis
@@ -166,6 +166,18 @@ def test_what_does_not_fit_together(
 ) -> None:
     with pytest.raises(UserError, match=message):
         study(places, *options)
+    assert not (tmp_path / "made").exists()
+
+
+def test_points_scored_in_other_ways_make_no_line(study: Study, tmp_path: Path) -> None:
+    other = scored("a", 3, tokenize="char")
+    for found in other["beams"].values():
+        found |= score_text(found["hypotheses"], REFERENCES, Scoring("char"))
+    with pytest.raises(UserError) as error:
+        study([(1, scored("a", 3)), (2, other)])
+    message = str(error.value)
+    assert "point 2: its BLEU is nrefs:1|case:mixed|eff:no|tok:char|" in message
+    assert "but that of point 1 is nrefs:1|case:mixed|eff:no|tok:13a|" in message and "\n" not in message
     assert not (tmp_path / "made").exists()
 
 
