@@ -43,7 +43,8 @@ def score_table(table: dict[str, Any]) -> Table:
 
 
 def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
-    cells: list[Cell] = [[row["name"], row["name"]], _figure(row["parameters"] / 1e6, 2)]
+    name = [row["name"], row["name"], *(["with a shortlist"] if "shortlist" in row else [])]
+    cells: list[Cell] = [name, _figure(row["parameters"] / 1e6, 2)]
     for beam in beams:
         cells += [_bleu(row["beams"][beam]["bleu"]), NOTHING]
     return [*cells, *(_spread(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
