@@ -79,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also score these; rouge: ROUGE-1, -2 and -L, needs the package rouge-score; bleu1: BLEU of words; bleu2: "
         "BLEU of words and pairs of words",
     )
-    add("--comet", metavar="MODEL", help="also score with this COMET model; needs the package unbabel-comet")
+    add(
+        "--comet",
+        metavar="MODEL",
+        help="also score with this COMET model, against the first reference; needs the package unbabel-comet",
+    )
     _add_cost_arguments(parser)
 
 

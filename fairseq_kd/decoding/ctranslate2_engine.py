@@ -176,7 +176,8 @@ class CTranslate2Engine:
         if len(usable) < nbest:
             raise TooFew(sentence, len(usable), nbest)
         dictionary = self.task.target_dictionary
-        return [
-            Hypothesis(dictionary.string([dictionary.index(word) for word in tokens]), score / math.log(2), lenpen)
-            for tokens, score in usable[:nbest]
-        ]
+        found = []
+        for tokens, score in usable[:nbest]:
+            text = dictionary.string([dictionary.index(word) for word in tokens])
+            found.append(Hypothesis.of_length(text, score / math.log(2), len(tokens) + 1, lenpen))
+        return found

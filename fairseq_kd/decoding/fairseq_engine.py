@@ -152,8 +152,7 @@ class FairseqEngine:
 
     def _hypothesis(self, tokens: torch.Tensor, score: float, options: DecodingOptions) -> Hypothesis:
         text = self.task.target_dictionary.string(tokens, extra_symbols_to_ignore=self.tokens.unseen)
-        unseen = 0 if self.tokens.plain else len(tokens) - len(text.split()) - 1
-        return Hypothesis(text, score / math.log(2), options.lenpen, unseen)
+        return Hypothesis.of_length(text, score / math.log(2), len(tokens), options.lenpen)
 
 
 def _endless(search: Search, batch: Sequence[int], sources: Sequence[torch.Tensor]) -> int:

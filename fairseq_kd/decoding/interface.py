@@ -22,7 +22,8 @@ class Hypothesis:
         score: log-probability to the base 2 divided by the number of tokens (``</s>`` counted) to the power
             ``lenpen``, as fairseq-generate prints it.
         lenpen: the power.
-        unseen: tokens that count in the score but are no text: a language token, if the model's task adds any.
+        unseen: tokens that count in the score but are no text: ``<s>``, which a search can choose, or a language token,
+            if the model's task adds any.
     """
 
     tokens: str
@@ -30,9 +31,14 @@ class Hypothesis:
     lenpen: float = 1.0
     unseen: int = 0
 
+    @classmethod
+    def of_length(cls, tokens: str, score: float, length: int, lenpen: float = 1.0) -> "Hypothesis":
+        """A translation whose score is over ``length`` tokens, ``</s>`` and those that are no text counted."""
+        return cls(tokens, score, lenpen, length - cls(tokens, score).size)
+
     @property
     def size(self) -> int:
-        """Number of tokens, ``</s>`` counted."""
+        """Number of tokens of the text, ``</s>`` counted."""
         return len(self.tokens.split(" ")) + 1 if self.tokens else 1  # a symbol can hold another kind of space
 
     @property

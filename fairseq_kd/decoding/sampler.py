@@ -104,5 +104,5 @@ class Sampler(FairseqEngine):
             start_of_row, end = end, end + size
             log_probs = torch.log_softmax(answers.logits(slice(start_of_row, end)), dim=-1)
             score = log_probs.gather(1, row[:size, None]).mean().item() / math.log(2)
-            hypotheses.append(Hypothesis(dictionary.string(row[:size].cpu()), score))
+            hypotheses.append(Hypothesis.of_length(dictionary.string(row[:size].cpu()), score, size))
         return hypotheses

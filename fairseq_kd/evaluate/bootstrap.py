@@ -47,9 +47,8 @@ def p_over_seeds(results: Sequence[Resampled], others: Sequence[Resampled]) -> f
     """The p-value of the difference in mean BLEU between two rows of several training seeds each.
 
     Sentences and seeds are drawn together, so a seed is a random effect: each resample of the sentences is scored with
-    as many seeds of either row, drawn with replacement, as the row has. n seeds drawn from n vary less than n new ones
-    would; their deviation from the row's mean is enlarged by √(n / (n − 1)). A row of one seed has no such deviation:
-    the p-value then knows nothing of what that row's seeds change.
+    as many seeds of either row, drawn with replacement, as the row has; see :func:`mean_over_seeds`. The p-value knows
+    nothing of what the seeds of a row of one seed change.
     """
     draw = np.random.default_rng(bootstrap_seed())
     # The worse row draws first, so that p is the same from either side.
@@ -65,11 +64,27 @@ def _mean_score(results: Sequence[Resampled]) -> float:
 def _over_seeds(results: Sequence[Resampled], draw: np.random.Generator) -> NDArray[np.float64]:
     """A row's mean BLEU on each resample of sentences and seeds, shape (BOOTSTRAP_SAMPLES,)."""
     scores = np.stack([one.scores for one in results])  # (seeds, samples)
-    count, mean = len(scores), scores.mean(0)
+    return mean_over_seeds(scores, draw.integers(len(scores), size=scores.shape))
+
+
+def mean_over_seeds(scores: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean score of the seeds drawn for each resample.
+
+    n seeds drawn from n vary less than n new ones would: their deviation from the mean of all is enlarged by
+    √(n / (n − 1)). One seed has no such deviation.
+
+    Args:
+        scores: of each seed on each resample of the sentences, shape (..., seeds, samples).
+        drawn: as many seeds as there are, drawn with replacement for each resample, shape (seeds, samples).
+
+    Returns:
+        Shape (..., samples).
+    """
+    count, mean = len(drawn), scores.mean(axis=-2)
     if count == 1:
         return mean
-    drawn = np.take_along_axis(scores, draw.integers(count, size=scores.shape), 0).mean(0)
-    return mean + (drawn - mean) * np.sqrt(count / (count - 1))
+    found = np.take_along_axis(scores, np.broadcast_to(drawn, scores.shape), axis=-2).mean(axis=-2)
+    return mean + (found - mean) * np.sqrt(count / (count - 1))
 
 
 def _p_value(differences: NDArray[np.float64], observed: float) -> float:

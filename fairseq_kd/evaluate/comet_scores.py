@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.storage.files import file_hash
 
 BATCH = 16
@@ -53,6 +54,12 @@ class Comet:
         model: Any = load_from_checkpoint(self.checkpoint)
         found = model.predict(samples, batch_size=BATCH, gpus=int(torch.cuda.is_available()))
         return float(found.system_score), [float(score) for score in found.scores]
+
+
+def one_of_several(sentences: Sentences) -> dict[str, str]:
+    """What a result says of the references, which COMET takes one of: "reference"; nothing where there is only one."""
+    several = len(sentences.more_references)
+    return {"reference": f"the first of {1 + several}"} if several else {}
 
 
 def find_comet(model: str) -> Comet:

@@ -16,7 +16,7 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.comet_scores import Comet, find_comet
+from fairseq_kd.evaluate.comet_scores import Comet, find_comet, one_of_several
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.detokenize import MOSES
 from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
@@ -213,7 +213,7 @@ def _of_sentences(
     if judge is not None:
         for beam, lines in hypotheses.items():
             score, values[beam] = judge.score(sources, lines, sentences.references)
-            scored[beam]["comet"] = {"score": score, **judge.signature}
+            scored[beam]["comet"] = {"score": score, **judge.signature, **one_of_several(sentences)}
             logger.info("beam %s: COMET %.4f", beam, score)
     if saved is None:
         return {}

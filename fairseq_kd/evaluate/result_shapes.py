@@ -77,6 +77,7 @@ _EVALUATED = keys(
         "teacher_forced": maybe(_FORCED),
         "source_lengths": list_of(whole()),
         "more_references": list_of(list_of(maybe(text))),
+        "shortlist": keys({"sha256": text}),
     },
 )
 _INTERVAL = keys({"mean": number, "interval": list_of(number, 2)})

@@ -11,7 +11,7 @@ from typing import Any
 
 from sacrebleu.metrics import CHRF
 
-from fairseq_kd.evaluate.scores import make_bleu
+from fairseq_kd.evaluate.scores import make_bleu, references_of_each
 from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.storage.files import whole_file
 
@@ -29,9 +29,10 @@ def save_outputs(
 ) -> dict[str, str]:
     """Write a line for each sentence, whole or not at all.
 
-    A line has "row" (from 0), "source", "reference" and "beams"; this has for each beam size "hypothesis", sentence
-    "bleu" and "chrf" in percent, and "comet" where it was measured. The scores are those of ``sacrebleu.sentence_bleu``
-    and ``sacrebleu.sentence_chrf``, with the tokenizer of the corpus BLEU.
+    A line has "row" (from 0), "source", "reference" and "beams", and "more_references" where the row has more. "beams"
+    has for each beam size "hypothesis", sentence "bleu" and "chrf" in percent, and "comet" where it was measured. The
+    scores are those of ``sacrebleu.sentence_bleu`` and ``sacrebleu.sentence_chrf`` against all references of the row,
+    with the tokenizer of the corpus BLEU.
 
     Args:
         path: the file.
@@ -44,16 +45,21 @@ def save_outputs(
         sacreBLEU's signatures of "bleu" and "chrf" of a sentence.
     """
     bleu, chrf = make_bleu(sentences.scoring.tokenize, sentences=True), CHRF()
+    references = references_of_each(sentences.references, sentences.more_references)
     with whole_file(path) as handle:
-        for row, (source, reference) in enumerate(zip(sources, sentences.references, strict=True)):
+        for row, (source, known) in enumerate(zip(sources, references, strict=True)):
             beams: dict[str, dict[str, Any]] = {}
             for beam, lines in hypotheses.items():
                 beams[beam] = {
                     "hypothesis": lines[row],
-                    "bleu": bleu.sentence_score(lines[row], [reference]).score,
-                    "chrf": chrf.sentence_score(lines[row], [reference]).score,
+                    "bleu": bleu.sentence_score(lines[row], known).score,
+                    "chrf": chrf.sentence_score(lines[row], known).score,
                     **({"comet": comet[beam][row]} if comet else {}),
                 }
-            line = {"row": row, "source": source, "reference": reference, "beams": beams}
+            more = {"more_references": known[1:]} if len(known) > 1 else {}
+            line = {"row": row, "source": source, "reference": known[0], **more, "beams": beams}
             handle.write(json.dumps(line, ensure_ascii=False).translate(LINE_ENDS) + "\n")
+    # sacreBLEU's signature counts the references of the last sentence; -1 is its "var".
+    counts = sorted({len(known) for known in references})
+    bleu.num_refs = chrf.num_refs = counts[0] if len(counts) == 1 else -1
     return {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}

@@ -104,6 +104,12 @@ def score_text(
     return scores
 
 
+def references_of_each(references: Sequence[str], more: Streams = ()) -> list[list[str]]:
+    """All references of each sentence, of the streams that :func:`score_text` takes."""
+    rows = zip(references, *more, strict=True)
+    return [[line for line in row if line is not None] for row in rows]
+
+
 def bootstrap_seed() -> int | None:
     """The seed of sacreBLEU's resampling: ``SACREBLEU_SEED`` or its default; None for a new seed each time."""
     seed = os.environ.get("SACREBLEU_SEED", "12345")

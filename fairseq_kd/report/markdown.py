@@ -11,6 +11,9 @@ from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.table_line import table_line
 from fairseq_kd.report.training_table import training_section
 
+SHORTLIST = "†"
+"""Marks a row that was decoded with a lexical shortlist."""
+
 
 def markdown(table: dict[str, Any]) -> str:
     """The heading, the table and its notes, of table.json's content."""
@@ -39,7 +42,8 @@ def markdown(table: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
     """A row's cells, without those of cost."""
     beams = list(row["beams"].values())
-    cells = [row["name"], f"{row['parameters'] / 1e6:.2f}"]
+    mark = f" {SHORTLIST}" if "shortlist" in row else ""
+    cells = [f"{row['name']}{mark}", f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:
         cells.append(_spread(beam["bleu"], 2))
         if table["baseline"]:
@@ -101,6 +105,8 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
         notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
+    limited = [f"{row['name']} (SHA-256 {row['shortlist'][:12]}…)" for row in table["rows"] if "shortlist" in row]
+    notes += [f"{SHORTLIST} decoded with a lexical shortlist: {', '.join(limited)}."] if limited else []
     notes += cost_notes(table)
     notes.append("Versions: " + "; ".join(_listed(found) for found in evaluated["versions"]) + ".")
     seeds = (f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in table["rows"] if row["seeds"] != [None])

@@ -72,7 +72,7 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
 
     Raises:
         UserError: a file has other references, beams or kinds of scores than the first, repeats a name and seed, or
-            differs from its name's other files in the model's size.
+            differs from its name's other files in the model's size or the shortlist.
     """
     rows: dict[str, Row] = {}
     first: Result = {}
@@ -95,8 +95,18 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
             raise UserError(
                 f"{path}: its model has another size than the other {result['name']!r}; give --name to evaluate"
             )
+        if row.results and shortlist_of(result) != shortlist_of(row.results[0]):
+            raise UserError(
+                f"{path}: decoded with another --shortlist than the other {result['name']!r}, or only one of them with "
+                "a shortlist; give --name to evaluate"
+            )
         row.results.append(result)
     return list(rows.values())
+
+
+def shortlist_of(result: Result) -> str | None:
+    """The SHA-256 of the lexical shortlist that a result was decoded with; None without one."""
+    return result["shortlist"]["sha256"] if "shortlist" in result else None
 
 
 def signatures(result: Result) -> dict[str, str]:

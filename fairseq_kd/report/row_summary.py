@@ -7,7 +7,7 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, OPTIONAL_RATE, RATES, RISKS
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
-from fairseq_kd.report.result_files import Result, Row
+from fairseq_kd.report.result_files import Result, Row, shortlist_of
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dict[str, Any]:
-    """A row's entry in table.json: scores, rates, costs and risks, without any text.
+    """A row's entry in table.json: scores, rates, costs, risks and shortlist, without any text.
 
     Args:
         row: the row.
@@ -32,6 +32,8 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
     }
+    if limit := shortlist_of(row.results[0]):
+        summary["shortlist"] = limit
     forced = [result["teacher_forced"] for result in row.results if result.get("teacher_forced")]
     if all("bleu" in one for one in forced) and len(forced) == len(row.results):
         summary["teacher_forced"] = {"bleu": spread([one["bleu"]["score"] for one in forced])}

@@ -57,15 +57,21 @@ def training_section(table: dict[str, Any]) -> list[str]:
     return ["", "## Training", "", *lines, "", *notes]
 
 
+def validation_bleu(trainings: Sequence[Training]) -> list[float]:
+    """The validation BLEU of each training's best checkpoint; empty unless all have one: a mean is over all seeds."""
+    bleu = [training["best"]["bleu"] for training in trainings if "bleu" in (training["best"] or {})]
+    return bleu if len(bleu) == len(trainings) else []
+
+
 def _mean(trainings: Sequence[Training], name: str) -> float:
     return statistics.fmean(training[name] for training in trainings)
 
 
 def _cells(trainings: Sequence[Training]) -> list[str]:
     tokens = f"{_mean(trainings, 'target_tokens') / 1e6:.2f}"
-    bleu = [training["best"]["bleu"] for training in trainings if "bleu" in (training["best"] or {})]
-    score = f"{statistics.fmean(bleu):.2f}" if len(bleu) == len(trainings) else "–"
-    score += f" ± {statistics.stdev(bleu):.2f}" if len(bleu) == len(trainings) > 1 else ""
+    bleu = validation_bleu(trainings)
+    score = f"{statistics.fmean(bleu):.2f}" if bleu else "–"
+    score += f" ± {statistics.stdev(bleu):.2f}" if len(bleu) > 1 else ""
     return [f"{_mean(trainings, 'updates'):,.0f}", tokens, f"{_mean(trainings, 'seconds'):,.0f}", score]
 
 

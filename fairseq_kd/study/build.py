@@ -122,6 +122,11 @@ def _signature(points: Sequence[Point], config: str | Path | None) -> dict[str, 
         "commit": commit(),
         "config": config and {"name": Path(config).name, "sha256": file_hash(config)},
         "scores": {"bleu": signatures(results[0])["bleu"]},
-        "bootstrap": {"of": "sentences and seeds", "samples": BOOTSTRAP_SAMPLES, "seed": bootstrap_seed()},
+        "bootstrap": {
+            "of": "sentences and seeds",
+            "enlarged": True,  # studies of earlier versions lack it: their seeds' deviations were not enlarged
+            "samples": BOOTSTRAP_SAMPLES,
+            "seed": bootstrap_seed(),
+        },
         "evaluated": {key: distinct([result[key] for result in results]) for key in EVALUATED},
     }

@@ -69,7 +69,7 @@ def _notes(study: dict[str, Any]) -> list[str]:
     notes = [
         f"In brackets 95 % intervals: percentiles of {made['bootstrap']['samples']} resamples of the test sentences "
         f"(seed {made['bootstrap']['seed']}), the same for all rows"
-        + (", and of the training seeds" if seeds[-1] > 1 else "; they leave out how much training seeds differ")
+        + (_of_seeds(made["bootstrap"]) if seeds[-1] > 1 else "; they leave out how much training seeds differ")
         + ".",
         f"Sentences: {', '.join(str(point['sentences']) for point in points)}. "
         f"Runs a row: {', '.join(map(str, seeds))}.",
@@ -86,3 +86,8 @@ def _notes(study: dict[str, Any]) -> list[str]:
     if made["config"]:
         notes.append(f"Configuration: {made['config']['name']}, SHA-256 {made['config']['sha256'][:12]}….")
     return notes
+
+
+def _of_seeds(bootstrap: dict[str, Any]) -> str:
+    enlarged = ", with deviations enlarged by √(n / (n − 1)) for n seeds" if bootstrap.get("enlarged") else ""
+    return f", and of the training seeds{enlarged}"

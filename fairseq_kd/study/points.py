@@ -8,7 +8,7 @@ from typing import Any
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.experiment import read_experiment
-from fairseq_kd.report.result_files import Result, Row, group_results, read_result
+from fairseq_kd.report.result_files import Result, Row, group_results, read_result, signatures
 from fairseq_kd.storage.shapes import keys, maybe, number, text
 
 DIAGNOSED = keys(
@@ -52,8 +52,8 @@ def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
         files: JSON files of `fairseq-kd evaluate`, by place.
 
     Raises:
-        UserError: a file cannot be used, a point's files do not fit together, points differ in their rows or beams, or
-            an older version of evaluate wrote a file and left out what a study needs.
+        UserError: a file cannot be used, a point's files do not fit together, points differ in their rows, beams or
+            kind of BLEU, or an older version of evaluate wrote a file and left out what a study needs.
     """
     points = [Point(at, group_results(paths)) for at, paths in sorted(files.items())]
     for point in points:
@@ -63,6 +63,12 @@ def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
         ):
             if own != first:
                 raise UserError(f"point {point.at:g}: its {what} differ from those of point {points[0].at:g}")
+        made, expected = (signatures(one.first)["bleu"] for one in (point, points[0]))
+        if made != expected:
+            raise UserError(
+                f"point {point.at:g}: its BLEU is {made}, but that of point {points[0].at:g} is {expected}; evaluate "
+                "all points in the same way"
+            )
         if not all(_complete(result) for result in point.results):
             raise UserError(f"point {point.at:g}: scored by an earlier fairseq-kd evaluate; evaluate it again")
     return points

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed, make_bleu
+from fairseq_kd.evaluate.bootstrap import mean_over_seeds
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu, references_of_each
 from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 Score = Callable[[np.ndarray], float]
@@ -20,19 +21,22 @@ Score = Callable[[np.ndarray], float]
 ENDS = (2.5, 97.5)
 
 
-def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = TOKENIZERS[0]) -> np.ndarray:
+def bleu_statistics(
+    hypotheses: Sequence[str], references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()
+) -> np.ndarray:
     """Each sentence's counts for a corpus BLEU, shape (sentences, 10): 4 of matches, 4 of n-grams, and both lengths.
 
     Args:
         hypotheses: detokenised lines.
         references: a line for each.
         tokenize: sacreBLEU's tokenizer.
+        more: further references.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
     metric = make_bleu(tokenize, sentences=True)  # this changes a sentence's score, not its counts
-    each = [metric.sentence_score(*pair) for pair in zip(hypotheses, ([line] for line in references), strict=True)]
+    each = [metric.sentence_score(*pair) for pair in zip(hypotheses, references_of_each(references, more), strict=True)]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each], dtype=np.int64)
 
 
@@ -54,7 +58,8 @@ class Curve:
     Attributes:
         values: at each place, the score of each training seed; as many lists as places.
         mean: over seeds, shape (places,).
-        draws: the means of resampled sentences and seeds, shape (samples, places).
+        draws: the means of resampled sentences and seeds, with the seeds' deviations enlarged as in a table, shape
+            (samples, places).
     """
 
     values: list[list[float]]
@@ -110,8 +115,7 @@ class Resampler:
         )  # fmt: skip
         # As many seeds as there are, drawn with replacement for each sample; the same seeds at all places.
         drawn = self._seeds.integers(len(counts), size=(len(counts), BOOTSTRAP_SAMPLES))
-        draws = np.take_along_axis(scores, drawn[None], axis=1).mean(axis=1).T
-        return Curve(values, np.mean(values, axis=1), draws)
+        return Curve(values, np.mean(values, axis=1), mean_over_seeds(scores, drawn).T)
 
 
 def interval(draws: np.ndarray) -> list[float]:

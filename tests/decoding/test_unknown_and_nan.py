@@ -10,6 +10,7 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
+from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
@@ -20,9 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 UNK = 3
 
 
-@pytest.fixture(scope="module")
-def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The teacher, which writes <unk> where it wrote the word that it writes most."""
+def writing(symbol: int, tiny_corpus: Path, tiny_teacher: Path, folder: Path) -> Path:
+    """The teacher, which writes ``symbol`` where it wrote the word that it writes most."""
     task = open_databin(tiny_corpus, "test")
     rows = [task.dataset("test").src[row] for row in range(20)]
     found = FairseqEngine([str(tiny_teacher)], task).translate(rows, DecodingOptions(max_len_b=10))
@@ -31,9 +31,34 @@ def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempP
     def change(state: dict[str, Any]) -> None:
         for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
             weight = state["model"][name] = state["model"][name].clone()
-            weight[UNK] = weight[task.target_dictionary.index(word)] * 1.5
+            weight[symbol] = weight[task.target_dictionary.index(word)] * 1.5
 
-    return edited(tiny_teacher, tmp_path_factory.mktemp("unsure"), change)
+    return edited(tiny_teacher, folder, change)
+
+
+@pytest.fixture(scope="module")
+def unsure(tiny_corpus: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The teacher with <unk> as its favourite."""
+    return writing(UNK, tiny_corpus, tiny_teacher, tmp_path_factory.mktemp("unsure"))
+
+
+@pytest.mark.parametrize("engine", ["fairseq", "ctranslate2"])
+def test_a_beginning_that_is_written_counts_in_the_probability(
+    engine: str, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """The text leaves <s> out. With length penalty 0 a score is the probability itself, whatever the length."""
+    task = open_databin(tiny_corpus, "test")
+    model = writing(task.target_dictionary.bos(), tiny_corpus, tiny_teacher, tmp_path)
+    chosen = choose_engine(engine, "float32", [str(model)], task).build()
+    rows = [task.dataset("test").src[row] for row in range(20)]
+    plain, penalised = (
+        [nbest[0] for nbest in chosen.translate(rows, DecodingOptions(beam=1, max_len_b=10, lenpen=lenpen))]
+        for lenpen in (0.0, 1.0)
+    )
+    assert [one.tokens for one in plain] == [one.tokens for one in penalised]
+    assert any(one.unseen for one in penalised) and not any("<s>" in one.tokens for one in penalised)
+    wanted = [one.probability for one in plain]
+    assert [one.probability for one in penalised] == pytest.approx(wanted, rel=1e-3)
 
 
 def decode(model: Path, data: Path, output: Path, *words: str) -> dict[str, Any]:

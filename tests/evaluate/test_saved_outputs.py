@@ -47,6 +47,19 @@ def test_each_sentence_has_sacrebleus_scores(tiny_teacher: Path, tiny_corpus: Pa
     assert "|eff:yes|tok:char|" in made["outputs"]["bleu"] and made["outputs"]["chrf"].startswith("nrefs:1|")
 
 
+def test_a_sentence_is_scored_against_all_its_references(tmp_path: Path) -> None:
+    references, more = ["a small house", "two dogs ran"], ["the little house stands", None]
+    made = ["the little house", "two dogs run"]
+    sentences = Sentences([], references, "test", "none", more_references=[more])
+    signatures = save_outputs(tmp_path / "lines.jsonl", sentences, references, {"5": made})
+    for line, text, given in zip(read(tmp_path / "lines.jsonl"), made, zip(references, more, strict=True), strict=True):
+        found, known = line["beams"]["5"], [one for one in given if one is not None]
+        assert [line["reference"], *line.get("more_references", [])] == known
+        assert found["bleu"] == sacrebleu.sentence_bleu(text, known).score
+        assert found["chrf"] == sacrebleu.sentence_chrf(text, known).score
+    assert all(one.startswith("nrefs:var|") for one in signatures.values())
+
+
 def test_any_text_stays_on_its_line_and_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     text = ['a\t"b"\\', "\u2028x\u2029\x85\r\x0b", "日本 ß \U0001f600"]
     sentences = Sentences([torch.tensor([2])] * 3, text, "test", "none", Scoring())
@@ -114,5 +127,13 @@ def test_comet_scores_each_beam_and_sentence(
         assert [line["beams"][beam]["comet"] for line in lines] == expected
         assert made["beams"][beam]["comet"]["score"] == pytest.approx(sum(expected) / 40)
         assert made["beams"][beam]["comet"]["model"].endswith("model.ckpt")
+        assert "reference" not in made["beams"][beam]["comet"]
     with pytest.raises(UserError, match="--comet no/model: no such file, and no model that COMET can download"):
         evaluate("no.pt", "none", comet="no/model")
+    texts = [tmp_path / "one.txt", tmp_path / "two.txt"]
+    for place in texts:
+        place.write_text("".join(f"{line['reference']}\n" for line in lines))
+    options = {"beams": (1,), "lengths": DecodingOptions(max_len_b=12), "post_process": "none", "engine": "fairseq"}
+    several = evaluate(tiny_teacher, tiny_corpus, reference=texts, comet=str(tmp_path / "model.ckpt"), **options)
+    found = several["beams"]["1"]["comet"]
+    assert found["reference"] == "the first of 2" and found["score"] == made["beams"]["1"]["comet"]["score"]

@@ -10,6 +10,8 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
+from fairseq_kd.report.page.cells import score_table as score_cells
+from fairseq_kd.report.page.provenance import table_facts
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
 
@@ -113,6 +115,22 @@ def test_what_does_not_fit_together(table, tmp_path, second, options, message):
     with pytest.raises(UserError, match=message):
         table([result("a", 1, BAD), second], *options)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_row_decoded_with_a_shortlist_is_marked(table, tmp_path):
+    """Of a shortlist and of none are two rows; a mean over both is of neither."""
+    limited = [result("limited", seed, BAD, shortlist={"sha256": "0123456789abcdef", "beams": {}}) for seed in (1, 2)]
+    text, content, _ = table([*limited, result("plain", 1, BAD)])
+    assert content["rows"][0]["shortlist"] == "0123456789abcdef" and "shortlist" not in content["rows"][1]
+    assert "| limited † | 1.23 |" in text and "| plain | 1.23 |" in text
+    assert "- † decoded with a lexical shortlist: limited (SHA-256 0123456789ab…)." in text
+    shown = score_cells(content)["rows"]
+    assert [row[0][2:] for row in shown] == [["with a shortlist"], []]
+    assert ("shortlist of limited (SHA-256)", "0123456789ab") in table_facts(content)
+    assert "†" not in table([result("plain", 1, BAD)])[0]
+    for other in ({}, {"shortlist": {"sha256": "other"}}):
+        with pytest.raises(UserError, match=r"1\.json: decoded with another --shortlist .*'limited'.* give --name"):
+            table([limited[0], result("limited", 2, BAD, **other)])
 
 
 def test_a_missing_seed_of_the_baseline(table):

@@ -10,6 +10,7 @@ import pytest
 from fairseq_kd.cli.named_files import named_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.gate_plot import gated_rows, write_gates
+from fairseq_kd.report.page.cells import training_cells
 from fairseq_kd.report.training_log import read_training_log
 from fairseq_kd.report.training_table import read_trainings, training_section
 from tests.support.results import BAD, result
@@ -168,6 +169,13 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
     figures = {"mean": 0.5, "spread": 0.125, "high": 0.25, "low": 0, "length_correlation": -0.5}
     assert first["gate"] == {**figures, "course": course}
     assert str(tmp_path) not in json.dumps(content)
+    shown = training_cells(content)
+    assert shown and shown["rows"][0][4][1] == "5.00"
+    # One seed without a validation BLEU: the other seed's would stand for both.
+    lacking = {**first, "best": {key: one for key, one in first["best"].items() if key != "bleu"}}
+    rows = [{**content["rows"][0], "training": [lacking, second]}]
+    shown = training_cells({"rows": rows})
+    assert shown and shown["rows"][0][4][1] == "–" and "| 3 | – |" in "\n".join(training_section({"rows": rows}))
     # The picture is redrawn from table.json alone; without a validation BLEU its second panel goes.
     assert (folder / "gate.png").read_bytes().startswith(b"\x89PNG")
     write_gates(content, tmp_path / "again.png")

@@ -58,8 +58,9 @@ def test_spread_is_that_of_sentences_and_of_seeds() -> None:
     one, other = (np.stack([rows.binomial(1, p, 900), np.ones(900, int)], axis=1) for p in (0.5, 0.75))
     alone, both = (Resampler().measure(runs, accuracy, [np.arange(900)]) for runs in ([one], [one, other]))
     assert alone.draws.std() == pytest.approx(100 * math.sqrt(0.25 / 900), rel=0.1)
-    # Of two values the mean of two draws is either or, half of the time, their mean.
-    assert both.draws.std() == pytest.approx(math.hypot(25 / math.sqrt(8), 1.4), rel=0.1)
+    # The standard error of the mean of two values, from their sample standard deviation: 25 / √2 / √2.
+    assert both.draws.std() == pytest.approx(math.hypot(25 / 2, 1.4), rel=0.1)
+    assert both.draws.mean() == pytest.approx(both.mean[0], abs=1.5)
     assert both.mean[0] == pytest.approx(np.mean(both.values[0]))
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.storage.structured import read_json
 from fairseq_kd.study import study as make_study
 from fairseq_kd.study.axis import Axis
 from fairseq_kd.study.curves import length_buckets
-from tests.support.results import LENGTHS, scored
+from tests.support.results import LENGTHS, REFERENCES, scored
 
 Study = Callable[..., tuple[str, dict[str, Any], Path]]
 
@@ -109,9 +110,12 @@ def test_seeds_are_averaged_and_widen_the_interval(study: Study) -> None:
     seeds = [(1, scored("Word-KD", 3, right, seed)) for seed, right in ((1, 4), (2, 8))]
     text, content, _ = study([*seeds, *((at, scored("Word-KD", 3, 6)) for at in (2, 3))])
     first, second, _ = content["over_axis"]["scores"]["teacher_forced"]["Word-KD"]
-    assert first["mean"] == 60 and first["values"] == [40, 80] and first["interval"] == [40, 80]
+    assert first["mean"] == 60 and first["values"] == [40, 80]
+    # 60 ± 20, enlarged by √2 as in a table: two seeds drawn of two vary half as much as two new ones.
+    assert first["interval"] == pytest.approx([60 - 20 * 2**0.5, 60 + 20 * 2**0.5])
     assert second["interval"] == [60, 60]
-    assert content["points"][0]["seeds"] == {"Word-KD": [1, 2]} and "and of the training seeds" in text
+    assert content["points"][0]["seeds"] == {"Word-KD": [1, 2]}
+    assert "and of the training seeds, with deviations enlarged by √(n / (n − 1))" in text
     assert "There is only one line" in text
 
 
@@ -128,6 +132,17 @@ def test_results_of_before_teacher_forced_bleu_still_make_a_study(study: Study) 
     text, content, _ = study([(1, old), (2, scored("Word-KD", 3))])
     assert list(content["measures"]) == [measure for measure in MEASURES if measure != "teacher_forced_bleu"]
     assert "Teacher-forced BLEU" not in text and "Teacher-forced accuracy: " in text
+
+
+def test_a_study_gives_evaluates_figures_of_several_references(study: Study) -> None:
+    more = [None if row % 3 == 0 else line.replace("lazy", "sleepy") for row, line in enumerate(REFERENCES)]
+    made = scored("Word-KD", 2, more_references=[more])
+    for found in (*made["beams"].values(), made["teacher_forced"]):
+        found["bleu"] = score_text(found["hypotheses"], REFERENCES, more=[more])["bleu"]
+    _, content, _ = study([(1, made)])
+    for measure, found in (("beam 5", made["beams"]["5"]), ("teacher_forced_bleu", made["teacher_forced"])):
+        (place,) = content["over_axis"]["scores"][measure]["Word-KD"]
+        assert place["mean"] == pytest.approx(found["bleu"]["score"])
 
 
 OLD = {key: value for key, value in scored("a", 3).items() if key != "source_lengths"}
@@ -151,6 +166,18 @@ def test_what_does_not_fit_together(
 ) -> None:
     with pytest.raises(UserError, match=message):
         study(places, *options)
+    assert not (tmp_path / "made").exists()
+
+
+def test_points_scored_in_other_ways_make_no_line(study: Study, tmp_path: Path) -> None:
+    other = scored("a", 3, tokenize="char")
+    for found in other["beams"].values():
+        found |= score_text(found["hypotheses"], REFERENCES, Scoring("char"))
+    with pytest.raises(UserError) as error:
+        study([(1, scored("a", 3)), (2, other)])
+    message = str(error.value)
+    assert "point 2: its BLEU is nrefs:1|case:mixed|eff:no|tok:char|" in message
+    assert "but that of point 1 is nrefs:1|case:mixed|eff:no|tok:13a|" in message and "\n" not in message
     assert not (tmp_path / "made").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
+from fairseq_kd.report.training_table import validation_bleu
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -42,7 +43,8 @@ def score_table(table: dict[str, Any]) -> Table:
 
 
 def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
-    cells: list[Cell] = [[row["name"], row["name"]], _figure(row["parameters"] / 1e6, 2)]
+    name = [row["name"], row["name"], *(["with a shortlist"] if "shortlist" in row else [])]
+    cells: list[Cell] = [name, _figure(row["parameters"] / 1e6, 2)]
     for beam in beams:
         cells += [_bleu(row["beams"][beam]["bleu"]), NOTHING]
     return [*cells, *(_spread(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
@@ -150,7 +152,7 @@ def training_cells(table: dict[str, Any]) -> Table | None:
         mean = {
             name: statistics.fmean(one[name] for one in trainings) for name in ("updates", "target_tokens", "seconds")
         }
-        bleu = [one["best"]["bleu"] for one in trainings if "bleu" in (one["best"] or {})]
+        bleu = validation_bleu(trainings)
         gates = [one["gate"] for one in trainings if "gate" in one]
         cells: list[Cell] = [[row["name"], row["name"]], _figure(mean["updates"], 0)]
         cells += [_figure(mean["target_tokens"] / 1e6, 2), _figure(mean["seconds"], 0)]

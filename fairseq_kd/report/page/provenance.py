@@ -30,6 +30,8 @@ def table_facts(table: dict[str, Any]) -> Facts:
         models = signature["models"].get(row["name"], [])
         hashes = (f"seed {one.get('seed')}: " + ", ".join(sha[:12] for sha in one["sha256"]) for one in models)
         facts.append((f"checkpoints of {row['name']} (SHA-256)", "; ".join(hashes) or "not recorded"))
+        if "shortlist" in row:
+            facts.append((f"shortlist of {row['name']} (SHA-256)", row["shortlist"][:12]))
     return facts
 
 

@@ -7,6 +7,7 @@ from sacrebleu.metrics import CHRF
 
 from fairseq_kd.data.same_text import UNKNOWN, same_text
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import Streams
 from fairseq_kd.report.page.files import Given, Outputs
 from fairseq_kd.report.result_files import Result, Row, group_results
 
@@ -43,7 +44,9 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
     results = [(names.index(row.name), result) for row in rows for result in row.results]
     found = _outputs_of([result for _, result in results], given.outputs)
     first = results[0][1]
-    chrf = SentenceChrf(first["references"])
+    chrf = SentenceChrf(first["references"], first["more_references"])
+    # With several references, files of --save-outputs of earlier versions have scores against the first alone.
+    scored = [None if first["more_references"] else one for one in found]
     return {
         "source": _sources(given.outputs),
         "reference": first["references"],
@@ -54,7 +57,7 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
                 "texts": list(zip(*(result["beams"][beam]["hypotheses"] for _, result in results), strict=True)),
                 "chrf": [
                     _saved(one, beam) if one else chrf.scores(result["beams"][beam]["hypotheses"])
-                    for (_, result), one in zip(results, found, strict=True)
+                    for (_, result), one in zip(results, scored, strict=True)
                 ],
             }
             for beam in first["beams"]
@@ -125,9 +128,10 @@ class SentenceChrf:
     ``CHRF.sentence_score`` counts the reference's n-grams anew for each translation; here they are counted once.
     """
 
-    def __init__(self, references: Sequence[str]):
+    def __init__(self, references: Sequence[str], more: Streams = ()):
         self._metric = CHRF()
-        self._references = self._metric._cache_references([list(references)])
+        streams: Any = [list(references), *map(list, more)]
+        self._references = self._metric._cache_references(streams)
 
     def scores(self, lines: Sequence[str]) -> list[float]:
         """Each line's score in percent, to one digit."""

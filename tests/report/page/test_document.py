@@ -42,6 +42,12 @@ def test_only_the_pages_own_scripts_may_run(page: Path) -> None:
     )
 
 
+def test_the_note_on_p_says_what_the_table_says(page: Path) -> None:
+    """:func:`p_over_seeds` makes both."""
+    text = page.read_text(encoding="utf-8")
+    assert "with several seeds it draws sentences and seeds together" in text and "largest over the pairs" not in text
+
+
 def test_the_report_comes_back_from_the_page() -> None:
     content = {"title": "</title><script>x</script>", "text": "\u2028 \ud800 </script> <!-- é 漢"}
     text = document(content)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sacrebleu import sentence_chrf
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
@@ -72,6 +73,18 @@ def test_each_text_belongs_to_its_row(files: list[Path]) -> None:
 def test_chrf_without_saved_outputs_is_the_same(files: list[Path]) -> None:
     saved, computed = (read_sentences(given := read_given(paths), _table(given)) for paths in (files, files[::2]))
     assert saved and computed and computed["source"] is None and computed["beams"] == saved["beams"]
+
+
+def test_a_sentences_chrf_is_against_all_references(tmp_path: Path) -> None:
+    """Also beside a file of --save-outputs that an earlier version scored against the first reference."""
+    more = [None if row % 2 else line.replace("lazy", "sleepy") for row, line in enumerate(REFERENCES)]
+    result = scored("One", 2, more_references=[more])
+    for paths in (write_results(tmp_path, [result]), [tmp_path / "0.json"]):
+        found = read_sentences(given := read_given(paths), _table(given))
+        assert found is not None
+        known = ([one for one in row if one] for row in zip(REFERENCES, more, strict=True))
+        pairs = zip(result["beams"]["5"]["hypotheses"], known, strict=True)
+        assert found["beams"]["5"]["chrf"] == [[round(sentence_chrf(*pair).score, 1) for pair in pairs]]
 
 
 def test_a_table_gives_its_figures_and_the_results_their_text(files: list[Path], tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ function scoreSection(page, report) {
     baseline = Number(value);
     draw();
   });
-  const note = "± is half the width of a 95 % bootstrap interval. p is from a paired bootstrap over the sentences, and with " +
-    "several seeds the largest over the pairs of results; it is not corrected for the number of comparisons.";
+  const note = "± is half the width of a 95 % bootstrap interval. p is from a paired bootstrap over the sentences; " +
+    "with several seeds it draws sentences and seeds together. It is not corrected for the number of comparisons.";
   section(page, "scores", scores.title, element("div", { class: "controls" }, pick), table, element("p", { class: "note" }, note));
   for (const one of others) {
     const [other] = sortableTable(one.title, one.columns, () => one.rows);
