@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 
 from tests.support.commands import BIN, ROOT, run_command
@@ -37,6 +38,11 @@ class Material:
         return self.folder / "teacher" / "checkpoint_last.pt"
 
     @property
+    def second_model(self) -> Path:
+        """Another one of the same size."""
+        return self.folder / "teacher" / "second.pt"
+
+    @property
     def data(self) -> Path:
         """Its data-bin."""
         return self.folder / "teacher" / "data-bin"
@@ -53,6 +59,9 @@ def make_material(folder: Path) -> Material:
     write_text(given.text, {"train": 300, "valid": 40, "test": 40})
     teacher_of_pieces(given.text, folder / "teacher")
     decode = ["--model", given.model, "--data", given.data, "--subset", "train", "--block-rows", "50", *SEARCH]
+    state = torch.load(given.model, weights_only=False)  # our own file
+    state["model"] = {name: 1.5 * tensor for name, tensor in state["model"].items()}
+    torch.save(state, given.second_model)
     run_command("fairseq-kd", "decode", *decode, "--output", folder / "decoded", "--beam", "3", "--nbest", "3")
     score = ["--model", given.model, "--data", given.data, "--subset", "test", "--beam", "1", *SEARCH]
     run_command("fairseq-kd", "evaluate", *score, "--name", "Teacher", "--output", folder / "score.json")
@@ -166,7 +175,7 @@ STAGES = [
     ),
     Stage(
         "average",
-        lambda given, output: ["fairseq-kd", "average", given.model, given.model, "--output", output / "out.pt"],
+        lambda given, output: ["fairseq-kd", "average", given.model, given.second_model, "--output", output / "out.pt"],
     ),
     _kd("evaluate", "evaluate", "--subset", "test", "--beam", "1", "3", *SEARCH, suffix=".json"),
     Stage(
