@@ -23,9 +23,14 @@ while (($#)); do
   shift || die "an option lacks its value; see --help"
 done
 mkdir -p "$folder"
+# link FILE NAME: a file or folder that is no link was made by somebody, and stays.
+link() {
+  [[ ! -e $folder/$2 || -L $folder/$2 ]] || die "$folder/$2 is there already and no link; take another folder"
+  ln -sfn "$(realpath -- "$1")" "$folder/$2"
+}
 if [[ $model != *.pt ]]; then
   [[ -d $model ]] || die "ready teacher $model: no such folder; a fairseq checkpoint ends in .pt"
-  ln -sfn "$(realpath -- "$model")" "$folder/model"
+  link "$model" model
   say "$folder/model is $model"
   exit 0
 fi
@@ -35,8 +40,8 @@ dictionaries=${dictionaries:-$(dirname "$model")} spm=${spm:-$(dirname "$model")
 for language in "${languages[@]}"; do
   [[ -f $dictionaries/dict.$language.txt ]] ||
     die "ready teacher $model: no dict.$language.txt in $dictionaries; name its folder by the key dictionaries"
-  ln -sf "$(realpath -- "$dictionaries/dict.$language.txt")" "$folder/dict.$language.txt"
+  link "$dictionaries/dict.$language.txt" "dict.$language.txt"
 done
-ln -sf "$(realpath -- "$spm")" "$folder/spm.model"
-ln -sf "$(realpath -- "$model")" "$folder/checkpoint_best.pt"
+link "$spm" spm.model
+link "$model" checkpoint_best.pt
 say "$folder/checkpoint_best.pt is $model"

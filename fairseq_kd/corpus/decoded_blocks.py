@@ -27,12 +27,18 @@ def decode_folder(output: Path, settings: dict[str, Any]) -> BlockFolder:
     """The blocks of a decode into ``output``: one file with the sources, then one with the translations.
 
     Raises:
-        UserError: the split or a language of ``settings``, which may come from a file, would lead to another folder.
+        UserError: the split or a language of ``settings``, which may come from a file, would lead to another folder, or
+            both languages have one name.
     """
     for role in ("subset", "source", "target"):
         name = str(settings[role])
         if Path(name).name != name or name == "..":
             raise UserError(f"{output}: its signature has {name[:60]!r} as {role}, which is no name; decode again")
+    if settings["source"] == settings["target"]:
+        raise UserError(
+            f"{output}: source and target language are both {settings['source']!r}, and so would their files be; "
+            "give two names with --source-lang and --target-lang"
+        )
     return BlockFolder(output, "decode", settings, output / "parts", (".src", ".tsv"), f"{settings['subset']}-")
 
 

@@ -105,6 +105,13 @@ def test_samples_depend_on_the_row_alone(
     assert texts[0] == texts[1] and len(texts[0]) == 90 and len(set(texts[0])) > 40
 
 
+def test_two_languages_of_one_name_are_refused(text_teacher: Path, text: Path, tmp_path: Path) -> None:
+    """Their files would have one name."""
+    options = ["--input", text, "--spm-model", text_teacher / "spm.model"]
+    with pytest.raises(UserError, match="source and target language are both 'src'"):
+        decode(text_teacher, tmp_path / "out", *options, "--source-lang", "src", "--target-lang", "src")
+
+
 @pytest.mark.parametrize(
     "options, told",
     [

@@ -30,6 +30,11 @@ def test_gold_and_distilled_rows_together(tiny_corpus: Path, distilled: Path, tm
     assert "done before" in again.stderr and contents(tmp_path) == before
     assert shell("join_databins.sh", "both", distilled, tiny_corpus, folder=tmp_path).returncode == 0
     assert rows(both, "train") == other + gold
+    changed = Path(shutil.copytree(distilled, tmp_path / "other valid"))
+    for path in tiny_corpus.glob("test.*"):
+        shutil.copy(path, changed / path.name.replace("test", "valid"))
+    assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
+    assert rows(both, "valid") == rows(tiny_corpus, "test")
 
 
 @pytest.fixture

@@ -110,6 +110,19 @@ def test_a_teacher_that_is_not_there(words: str, told: str, tmp_path: Path) -> N
     assert told in refused("take_teacher.sh", "teacher", *words.split(), folder=tmp_path)
 
 
+def test_a_model_that_is_there_stays(tmp_path: Path) -> None:
+    for name in ("model.pt", "spm.model"):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        assert shell("take_teacher.sh", "teacher", "model.pt", folder=tmp_path).returncode == 0
+    path = tmp_path / "teacher" / "checkpoint_best.pt"
+    path.unlink()
+    path.write_text("hours of work")
+    told = "teacher/checkpoint_best.pt is there already and no link; take another folder"
+    assert told in refused("take_teacher.sh", "teacher", "model.pt", folder=tmp_path)
+    assert path.read_text() == "hours of work"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -123,6 +136,20 @@ def test_raw_text_needs_the_students_subwords(words: str, told: str, tmp_path: P
     assert told in line
 
 
+def test_a_killed_split_goes_on_and_sides_must_be_parallel(tmp_path: Path) -> None:
+    for language in PAIR:
+        (tmp_path / f"train.{language}").write_text("".join(f"{language} {line}\n" for line in range(5)))
+    words = (tmp_path, "--languages", *PAIR, "--keep", "2")
+    (tmp_path / "rest.src").write_text("src 2\nsrc 3\nsrc 4\n")  # killed before train.src was cut
+    assert shell("split_text.sh", *words, folder=tmp_path).returncode == 0
+    assert (tmp_path / "train.src").read_text() == "src 0\nsrc 1\n"
+    with open(tmp_path / "rest.tgt", "a") as handle:
+        handle.write("one more\n")
+    assert "have 5 lines, train.tgt and rest 6: they must be parallel" in refused(
+        "split_text.sh", *words, folder=tmp_path
+    )
+
+
 def test_text_is_split_once(tmp_path: Path) -> None:
     for language in PAIR:
         (tmp_path / f"train.{language}").write_text("".join(f"{language} {line}\n" for line in range(5)))
@@ -132,6 +159,8 @@ def test_text_is_split_once(tmp_path: Path) -> None:
         assert (tmp_path / "train.tgt").read_text() == "tgt 0\ntgt 1\n"
         assert (tmp_path / "rest.src").read_text() == "src 2\nsrc 3\nsrc 4\n"
     assert "has 2 lines, --keep 3 leaves none aside" in refused("split_text.sh", *words, "3", folder=tmp_path)
+    assert "lines that another --keep set aside" in refused("split_text.sh", *words, "1", folder=tmp_path)
+    assert (tmp_path / "rest.src").read_text() == "src 2\nsrc 3\nsrc 4\n"
     assert "--keep 0: give a whole number from 1" in refused("split_text.sh", *words, "0", folder=tmp_path)
     words = ["--source-lang=a", "--target-lang=b", "--output=o", "--vocab-size=9"]
     assert "no dict.a.txt in it" in refused("prepare_data.sh", *words, "--dictionaries", "none", folder=tmp_path)

@@ -93,7 +93,8 @@ class OutsideText:
         self._cut = load_spm(profile.source_spm, f"{profile.origin}: source_spm")
         self._join = load_spm(profile.target_spm, f"{profile.origin}: target_spm")
         self._suffix = _suffix(profile, folder)
-        self._hidden = {*profile.target_prefix, *NOT_TEXT}
+        tags = {tag for tag in profile.target_prefix if self._join.piece_to_id(tag) == self._join.unk_id()}
+        self._hidden = {*tags, *NOT_TEXT}
         self._suppressed = tuple(token for token in (PAD,) if token in target)
         try:
             self.max_source_positions, self.max_target_positions = positions(folder)
@@ -186,8 +187,15 @@ class OutsideText:
             raise TooFew(line, len(usable), nbest)
         return [self._text(tokens, score / math.log(2)) for tokens, score in usable[:nbest]]
 
+    def _starts(self, tokens: tuple[str, ...]) -> bool:
+        prefix = self.profile.target_prefix
+        return tokens[: len(prefix)] == prefix
+
     def _text(self, tokens: Iterable[str], score: float) -> TextHypothesis:
-        pieces = [token for token in tokens if token not in self._hidden]
+        written = tuple(tokens)
+        # A prefix of subwords is no text, but the same subwords behind it are.
+        start = len(self.profile.target_prefix) if self._starts(written) else 0
+        pieces = [token for token in written[start:] if token not in self._hidden]
         return TextHypothesis(one_line(self._join.decode(pieces)), " ".join(pieces), score)
 
 

@@ -163,6 +163,14 @@ def test_a_vocabulary_for_each_side(converted: Path) -> None:
     assert opened(converted).translate(LINES, OPTIONS) == expected
 
 
+def test_a_prefix_of_subwords_hides_no_text(converted: Path) -> None:
+    piece = opened(converted).translate(LINES, OPTIONS)[0][0].tokens.split()[0]
+    text = f"{{profile: fairseq-multilingual, source_lang: en, target_lang: de, target_prefix: '{piece}'}}"
+    (converted / "fairseq_kd.yaml").write_text(text)
+    translator = open_translator(str(converted))
+    assert translator._text([piece, "▁a", piece, "</s>"], -1.0).tokens == f"▁a {piece}"  # type: ignore[attr-defined]
+
+
 def test_lower_case(converted: Path) -> None:
     text = "{profile: fairseq-multilingual, source_lang: en, target_lang: de, casing: lower}"
     (converted / "fairseq_kd.yaml").write_text(text)
