@@ -164,9 +164,9 @@ class FDistillCriterion(FusedCriterion):
 
     def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any]) -> Tensor:
         """The teacher's sequences, (batch, length): drawn now from the mean of its models, or those of the data."""
-        if self.online:
+        if self.online and self.training:
             return self._draw(teacher.models, sample, teacher.tokens)
-        # A validation set has no teacher samples: its gold targets stand in.
+        # In validation gold targets stand in, so that runs with drawn and with given sequences can be compared.
         return sample["distilled"] if "distilled" in sample else sample["target"]
 
     def _draw(

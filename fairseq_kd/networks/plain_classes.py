@@ -21,6 +21,7 @@ and main of November 2020. No pickle there names anything else.
 numpy 2 calls ``numpy.core`` what it now keeps in ``numpy._core``; a file names the module of the numpy that wrote it.
 """
 
+import _codecs
 import argparse
 import functools
 import inspect
@@ -59,6 +60,7 @@ def allow_plain_classes() -> None:
     # With several processes the first one reads a checkpoint and sends it to the others, its tensors apart.
     plain += [distributed_utils._TensorPlaceholder, Dictionary]
     plain += [np.dtype, np.ndarray, *number_types]
+    plain.append(_codecs.encode)  # numpy's numbers in files of Python 2's pickle format; torch allows it from 2.5 on
     renamed: list[Any] = [
         _under_name(item, module) for item in [*builders, *meter_classes] for module in MODULES.get(item.__module__, ())
     ]

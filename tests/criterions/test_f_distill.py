@@ -228,6 +228,18 @@ def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
     assert per_step(model, sample)[0].item() != pytest.approx(expected, rel=1e-4)
 
 
+def test_validation_of_online_samples_is_on_gold_targets(tiny_corpus: Path) -> None:
+    """As that of given samples, so that the losses of both can be compared."""
+    found = []
+    for samples in (ONLINE, ("--distilled-data", str(tiny_corpus))):
+        task, model, criterion = setup(tiny_corpus, "--divergence", "js", "--student-fraction", "0", *samples)
+        task._teacher = Teacher([build(tiny_corpus, seed=5)[1].eval().requires_grad_(False)])
+        sample = batch(task, "valid", [0, 1, 2])
+        sample.pop("distilled", None)
+        found.append(criterion.eval()(model.eval(), sample)[0].item())
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 def test_online_samples_are_drawn_from_the_mean_of_all_teachers(tiny_corpus: Path) -> None:
     """Two symbols after the source, against the probabilities of all pairs by the mean of two teachers at each step."""
     limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", "2")
