@@ -49,7 +49,8 @@ def trim(
     """Write a model with the symbols that ``data`` uses, and its dictionaries, to a folder, whole or not at all.
 
     fairseq's special symbols and byte-fallback pieces are kept, and the order of the kept symbols. Where the model has
-    the same dictionary on both sides, so has the trimmed one. A folder that was made from the same input stays.
+    the same dictionary on both sides, so has the trimmed one. A folder that was made from the same input stays: the
+    same model, text, sentencepiece model, dictionaries and languages.
 
     Args:
         model: a fairseq checkpoint.
@@ -64,8 +65,9 @@ def trim(
             of a data-bin of ``data``.
 
     Returns:
-        The report in ``trim.json``: "model", "data" and "spm_model" (hashes), "symbols" and "kept" for each side,
-        "parameters" and "parameters_before" (a tied matrix counts once), "versions" and "commit".
+        The report in ``trim.json``: "model", "data", "spm_model" and "dictionaries" (hashes), "languages", "symbols"
+        and "kept" for each side, "parameters" and "parameters_before" (a tied matrix counts once), "versions" and
+        "commit".
 
     Raises:
         UserError: the model has an adaptive softmax, its dictionaries are not found or do not fit, the text does not
@@ -79,6 +81,8 @@ def trim(
         "model": file_hash(model),
         "data": [_text_hash(path) for path in data],
         "spm_model": file_hash(spm_model) if spm_model else None,
+        "languages": [side.language for side in sides],
+        "dictionaries": {side.language: file_hash(side.file) for side in sides},
     }
     made = _made_before(output, settings)
     if made is not None:
@@ -139,12 +143,13 @@ def _sides(
             f"model {path}: {' and '.join(names)} not found in {' or '.join(map(str, places))}; "
             "give their folder with --teacher-data DIR"
         )
-    sides = [Side(language, read_dictionary(found / name)) for language, name in zip(pair, names, strict=True)]
+    files = [found / name for name in names]
+    sides = [Side(language, file, read_dictionary(file)) for language, file in zip(pair, files, strict=True)]
     for side, name in zip(sides, ("encoder", "decoder"), strict=True):
         rows = len(state["model"].get(f"{name}.embed_tokens.weight", ()))
         if rows != len(side.dictionary):
             raise UserError(
-                f"model {path}: {name}.embed_tokens has {rows} rows, {found}/dict.{side.language}.txt has "
+                f"model {path}: {name}.embed_tokens has {rows} rows, {side.file} has "
                 f"{len(side.dictionary)} symbols; give the folder of its dictionaries with --teacher-data DIR"
             )
     return sides

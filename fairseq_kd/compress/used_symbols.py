@@ -26,11 +26,13 @@ class Side:
 
     Attributes:
         language: its code.
-        dictionary: the model's.
+        file: holds the model's dictionary.
+        dictionary: what the file holds.
         used: numbers of symbols that the text uses.
     """
 
     language: str
+    file: Path
     dictionary: Dictionary
     used: set[int] = field(default_factory=set)
 

@@ -174,6 +174,36 @@ def test_a_data_bin_as_the_text(tiny_teacher: Path, some_text: Path, trimmed: Pa
         trim(tiny_teacher, [binarise(tmp_path, tmp_path / "other")], tmp_path / "again")
 
 
+def test_other_dictionaries_or_languages_are_another_input(
+    tiny_teacher: Path, some_text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run with a corrected --teacher-data is refused; one with equal dictionaries from elsewhere does nothing."""
+    folders = [tmp_path / name for name in ("wrong", "right", "equal")]
+    lines = (tiny_teacher.parent / "dict.src.txt").read_text().splitlines(keepends=True)
+    for folder, content in zip(folders, (lines[::-1], lines, lines), strict=True):
+        folder.mkdir()
+        for side in ("src", "tgt"):
+            (folder / f"dict.{side}.txt").write_text("".join(content))
+    wrong, right, equal = folders
+
+    def again(folder: Path, *languages: str) -> None:
+        pair = (languages[0], languages[1]) if languages else None
+        trim(tiny_teacher, [some_text / "some.src"], tmp_path / "trimmed", teacher_data=folder, languages=pair)
+
+    again(wrong)
+    again(wrong)
+    assert "already trimmed from the same input; nothing to do" in caplog.text
+    with pytest.raises(UserError, match="trimmed: holds something else"):
+        again(right)
+    shutil.rmtree(tmp_path / "trimmed")
+    again(right)
+    caplog.clear()
+    again(equal)
+    assert "already trimmed from the same input; nothing to do" in caplog.text
+    with pytest.raises(UserError, match="trimmed: holds something else"):
+        again(right, "tgt", "src")
+
+
 def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
     """The restricted sentencepiece model cuts the text as before, and other text into kept pieces."""
     text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
