@@ -57,8 +57,9 @@ def trim(
         data: text files named ``….LANG``, in the model's subwords, and data-bins with the model's dictionaries.
         output: the folder that gets ``checkpoint.pt``, ``dict.SRC.txt``, ``dict.TGT.txt`` and ``trim.json``.
         spm_model: the model's sentencepiece model: the text files are raw, and it cuts them. Pieces of one character
-            are kept, too, and ``output`` gets the sentencepiece model with the other removed pieces set to unused, so
-            that it cuts any text into kept pieces.
+            are kept, too, and a piece that one side's text uses is kept on both sides. ``output`` gets the
+            sentencepiece model with the removed pieces set to unused, so that it cuts any text into kept pieces. A
+            piece that the model's dictionary of a side lacked stays ``<unk>`` there.
         teacher_data: folder with the model's dictionaries; None looks beside the checkpoint, then in its recorded
             data-bin, then in the data-bins of ``data``.
         languages: of source and target; None takes what the checkpoint records, else those of its recorded data-bin or

@@ -28,7 +28,7 @@ class Side:
         language: its code.
         file: holds the model's dictionary.
         dictionary: what the file holds.
-        used: numbers of symbols that the text uses.
+        used: numbers of the symbols to keep for the text.
     """
 
     language: str
@@ -56,6 +56,9 @@ class Side:
 def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProcessor | None) -> None:
     """Add to the sides what text files and data-bins use. Sides with equal dictionaries get the symbols of both.
 
+    With ``spm``, a piece that one side uses counts for the other side, too, if its dictionary has the piece: the
+    sentencepiece model goes on using the piece in text of either side.
+
     Args:
         sides: source and target.
         data: text files named ``….LANG``, and data-bins with the model's dictionaries.
@@ -77,6 +80,11 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
     for side in sides:
         if not side.used:
             raise UserError(f"--data: no text in {side.language}, which has a dictionary of its own; add it")
+    if spm is not None:
+        used = {side.dictionary.symbols[number] for side in sides for number in side.used}
+        for side in sides:
+            indices = side.dictionary.indices
+            side.used.update(indices[symbol] for symbol in used if symbol in indices)
 
 
 def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:

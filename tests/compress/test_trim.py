@@ -223,6 +223,26 @@ def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
         assert all(piece in known for piece in pieces) and few.decode(pieces) == whole.decode(whole.encode(row))
 
 
+def test_a_piece_that_one_side_uses_stays_in_both_dictionaries(tmp_path: Path) -> None:
+    """Two dictionaries and one sentencepiece model: source text has no new <unk> for what the target's text uses."""
+    text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
+    cut(text, tmp_path, 90)
+    data = binarise(tmp_path / "subword", tmp_path / "separate")
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    rows = (text / "train.src").read_text().splitlines(keepends=True)
+    (tmp_path / "few.src").write_text("".join(rows[:2]))
+    (tmp_path / "few.tgt").write_text("".join((text / "train.tgt").read_text().splitlines(keepends=True)[:40]))
+    files = [tmp_path / "few.src", tmp_path / "few.tgt"]
+    trim(model, files, tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    whole, few = dictionaries(data), dictionaries(tmp_path / "trimmed")
+    assert set(whole[0].symbols) != set(whole[1].symbols) and len(few[0]) < len(whole[0])
+    for side in (0, 1):
+        missing = set(few[1 - side].symbols) & set(whole[side].symbols) - set(few[side].symbols)
+        assert missing == set()
+    spm = load_spm(tmp_path / "trimmed" / "spm.model")
+    assert [piece for row in rows for piece in spm.encode(row.strip(), out_type=str) if piece not in few[0]] == []
+
+
 def adaptive(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
     options = ("--adaptive-softmax-cutoff", "8,16", "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp")
     return {"model": train_model(corpus, folder / "adaptive", "--max-update", "1", *options)}
