@@ -54,7 +54,8 @@ def trim(
 
     Args:
         model: a fairseq checkpoint.
-        data: text files named ``….LANG``, in the model's subwords, and data-bins with the model's dictionaries.
+        data: text files named ``….LANG`` (or ``….LANG.gz``, ``.xz``, ``.zst``), in the model's subwords, and data-bins
+            with the model's dictionaries.
         output: the folder that gets ``checkpoint.pt``, ``dict.SRC.txt``, ``dict.TGT.txt`` and ``trim.json``.
         spm_model: the model's sentencepiece model: the text files are raw, and it cuts them. Pieces of one character
             are kept, too, and a piece that one side's text uses is kept on both sides. ``output`` gets the

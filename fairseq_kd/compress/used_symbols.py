@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.corpus.text_lines import stream_lines
+from fairseq_kd.corpus.text_lines import plain_name, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of
 from fairseq_kd.data.vocabulary import first_difference
@@ -61,7 +61,7 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
 
     Args:
         sides: source and target.
-        data: text files named ``….LANG``, and data-bins with the model's dictionaries.
+        data: text files named ``….LANG``, perhaps compressed, and data-bins with the model's dictionaries.
         spm: cuts the text files; None: they are in subwords already.
 
     Raises:
@@ -89,7 +89,7 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
 
 def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:
     """The side that a text file belongs to; with one dictionary for both sides, any will do."""
-    found = next((side for side in sides if path.name.endswith(f".{side.language}")), None)
+    found = next((side for side in sides if plain_name(path).endswith(f".{side.language}")), None)
     if found is None and not joined:
         names = " or ".join(f".{side.language}" for side in sides)
         raise UserError(f"--data {path}: its name tells no language; end it with {names}")

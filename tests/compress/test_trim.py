@@ -1,5 +1,7 @@
 """`fairseq-kd trim`: the kept symbols' probabilities are the model's own, renormalised."""
 
+import gzip
+import lzma
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -295,3 +297,17 @@ def test_separate_dictionaries_need_both_sides(separate: Path, some_text: Path, 
     shutil.copy(some_text / "some.src", tmp_path / "some.txt")
     with pytest.raises(UserError, match=r"some.txt: its name tells no language; end it with .src or .tgt"):
         trim(model, [tmp_path / "some.txt"], tmp_path / "out")
+
+
+def test_the_language_in_the_name_of_a_compressed_file(separate: Path, some_text: Path, tmp_path: Path) -> None:
+    """The same result as of the plain files."""
+    model = train_model(separate, tmp_path / "model", "--max-update", "1")
+    plain = [some_text / "some.src", some_text / "some.tgt"]
+    trim(model, plain, tmp_path / "plain")
+    packed = [tmp_path / "some.src.gz", tmp_path / "some.tgt.xz"]
+    for opened, path, text in zip((gzip.open, lzma.open), packed, plain, strict=True):
+        with opened(path, "wb") as file:
+            file.write(text.read_bytes())
+    trim(model, packed, tmp_path / "packed")
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
