@@ -41,8 +41,9 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
         The report: "checkpoints" ("path" and "sha256" of each), "parameters", "versions" and "commit".
 
     Raises:
-        UserError: there are fewer than two, two of them are the same file, their parameters or the options of their
-            models differ, a mean is not finite, the output holds something else, or a checkpoint is bad.
+        UserError: there are fewer than two, two of them are the same file, their parameters, the options of their
+            models or the settings of their learned gates differ, a mean is not finite, the output holds something
+            else, or a checkpoint is bad.
     """
     if len(checkpoints) < 2:
         raise UserError("average: give two or more checkpoints")
@@ -51,7 +52,11 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
     entries = Sums(_entries(first))
     for path in checkpoints[1:]:
         state = read_checkpoint(path)
-        difference = _configuration(first["cfg"].model, state["cfg"].model) or entries.difference(_entries(state))
+        difference = (
+            _first_difference("option of the model", _plain(first["cfg"].model), _plain(state["cfg"].model))
+            or _first_difference("setting of the gate", _gate_settings(first), _gate_settings(state))
+            or entries.difference(_entries(state))
+        )
         if difference:
             raise UserError(f"{checkpoints[0]} and {path} cannot be averaged: {difference}")
         entries.add(_entries(state))
@@ -98,20 +103,33 @@ def _entries(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {f"{part}.{name}": one for part, own in both for name, one in own.items() if isinstance(one, Tensor)}
 
 
-def _configuration(one: Any, other: Any) -> str | None:
-    """The first option of the model that differs between two recorded configurations, in words; None where none does.
-
-    A recorded configuration also has options of the training (seed, save folder, …), which may differ.
-    """
-    first, second = dict(_flat(_plain(one))), dict(_flat(_plain(other)))
+def _first_difference(what: str, one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first of two checkpoints' options that differs, in words; None where none does."""
+    first, second = dict(_flat(one)), dict(_flat(other))
     for name in [*first, *(name for name in second if name not in first)]:
         if first.get(name) != second.get(name):
-            return f"the first option of the model that differs is {name}: {first.get(name)} and {second.get(name)}"
+            return f"the first {what} that differs is {name}: {first.get(name)} and {second.get(name)}"
     return None
 
 
+def _gate_settings(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights of a learned gate mean: plain values of the criterion's state; {} where it has no state.
+
+    A gate's moments are tensors and may differ. A state of version 0.1.0 lacks the scale, but the recorded options
+    have it.
+    """
+    criterion = state.get("criterion") or {}
+    if not criterion:
+        return {}
+    plain = {name: value for name, value in _flat(dict(criterion)) if isinstance(value, int | float | str)}
+    return {"gate_lr_scale": getattr(state["cfg"].criterion, "gate_lr_scale", None), **plain}
+
+
 def _plain(model: Any) -> dict[str, Any]:
-    """The options of a recorded model: all of Hydra's, and of a Namespace those that the architecture declares."""
+    """The options of a recorded model: all of Hydra's, and of a Namespace those that the architecture declares.
+
+    A Namespace also has options of the training (seed, save folder, …), which may differ.
+    """
     if OmegaConf.is_config(model):
         plain = OmegaConf.to_container(model, resolve=True, enum_to_str=True)
         return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}

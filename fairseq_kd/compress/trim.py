@@ -49,23 +49,27 @@ def trim(
     """Write a model with the symbols that ``data`` uses, and its dictionaries, to a folder, whole or not at all.
 
     fairseq's special symbols and byte-fallback pieces are kept, and the order of the kept symbols. Where the model has
-    the same dictionary on both sides, so has the trimmed one. A folder that was made from the same input stays.
+    the same dictionary on both sides, so has the trimmed one. A folder that was made from the same input stays: the
+    same model, text, sentencepiece model, dictionaries and languages.
 
     Args:
         model: a fairseq checkpoint.
-        data: text files named ``….LANG``, in the model's subwords, and data-bins with the model's dictionaries.
+        data: text files named ``….LANG`` (or ``….LANG.gz``, ``.xz``, ``.zst``), in the model's subwords, and data-bins
+            with the model's dictionaries.
         output: the folder that gets ``checkpoint.pt``, ``dict.SRC.txt``, ``dict.TGT.txt`` and ``trim.json``.
         spm_model: the model's sentencepiece model: the text files are raw, and it cuts them. Pieces of one character
-            are kept, too, and ``output`` gets the sentencepiece model with the other removed pieces set to unused, so
-            that it cuts any text into kept pieces.
+            are kept, too, and a piece that one side's text uses is kept on both sides. ``output`` gets the
+            sentencepiece model with the removed pieces set to unused, so that it cuts any text into kept pieces. A
+            piece that the model's dictionary of a side lacked stays ``<unk>`` there.
         teacher_data: folder with the model's dictionaries; None looks beside the checkpoint, then in its recorded
             data-bin, then in the data-bins of ``data``.
         languages: of source and target; None takes what the checkpoint records, else those of its recorded data-bin or
             of a data-bin of ``data``.
 
     Returns:
-        The report in ``trim.json``: "model", "data" and "spm_model" (hashes), "symbols" and "kept" for each side,
-        "parameters" and "parameters_before" (a tied matrix counts once), "versions" and "commit".
+        The report in ``trim.json``: "model", "data", "spm_model" and "dictionaries" (hashes), "languages", "symbols"
+        and "kept" for each side, "parameters" and "parameters_before" (a tied matrix counts once), "versions" and
+        "commit".
 
     Raises:
         UserError: the model has an adaptive softmax, its dictionaries are not found or do not fit, the text does not
@@ -79,6 +83,8 @@ def trim(
         "model": file_hash(model),
         "data": [_text_hash(path) for path in data],
         "spm_model": file_hash(spm_model) if spm_model else None,
+        "languages": [side.language for side in sides],
+        "dictionaries": {side.language: file_hash(side.file) for side in sides},
     }
     made = _made_before(output, settings)
     if made is not None:
@@ -139,12 +145,13 @@ def _sides(
             f"model {path}: {' and '.join(names)} not found in {' or '.join(map(str, places))}; "
             "give their folder with --teacher-data DIR"
         )
-    sides = [Side(language, read_dictionary(found / name)) for language, name in zip(pair, names, strict=True)]
+    files = [found / name for name in names]
+    sides = [Side(language, file, read_dictionary(file)) for language, file in zip(pair, files, strict=True)]
     for side, name in zip(sides, ("encoder", "decoder"), strict=True):
         rows = len(state["model"].get(f"{name}.embed_tokens.weight", ()))
         if rows != len(side.dictionary):
             raise UserError(
-                f"model {path}: {name}.embed_tokens has {rows} rows, {found}/dict.{side.language}.txt has "
+                f"model {path}: {name}.embed_tokens has {rows} rows, {side.file} has "
                 f"{len(side.dictionary)} symbols; give the folder of its dictionaries with --teacher-data DIR"
             )
     return sides

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.corpus.text_lines import stream_lines
+from fairseq_kd.corpus.text_lines import plain_name, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of
 from fairseq_kd.data.vocabulary import first_difference
@@ -26,11 +26,13 @@ class Side:
 
     Attributes:
         language: its code.
-        dictionary: the model's.
-        used: numbers of symbols that the text uses.
+        file: holds the model's dictionary.
+        dictionary: what the file holds.
+        used: numbers of the symbols to keep for the text.
     """
 
     language: str
+    file: Path
     dictionary: Dictionary
     used: set[int] = field(default_factory=set)
 
@@ -54,9 +56,12 @@ class Side:
 def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProcessor | None) -> None:
     """Add to the sides what text files and data-bins use. Sides with equal dictionaries get the symbols of both.
 
+    With ``spm``, a piece that one side uses counts for the other side, too, if its dictionary has the piece: the
+    sentencepiece model goes on using the piece in text of either side.
+
     Args:
         sides: source and target.
-        data: text files named ``….LANG``, and data-bins with the model's dictionaries.
+        data: text files named ``….LANG``, perhaps compressed, and data-bins with the model's dictionaries.
         spm: cuts the text files; None: they are in subwords already.
 
     Raises:
@@ -75,11 +80,16 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
     for side in sides:
         if not side.used:
             raise UserError(f"--data: no text in {side.language}, which has a dictionary of its own; add it")
+    if spm is not None:
+        used = {side.dictionary.symbols[number] for side in sides for number in side.used}
+        for side in sides:
+            indices = side.dictionary.indices
+            side.used.update(indices[symbol] for symbol in used if symbol in indices)
 
 
 def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:
     """The side that a text file belongs to; with one dictionary for both sides, any will do."""
-    found = next((side for side in sides if path.name.endswith(f".{side.language}")), None)
+    found = next((side for side in sides if plain_name(path).endswith(f".{side.language}")), None)
     if found is None and not joined:
         names = " or ".join(f".{side.language}" for side in sides)
         raise UserError(f"--data {path}: its name tells no language; end it with {names}")

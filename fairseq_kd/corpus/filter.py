@@ -19,7 +19,7 @@ from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.reverse_model import ReverseModel
 from fairseq_kd.corpus.signatures import joining
-from fairseq_kd.corpus.text_lines import COMPRESSED, count_lines, stream_lines
+from fairseq_kd.corpus.text_lines import count_lines, plain_name, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -114,8 +114,7 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
 
 def _names(corpus: Corpus, along: Sequence[Path]) -> list[str]:
     """The names of the files that are written: plain text, so without the ending of a compressed file."""
-    own = [path.stem if path.suffix in COMPRESSED else path.name for path in along]
-    return [corpus.source.name, corpus.target.name, *own]
+    return [corpus.source.name, corpus.target.name, *map(plain_name, along)]
 
 
 def _settings(

@@ -20,6 +20,11 @@ COMPRESSED = (".gz", ".xz", ".zst")
 """Endings of the names of compressed files."""
 
 
+def plain_name(path: Path) -> str:
+    """The name of a text file without the ending of a compressed file."""
+    return path.stem if path.suffix in COMPRESSED else path.name
+
+
 def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str]]:
     """Lines of text, ``size`` at a time, without their line breaks and without a byte order mark at the start.
 

@@ -104,23 +104,51 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return any(not torch.equal(tensor, other[name]) for name, tensor in tensors.items())
 
 
-def test_tied_matrices_stay_tied_and_a_gate_is_averaged(tiny_corpus: Path, distilled: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def gated(tiny_corpus: Path, distilled: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two checkpoints of one training with a learned gate, embeddings tied."""
+    folder = tmp_path_factory.mktemp("gated")
     options = ["--share-all-embeddings", "--task", "translation_kd", "--criterion", "hybrid_kd", "--gate", "learned"]
     options += ["--gate-signal", "normalised", "--distilled-data", str(distilled), "--save-interval-updates", "1"]
-    teacher = train_model(tiny_corpus, tmp_path / "teacher")
+    teacher = train_model(tiny_corpus, folder / "teacher")
     options += ["--teacher-path", str(teacher), "--teacher-data", str(tiny_corpus), "--disable-validation"]
-    train_model(tiny_corpus, tmp_path / "save", *options, "--max-update", "2")
-    paths = [tmp_path / "save" / f"checkpoint_1_{updates}.pt" for updates in (1, 2)]
-    average(paths, tmp_path / "mean.pt")
+    train_model(tiny_corpus, folder / "save", *options, "--max-update", "2")
+    return [folder / "save" / f"checkpoint_1_{updates}.pt" for updates in (1, 2)]
+
+
+def test_tied_matrices_stay_tied_and_a_gate_is_averaged(gated: list[Path], tmp_path: Path) -> None:
+    average(gated, tmp_path / "mean.pt")
     mean = torch.load(tmp_path / "mean.pt", weights_only=True)
     tied = [mean["model"][f"{side}.embed_tokens.weight"] for side in ("encoder", "decoder")]
     assert tied[0].data_ptr() == tied[1].data_ptr()
-    gates = [torch.load(path, weights_only=True)["criterion"] for path in paths]
+    gates = [torch.load(path, weights_only=True)["criterion"] for path in gated]
     assert mean["criterion"] and differing(*gates)
     for name, tensor in mean["criterion"].items():
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
             expected = (gates[0][name].double() + gates[1][name].double()) / 2
             torch.testing.assert_close(tensor, expected.to(tensor.dtype), rtol=0, atol=0)
+
+
+def saved_gate(state: dict[str, Any]) -> dict[str, Any]:
+    return state["criterion"]["gate._extra_state"]
+
+
+GATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "--gate-lr-scale": (lambda state: state["cfg"]["criterion"].update(gate_lr_scale=7.0), "gate_lr_scale: 1.0 and 7"),
+    "scale": (lambda state: saved_gate(state).update(lr_scale=7.0), r"gate._extra_state.lr_scale: 1.0 and 7.0"),
+    "gone on from 0.1.0": (lambda state: saved_gate(state).update(sign=-1), r"gate._extra_state.sign: 1 and -1"),
+    "of 0.1.0": (lambda state: state["criterion"].pop("gate._extra_state"), r"sign: 1 and None"),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates_whose_weights_mean_different_things(name: str, gated: list[Path], tmp_path: Path) -> None:
+    """A gate's weights are effective ones divided by --gate-lr-scale; its moments may differ."""
+    change, told = GATES[name]
+    other = changed(gated[1], tmp_path / "other.pt", change)
+    with pytest.raises(UserError, match=f"averaged: the first setting of the gate that differs is .*{told}"):
+        average([gated[0], other], tmp_path / "mean.pt")
+    assert not (tmp_path / "mean.pt").exists()
 
 
 def test_no_training_goes_on_from_it(saved: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

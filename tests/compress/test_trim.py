@@ -1,5 +1,7 @@
 """`fairseq-kd trim`: the kept symbols' probabilities are the model's own, renormalised."""
 
+import gzip
+import lzma
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +176,36 @@ def test_a_data_bin_as_the_text(tiny_teacher: Path, some_text: Path, trimmed: Pa
         trim(tiny_teacher, [binarise(tmp_path, tmp_path / "other")], tmp_path / "again")
 
 
+def test_other_dictionaries_or_languages_are_another_input(
+    tiny_teacher: Path, some_text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run with a corrected --teacher-data is refused; one with equal dictionaries from elsewhere does nothing."""
+    folders = [tmp_path / name for name in ("wrong", "right", "equal")]
+    lines = (tiny_teacher.parent / "dict.src.txt").read_text().splitlines(keepends=True)
+    for folder, content in zip(folders, (lines[::-1], lines, lines), strict=True):
+        folder.mkdir()
+        for side in ("src", "tgt"):
+            (folder / f"dict.{side}.txt").write_text("".join(content))
+    wrong, right, equal = folders
+
+    def again(folder: Path, *languages: str) -> None:
+        pair = (languages[0], languages[1]) if languages else None
+        trim(tiny_teacher, [some_text / "some.src"], tmp_path / "trimmed", teacher_data=folder, languages=pair)
+
+    again(wrong)
+    again(wrong)
+    assert "already trimmed from the same input; nothing to do" in caplog.text
+    with pytest.raises(UserError, match="trimmed: holds something else"):
+        again(right)
+    shutil.rmtree(tmp_path / "trimmed")
+    again(right)
+    caplog.clear()
+    again(equal)
+    assert "already trimmed from the same input; nothing to do" in caplog.text
+    with pytest.raises(UserError, match="trimmed: holds something else"):
+        again(right, "tgt", "src")
+
+
 def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
     """The restricted sentencepiece model cuts the text as before, and other text into kept pieces."""
     text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
@@ -191,6 +223,26 @@ def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
     for row in rows:
         pieces = few.encode(row, out_type=str)
         assert all(piece in known for piece in pieces) and few.decode(pieces) == whole.decode(whole.encode(row))
+
+
+def test_a_piece_that_one_side_uses_stays_in_both_dictionaries(tmp_path: Path) -> None:
+    """Two dictionaries and one sentencepiece model: source text has no new <unk> for what the target's text uses."""
+    text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
+    cut(text, tmp_path, 90)
+    data = binarise(tmp_path / "subword", tmp_path / "separate")
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    rows = (text / "train.src").read_text().splitlines(keepends=True)
+    (tmp_path / "few.src").write_text("".join(rows[:2]))
+    (tmp_path / "few.tgt").write_text("".join((text / "train.tgt").read_text().splitlines(keepends=True)[:40]))
+    files = [tmp_path / "few.src", tmp_path / "few.tgt"]
+    trim(model, files, tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    whole, few = dictionaries(data), dictionaries(tmp_path / "trimmed")
+    assert set(whole[0].symbols) != set(whole[1].symbols) and len(few[0]) < len(whole[0])
+    for side in (0, 1):
+        missing = set(few[1 - side].symbols) & set(whole[side].symbols) - set(few[side].symbols)
+        assert missing == set()
+    spm = load_spm(tmp_path / "trimmed" / "spm.model")
+    assert [piece for row in rows for piece in spm.encode(row.strip(), out_type=str) if piece not in few[0]] == []
 
 
 def adaptive(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
@@ -245,3 +297,17 @@ def test_separate_dictionaries_need_both_sides(separate: Path, some_text: Path, 
     shutil.copy(some_text / "some.src", tmp_path / "some.txt")
     with pytest.raises(UserError, match=r"some.txt: its name tells no language; end it with .src or .tgt"):
         trim(model, [tmp_path / "some.txt"], tmp_path / "out")
+
+
+def test_the_language_in_the_name_of_a_compressed_file(separate: Path, some_text: Path, tmp_path: Path) -> None:
+    """The same result as of the plain files."""
+    model = train_model(separate, tmp_path / "model", "--max-update", "1")
+    plain = [some_text / "some.src", some_text / "some.tgt"]
+    trim(model, plain, tmp_path / "plain")
+    packed = [tmp_path / "some.src.gz", tmp_path / "some.tgt.xz"]
+    for opened, path, text in zip((gzip.open, lzma.open), packed, plain, strict=True):
+        with opened(path, "wb") as file:
+            file.write(text.read_bytes())
+    trim(model, packed, tmp_path / "packed")
+    for name in ("dict.src.txt", "dict.tgt.txt"):
+        assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
