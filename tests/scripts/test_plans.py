@@ -73,3 +73,11 @@ def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
     axis = {"label": "Size", "scale": "log"}
     planned = plan(tmp_path, "--config", f"point={point}", axis=axis, points=points)
     assert ("--dropout 0.7" in planned) == (point == "1e-3")
+
+
+def test_a_target_other_than_the_table_is_made_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(small_experiment("small", 1), sort_keys=False))
+    done = shell("run.sh", path, "done/raw", "--cores", "1", folder=tmp_path)
+    assert done.returncode == 0 and "made what was asked for" in done.stderr, done.stderr
+    assert (tmp_path / "runs" / "small" / "raw" / "train.src").exists() and not (tmp_path / "results").exists()
