@@ -105,8 +105,8 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
     if rules.score_share:
         next(corpus.scores())
     names = [*_names(corpus, along), ROWS, REPORT]
-    for name, path in zip(names[2:], along, strict=False):
-        if names.count(name) > 1:
+    for path in along:
+        if names.count(plain_name(path)) > 1:
             raise UserError(f"--along {path}: two outputs would have its name; rename the file")
         if count_lines(path) != corpus.rows:
             raise UserError(f"--along {path}: {count_lines(path)} lines, {corpus.source} has {corpus.rows}")

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 ID_TYPES = {"uint16": "<u2", "int32": "<i4"}
+_TOKENS = keys({"languages": list_of(text, 2)})
 SHAPE = keys(
     {
         "models": list_of(text),
@@ -43,7 +44,7 @@ SHAPE = keys(
         "max_positions": list_of(whole(1), 2),
         "ids": one_of(*map(exactly, ID_TYPES)),
     },
-    {"data": map_of(text), "source": text, "target": text, "tokens": whole()},
+    {"data": map_of(text), "source": text, "target": text, "tokens": whole(), "teacher_tokens": list_of(_TOKENS)},
 )
 """Of a manifest."""
 ALIKE = ("models", "top_k", "temperature", "vocabulary", "max_positions", "teacher_tokens")

@@ -20,14 +20,12 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.decoding.converted_folder import check_model, sign
+from fairseq_kd.decoding.ctranslate2_search import PAD
 from fairseq_kd.decoding.kept_folder import kept
 from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters
 from fairseq_kd.storage.files import file_hash
-
-PADDING = "<blank>"
-"""CTranslate2's name for fairseq's ``<pad>``."""
 
 
 class CannotConvert(Exception):
@@ -149,7 +147,7 @@ def refuse_repeated_symbols(task: TranslationTask) -> None:
         CannotConvert: a text names two symbols, as after ``#fairseq:overwrite``.
     """
     for dictionary in (task.source_dictionary, task.target_dictionary):
-        texts = [PADDING if text == dictionary.pad_word else text for text in dictionary.symbols]
+        texts = [PAD if text == dictionary.pad_word else text for text in dictionary.symbols]
         repeated = next((text for text, times in Counter(texts).items() if times > 1), None)
         if repeated is not None:
             raise CannotConvert(f"two symbols of a dictionary have the text {repeated!r}")

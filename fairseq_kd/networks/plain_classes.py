@@ -60,7 +60,7 @@ def allow_plain_classes() -> None:
     # With several processes the first one reads a checkpoint and sends it to the others, its tensors apart.
     plain += [distributed_utils._TensorPlaceholder, Dictionary]
     plain += [np.dtype, np.ndarray, *number_types]
-    plain.append(_codecs.encode)  # numpy's numbers in files of Python 2's pickle format; torch allows it from 2.5 on
+    plain.append(_codecs.encode)  # pickle's protocol 2 writes the bytes of a number so; torch allows it from 2.5 on
     renamed: list[Any] = [
         _under_name(item, module) for item in [*builders, *meter_classes] for module in MODULES.get(item.__module__, ())
     ]

@@ -131,6 +131,14 @@ def test_a_folder_keeps_to_its_settings_and_its_splits_to_one_kind(tmp_path: Pat
         claim(tmp_path / "file", settings())
 
 
+def test_a_direction_that_is_none_is_one_line(tmp_path: Path) -> None:
+    claim(tmp_path, settings(teacher_tokens=[{"languages": ["en", "de"]}]))
+    path = tmp_path / "train" / "manifest.json"
+    path.write_text(json.dumps({**settings(), "teacher_tokens": [{"languages": 5}]}))
+    with pytest.raises(UserError, match=r"manifest\.json: .*teacher_tokens\.0\.languages"):
+        read_manifest(tmp_path, "train")
+
+
 @pytest.mark.parametrize(
     ("sizes", "top_k", "ids"), [(SIZES + 1, 2, "uint16"), (SIZES, 3, "uint16"), (SIZES, 2, "int32")]
 )

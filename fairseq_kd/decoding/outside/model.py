@@ -187,14 +187,10 @@ class OutsideText:
             raise TooFew(line, len(usable), nbest)
         return [self._text(tokens, score / math.log(2)) for tokens, score in usable[:nbest]]
 
-    def _starts(self, tokens: tuple[str, ...]) -> bool:
-        prefix = self.profile.target_prefix
-        return tokens[: len(prefix)] == prefix
-
     def _text(self, tokens: Iterable[str], score: float) -> TextHypothesis:
-        written = tuple(tokens)
+        written, prefix = tuple(tokens), self.profile.target_prefix
         # A prefix of subwords is no text, but the same subwords behind it are.
-        start = len(self.profile.target_prefix) if self._starts(written) else 0
+        start = len(prefix) if written[: len(prefix)] == prefix else 0
         pieces = [token for token in written[start:] if token not in self._hidden]
         return TextHypothesis(one_line(self._join.decode(pieces)), " ".join(pieces), score)
 
