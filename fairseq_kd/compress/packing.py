@@ -4,9 +4,11 @@ A packed checkpoint is a gzip'd ``torch.save`` of the same dictionary. Each tens
 one bit per entry and its non-zero values. A tied matrix is kept once.
 """
 
+import copy
 import gzip
 import io
 import logging
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ logger = logging.getLogger(__name__)
 GZIP = b"\x1f\x8b"
 KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 """What a checkpoint has besides the state of its training."""
+STARTS = {
+    **{"restore_file": "checkpoint_last.pt", "finetune_from_model": None, "optimizer_overrides": "{}"},
+    **{name: False for name in ("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer")},
+}
+"""Options of fairseq that say where a training starts, at their defaults."""
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -38,15 +45,29 @@ def read_state(path: str | Path) -> dict[str, Any]:
 def untrained(state: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint without the state of its training, which begins anew at epoch 1.
 
+    Nothing tells how often the training was interrupted, so that a resumed training gives the bytes of an unbroken one.
     Tied matrices share their memory, so that torch.save stores them once. The model stands in for its average: fairseq
     reads the average (``--store-ema``) of every checkpoint that it goes on from, and fails where there is none.
     """
     kept = {key: state[key] for key in KEPT if key in state}
+    kept |= {key: _unstarted(kept[key]) for key in ("args", "cfg") if kept.get(key)}
+    # fairseq reads the last entry; each start of a training adds one.
+    if history := kept.get("optimizer_history"):
+        kept["optimizer_history"] = history[-1:]
     model = dict(state["model"])
     # A checkpoint saved on a GPU holds tied matrices several times over.
     model |= {name: model[first] for first, names in tied_names(model).items() for name in names}
     fresh = {"epoch": 1, "iterations_in_epoch": 0, "version": 2}
     return {**kept, "model": model, "extra_state": {"train_iterator": fresh, "ema": model}}
+
+
+def _unstarted(settings: Any) -> Any:
+    """A copy of a checkpoint's settings (``args`` or ``cfg``), with :data:`STARTS` for the options that it has."""
+    settings = copy.deepcopy(settings)
+    options = vars(settings) if isinstance(settings, Namespace) else settings.get("checkpoint") or {}
+    for name in options.keys() & STARTS.keys():
+        options[name] = STARTS[name]
+    return settings
 
 
 def to_bytes(state: Mapping[str, Any]) -> bytes:

@@ -2,13 +2,14 @@
 
 import gzip
 import io
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fairseq_kd.compress.packing import pack, unpack, unpack_bytes, untrained, write_once
+from fairseq_kd.compress.packing import STARTS, pack, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
 
 
@@ -43,6 +44,23 @@ def test_what_is_unpacked_has_the_same_bits(tmp_path: Path) -> None:
         assert (other.shape, other.dtype, bits(other)) == (tensor.shape, tensor.dtype, bits(tensor)), name
     tied = [found["model"][f"{side}.embed_tokens.weight"].data_ptr() for side in ("encoder", "decoder")]
     assert tied[0] == tied[1] == found["extra_state"]["ema"]["encoder.embed_tokens.weight"].data_ptr()
+
+
+def test_a_resumed_training_leaves_no_trace() -> None:
+    """How often a training was interrupted must not change what is pruned or exported from it, not by a byte."""
+    begun = {"restore_file": "checkpoint_last.pt", "finetune_from_model": "teacher.pt", "reset_optimizer": True}
+    resumed = {"restore_file": "run/checkpoint_last.pt", "finetune_from_model": None, "reset_optimizer": False}
+    step = {"criterion_name": "TokenKD", "optimizer_name": "FairseqAdam", "num_updates": 100}
+    unbroken = {**state(), "optimizer_history": [{**step, "num_updates": 200}]}
+    unbroken["cfg"] = {"model": {"_name": "x"}, "checkpoint": begun}
+    broken = {**state(), "optimizer_history": [step, {**step, "num_updates": 200}]}
+    broken["cfg"] = {"model": {"_name": "x"}, "checkpoint": resumed}
+    assert to_bytes(untrained(unbroken)) == to_bytes(untrained(broken))
+    assert pack(untrained(unbroken)) == pack(untrained(broken))
+    assert unbroken["cfg"]["checkpoint"] is begun and begun["finetune_from_model"] == "teacher.pt"
+    old = {**state(), "cfg": None, "args": Namespace(arch="x", **begun)}
+    kept = untrained(old)["args"]
+    assert vars(kept) == {"arch": "x", **{name: STARTS[name] for name in begun}} and old["args"].reset_optimizer
 
 
 def test_the_size_is_that_of_the_non_zero_weights() -> None:
