@@ -28,7 +28,7 @@ KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 """What a checkpoint has besides the state of its training."""
 STARTS = {
     **{"restore_file": "checkpoint_last.pt", "finetune_from_model": None, "optimizer_overrides": "{}"},
-    **{name: False for name in ("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer")},
+    **dict.fromkeys(("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer"), False),
 }
 """Options of fairseq that say where a training starts, at their defaults."""
 
