@@ -64,9 +64,12 @@ def untrained(state: Mapping[str, Any]) -> dict[str, Any]:
 def _unstarted(settings: Any) -> Any:
     """A copy of a checkpoint's settings (``args`` or ``cfg``), with :data:`STARTS` for the options that it has."""
     settings = copy.deepcopy(settings)
-    options = vars(settings) if isinstance(settings, Namespace) else settings.get("checkpoint") or {}
-    for name in options.keys() & STARTS.keys():
-        options[name] = STARTS[name]
+    # fairseq keeps the command line a second time in cfg.model.
+    sections = [settings] if isinstance(settings, Namespace) else [settings.get("checkpoint"), settings.get("model")]
+    for section in sections:
+        options = vars(section) if isinstance(section, Namespace) else section or {}
+        for name in options.keys() & STARTS.keys():
+            options[name] = STARTS[name]
     return settings
 
 
