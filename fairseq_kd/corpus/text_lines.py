@@ -3,26 +3,13 @@
 A line is what ends with a newline. Carriage returns and Unicode's other separators stay inside the line.
 """
 
-import contextlib
-import gzip
 import itertools
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
 
+from fairseq_kd.corpus.compressed import Damaged, open_bytes
 from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.errors import UserError
-
-COMPRESSED = (".gz", ".xz", ".zst")
-"""Endings of the names of compressed files."""
-
-
-def plain_name(path: Path) -> str:
-    """The name of a text file without the ending of a compressed file."""
-    return path.stem if path.suffix in COMPRESSED else path.name
 
 
 def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str]]:
@@ -67,13 +54,13 @@ def file_blocks(path: Path, size: int) -> Iterator[list[str]]:
     """
     done = 0
     try:
-        with _open(path) as handle:
+        with open_bytes(path) as handle:
             for block in blocks_of(handle, size, str(path)):
                 yield block
                 done += len(block)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, _Damaged) as error:
+    except Damaged as error:
         reason = f"{path}: damaged or cut short after about {done} lines ({error})"
         raise UserError(f"{reason}; get the file again") from None
     except OSError as error:
@@ -97,31 +84,3 @@ def count_lines(path: Path) -> int:
         UserError: as :func:`file_blocks`.
     """
     return sum(len(block) for block in file_blocks(path, 1000))
-
-
-class _Damaged(Exception):
-    """What another library says of a damaged file."""
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".zst":
-        with _open_zst(path) as handle:
-            yield handle
-        return
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    with opener(path, "rb") as handle:
-        yield handle
-
-
-@contextlib.contextmanager
-def _open_zst(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        zstandard = import_module("zstandard")
-    except ImportError:
-        raise UserError(f"{path}: a .zst file needs the package zstandard; pip install zstandard") from None
-    try:
-        with zstandard.open(path, "rb") as handle:
-            yield handle
-    except zstandard.ZstdError as error:
-        raise _Damaged(error) from None

@@ -151,11 +151,17 @@ def test_a_zst_file_without_its_package(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_zst_file(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     path = tmp_path / "a.zst"
-    path.write_bytes(zstandard.compress(b"one\ntwo\n" * 5000))
-    assert count_lines(path) == 10000
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="damaged or cut short"):
-        count_lines(path)
+    lines = [f"line {number * 7919 % 10007}" for number in range(20000)]
+    first, second = ("".join(f"{line}\n" for line in part).encode() for part in (lines[:7], lines[7:]))
+    # What pzstd and cat make: frames that follow each other, and one of no text, which is skipped.
+    other = bytes.fromhex("502a4d18 04000000 61626364")
+    path.write_bytes(zstandard.compress(first) + other + zstandard.compress(b"") + zstandard.compress(second))
+    assert [line for block in file_blocks(path, 1000) for line in block] == lines
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[: len(whole) // 2], whole + b"more", b"plain text"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged or cut short"):
+            count_lines(path)
 
 
 def test_lines_end_with_newlines_alone(tmp_path: Path) -> None:
