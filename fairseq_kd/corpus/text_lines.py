@@ -46,41 +46,46 @@ def not_utf8(block: list[bytes], first: int, name: str) -> UserError:
     raise AssertionError("each line is UTF-8, so their sum is")
 
 
-def file_blocks(path: Path, size: int) -> Iterator[list[str]]:
+def file_blocks(path: Path, size: int, name: str = "") -> Iterator[list[str]]:
     """The lines of a file, as :func:`blocks_of` gives them. The file is compressed if its name ends so.
+
+    Args:
+        path: of the file.
+        size: as for :func:`blocks_of`.
+        name: what errors call the file; "": its path.
 
     Raises:
         UserError: the file is missing, unreadable, damaged, cut short, or not UTF-8.
     """
-    done = 0
+    name, done = name or str(path), 0
     try:
         with open_bytes(path) as handle:
-            for block in blocks_of(handle, size, str(path)):
+            for block in blocks_of(handle, size, name):
                 yield block
                 done += len(block)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{name}: no such file") from None
     except Damaged as error:
-        reason = f"{path}: damaged or cut short after about {done} lines ({error})"
+        reason = f"{name}: damaged or cut short after about {done} lines ({error})"
         raise UserError(f"{reason}; get the file again") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def stream_lines(path: Path) -> Iterator[str]:
+def stream_lines(path: Path, name: str = "") -> Iterator[str]:
     """The lines of a file one by one, as :func:`file_blocks` reads them.
 
     Raises:
         UserError: as :func:`file_blocks`.
     """
-    for block in file_blocks(path, 1000):
+    for block in file_blocks(path, 1000, name):
         yield from block
 
 
-def count_lines(path: Path) -> int:
+def count_lines(path: Path, name: str = "") -> int:
     """The number of lines of a file; all of it is read, so that a damaged file is refused.
 
     Raises:
         UserError: as :func:`file_blocks`.
     """
-    return sum(len(block) for block in file_blocks(path, 1000))
+    return sum(len(block) for block in file_blocks(path, 1000, name))
