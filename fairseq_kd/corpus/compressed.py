@@ -27,6 +27,12 @@ def plain_name(path: Path) -> str:
     return path.stem if path.suffix in COMPRESSED else path.name
 
 
+def find_text(path: Path) -> Path:
+    """``path``; where there is none but a compressed file of that name, this file."""
+    packed = (path.with_name(f"{path.name}{ending}") for ending in COMPRESSED)
+    return path if path.exists() else next(filter(Path.is_file, packed), path)
+
+
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a file.
