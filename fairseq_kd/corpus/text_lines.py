@@ -83,9 +83,11 @@ def stream_lines(path: Path, name: str = "") -> Iterator[str]:
 
 
 def count_lines(path: Path, name: str = "") -> int:
-    """The number of lines of a file; all of it is read, so that a damaged file is refused.
+    """The number of lines of a file that is read again later; all of it is read, so that a damaged file is refused.
 
     Raises:
-        UserError: as :func:`file_blocks`.
+        UserError: as :func:`file_blocks`, or it is a pipe.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{name or path}: can be read only once, as it is a pipe or a device; write the text to a file")
     return sum(len(block) for block in file_blocks(path, 1000, name))

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,47 @@ def test_samples_depend_on_the_row_alone(
     drawn = [(tmp_path / name / "text.nbest.tsv").read_text() for name in "ab"]
     texts = [[line.split("\t")[3] for line in one.split("\n")[:-1]] for one in drawn]
     assert texts[0] == texts[1] and len(texts[0]) == 90 and len(set(texts[0])) > 40
+
+
+def test_a_run_that_goes_on_at_a_block_of_unknown_symbols(
+    text_teacher: Path, text: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    """The first block of the file tells whether the tokenizer is the model's, whichever block a run begins with."""
+    mixed = tmp_path / "mixed.txt"
+    mixed.write_bytes(b"\n".join(text.read_bytes().split(b"\n")[5:15]) + b"\n" + "\u0416\u0448 \u0416\n".encode() * 10)
+    options = ["--input", mixed, *spm, "--block-rows", "10"]
+    whole = decode(text_teacher, tmp_path / "out", *options)
+    (tmp_path / "out" / "parts" / "text-00001.tsv").unlink()
+    (tmp_path / "out" / "text.tgt").unlink()
+    assert decode(text_teacher, tmp_path / "out", *options)["sha256"] == whole["sha256"]
+    for shard in "10":
+        decode(text_teacher, tmp_path / "two", *options, "--shards", "2", "--shard", shard)
+    assert decode(text_teacher, tmp_path / "two", *options)["sha256"] == whole["sha256"]
+    other = tmp_path / "other.txt"
+    other.write_bytes("\u0416\u0448 \u0416\n".encode() * 10 + text.read_bytes())
+    for shard in "10":
+        with pytest.raises(UserError, match="symbols in the first 10 lines are unknown"):
+            decode(text_teacher, tmp_path / "no", "--input", other, *options[2:], "--shards", "2", "--shard", shard)
+
+
+def test_a_line_of_invisible_characters_is_empty(
+    text_teacher: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes("s1 s2\n\u200b\n\ufeff\n".encode())
+    made = decode(text_teacher, tmp_path / "out", "--input", path, *spm)
+    assert made["skipped"] == {"empty_source": [1, 2], "too_long_source": []}
+
+
+def test_a_pipe_is_refused(text_teacher: Path, spm: tuple[str | Path, ...], tmp_path: Path) -> None:
+    """As of ``--input <(zcat FILE)``: the text is read twice."""
+    reader, writer = os.pipe()
+    os.write(writer, b"s1 s2\n")
+    os.close(writer)
+    with pytest.raises(UserError, match=f"/dev/fd/{reader}: can be read only once, .* write the text to a file"):
+        decode(text_teacher, tmp_path / "out", "--input", f"/dev/fd/{reader}", *spm)
+    os.close(reader)
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_languages_of_one_name_are_refused(text_teacher: Path, text: Path, tmp_path: Path) -> None:
