@@ -168,7 +168,12 @@ def test_every_step_has_the_probabilities_of_the_whole_forward(tiny_corpus: Path
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"), ({"temperature": 0.0}, "temperature")],
+    [
+        ({"top_k": -1}, "top-k"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+    ],
 )
 def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"{named} .*: give"):
