@@ -11,6 +11,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
+from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import Run
@@ -236,6 +237,8 @@ def test_a_source_only_data_bin(
     assert "dict.tgt.txt" in found["data"] and found["target"] == "tgt"
     with pytest.raises(UserError, match="no subset 'valid' for src-"):
         decode(text_teacher, tmp_path / "c", "--data", data, "--subset", "valid")
+    with pytest.raises(UserError, match=r"data-bin: it has no targets .* decode alone takes it"):
+        open_databin(data, "test")
     lines = (data / "dict.src.txt").read_text().splitlines(keepends=True)
     (data / "dict.src.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
     with pytest.raises(UserError, match=r"dict\.src\.txt is not the model's dictionary: .* number 4"):
