@@ -16,7 +16,7 @@
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold
-# target; the default is DATABIN's target side. --metric, --post-process, --tokenize and --smooth-method go to
+# target, also .gz, .xz or .zst; the default is DATABIN's target side. --metric, --post-process, --tokenize and --smooth-method go to
 # `fairseq-kd select`.
 #
 # For a student with other subwords than the teacher's, give --student-data DATABIN --student-spm FILE: its data-bin of the

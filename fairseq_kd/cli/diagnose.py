@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--reference",
         metavar="FILE",
-        help="detokenised text, one line for each row (default: the data-bin's target side)",
+        help="detokenised text, one line for each row, also .gz, .xz or .zst (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")

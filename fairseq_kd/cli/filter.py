@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add, default = parser.add_argument, Rules()
     add("--input", required=True, metavar="PATH", type=Path,
-        help="output folder of fairseq-kd decode, select or recut, or the prefix of PREFIX.S and PREFIX.T")  # fmt: skip
+        help="output folder of fairseq-kd decode, select or recut, or the prefix of PREFIX.S and PREFIX.T, "
+        "also .gz, .xz or .zst")  # fmt: skip
     add("--source-lang", metavar="S", help="with a prefix: source language, the ending of its file")
     add("--target-lang", metavar="T", help="with a prefix: target language, the ending of its file")
     add("--output", required=True, metavar="DIR", type=Path,
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         options.input,
         options.output,
         rules,
-        languages=given if all(given) else None,
+        languages=given,
         post=options.post_process or ("sentencepiece" if options.input.is_dir() else "none"),
         along=options.along,
         **_reverse(options),
@@ -95,6 +96,6 @@ def _reverse(options: argparse.Namespace) -> dict[str, Any]:
     from fairseq_kd.corpus.reverse_model import ReverseModel
 
     given = (options.source_lang, options.target_lang)
-    pair = open_corpus(options.input, given if all(given) else None).languages
+    pair = open_corpus(options.input, given).languages
     model = ReverseModel(options.reverse_model, pair, options.reverse_data, options.max_tokens)
     return {"reverse": model, "reverse_spm_model": options.reverse_spm_model}

@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--nbest", required=True, metavar="FILE", type=Path, help="SUBSET.nbest.tsv of fairseq-kd decode --nbest N")
     add("--reference", metavar="FILE", type=Path,
-        help="the gold target: detokenised text, one line a row, or the data-bin that was decoded; none with "
-        "--metric mbr-bleu and mbr-chrf")  # fmt: skip
+        help="the gold target: detokenised text, one line a row, also .gz, .xz or .zst, or the data-bin that was "
+        "decoded; none with --metric mbr-bleu and mbr-chrf")  # fmt: skip
     add_language_arguments(parser, "where a data-bin as --reference holds several and FILE has no signature")
     add(
         "--metric",

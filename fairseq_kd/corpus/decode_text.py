@@ -88,14 +88,18 @@ def _decode_blocks(
     translate: Translate,
     progress: Progress,
 ) -> Iterator[Decoded]:
-    """Translate ``blocks``, which are in the order of the file; the file is read once, as far as they need it."""
+    """Translate ``blocks``, which are in the order of the file; the file is read once, as far as they need it.
+
+    The file's first block tells whether the tokenizer is the model's, whatever block comes first here: a run that was
+    killed goes on, and all shards say the same.
+    """
     wanted = iter(blocks)
     block = next(wanted)
     for number, lines in enumerate(file_blocks(text, block_rows)):
+        if not number:
+            check_tokenizer(translator, lines)
         if number != block.number:
             continue
-        if block is blocks[0]:
-            check_tokenizer(translator, lines)
         try:
             nbest_lists = translate(lines, block.rows.start, progress)
         except TooFew as error:

@@ -12,14 +12,14 @@ import numpy as np
 from sentencepiece import SentencePieceProcessor
 from tqdm import tqdm
 
+from fairseq_kd.corpus.compressed import plain_name
 from fairseq_kd.corpus.filter_input import Corpus, open_corpus
 from fairseq_kd.corpus.filter_rules import KEPT, NAMES, REVERSE, SCORE, Rules
 from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, text_key, write_records
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.reverse_model import ReverseModel
-from fairseq_kd.corpus.signatures import joining
-from fairseq_kd.corpus.text_lines import count_lines, plain_name, stream_lines
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -39,7 +39,7 @@ def filter_corpus(
     output: Path,
     rules: Rules = Rules(),  # noqa: B008
     *,
-    languages: tuple[str, str] | None = None,
+    languages: tuple[str | None, str | None] | None = None,
     post: str = "none",
     along: Sequence[Path] = (),
     reverse: ReverseModel | None = None,
@@ -76,7 +76,7 @@ def filter_corpus(
     corpus = open_corpus(text, languages)
     _check(corpus, output, rules, along, reverse)
     spm = load_spm(reverse_spm_model) if reverse_spm_model else None
-    posts = (joining(corpus.signature, "source", post), joining(corpus.signature, "target", post))
+    posts = corpus.joinings(post)
     settings = _settings(corpus, rules, posts, along, reverse, reverse_spm_model, shard)
     folder = BlockFolder(output, "filter", settings, output / "parts", (".npy",))
     folder.claim()
@@ -114,7 +114,7 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
 
 def _names(corpus: Corpus, along: Sequence[Path]) -> list[str]:
     """The names of the files that are written: plain text, so without the ending of a compressed file."""
-    return [corpus.source.name, corpus.target.name, *map(plain_name, along)]
+    return [*map(plain_name, (corpus.source, corpus.target, *along))]
 
 
 def _settings(

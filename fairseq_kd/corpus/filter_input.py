@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.corpus.compressed import COMPRESSED, find_text
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
-from fairseq_kd.corpus.signatures import read_made, require_unchanged
+from fairseq_kd.corpus.recut import look_at_marks
+from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
@@ -39,6 +41,16 @@ class Corpus:
         """Both sides of each row, as they stand."""
         return zip(stream_lines(self.source), stream_lines(self.target), strict=True)
 
+    def joinings(self, post: str) -> tuple[str, str]:
+        """How the subwords of both sides are joined where ``post`` is asked for; a warning if the text looks otherwise.
+
+        Text that ``decode --input`` joined with a sentencepiece model stays as it is.
+        """
+        posts = (joining(self.signature, "source", post), joining(self.signature, "target", post))
+        for path, own in zip((self.source, self.target), posts, strict=True):
+            look_at_marks(path, own)
+        return posts
+
     def scores(self) -> Iterator[float]:
         """The teacher's score of each row: log-probability to the base 2, divided by the number of tokens.
 
@@ -57,39 +69,59 @@ class Corpus:
             yield from (float(line[2]) for line in fields[:: made["options"]["nbest"]])
 
 
-def open_corpus(text: Path, languages: tuple[str, str] | None) -> Corpus:
+def open_corpus(text: Path, languages: tuple[str | None, str | None] | None) -> Corpus:
     """The corpus of a path.
 
     Args:
         text: the output folder of a decode, of a selection or of ``fairseq-kd recut``; or the prefix of the files
-            ``PREFIX.SRC`` and ``PREFIX.TGT``.
-        languages: the endings of the two files; for a folder None.
+            ``PREFIX.SRC`` and ``PREFIX.TGT``, perhaps compressed: ``PREFIX.SRC.gz``.
+        languages: the endings of the two files, without that of a compressed one; for a folder they are not needed.
 
     Raises:
-        UserError: a file is missing, the sides have different numbers of rows or none, or the languages are missing or
-            no endings of two files.
+        UserError: a file is missing, the sides have different numbers of rows or none, or the languages are missing,
+            no endings of two files, or not those of the folder.
     """
-    signature = None
+    signature, named = None, languages or (None, None)
     if text.is_dir():
-        signature = read_made(text)
-        if signature is None or not {"subset", "source", "target"} <= signature.keys():
-            raise UserError(
-                f"{text}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge"
-            )
-        languages = (signature["source"], signature["target"])
-        require_unchanged(text, signature, *(f"{signature['subset']}.{language}" for language in languages))
+        signature = _signature(text, named)
+        named = (signature["source"], signature["target"])
         text = text / signature["subset"]
-    if languages is None:
+    source_lang, target_lang = named
+    if source_lang is None or target_lang is None:
         raise UserError(f"{text}: no such folder; for the files {text}.SRC and {text}.TGT give the two languages")
-    if languages[0] == languages[1] or not all(map(LANGUAGE.fullmatch, languages)):
-        raise UserError(
-            f"--source-lang {languages[0]} --target-lang {languages[1]}: they are the endings of two files; "
-            "give two different ones, without a slash"
-        )
-    source, target = (text.with_name(f"{text.name}.{language}") for language in languages)
+    pair = (source_lang, target_lang)
+    source, target = _files(text, pair)
     rows = [count_lines(path) for path in (source, target)]
     if rows[0] != rows[1]:
         raise UserError(f"{source} has {rows[0]} lines but {target} has {rows[1]}: they must be parallel")
     if not rows[0]:
         raise UserError(f"{source}: the file is empty")
-    return Corpus(source, target, rows[0], text.name, languages, signature)
+    return Corpus(source, target, rows[0], text.name, pair, signature)
+
+
+def _signature(folder: Path, named: tuple[str | None, str | None]) -> dict[str, Any]:
+    """The signature of a decode, whose languages are those that were named, if any were."""
+    made = read_made(folder)
+    if made is None or not {"subset", "source", "target"} <= made.keys():
+        raise UserError(f"{folder}: no finished decode (it has no {SIGNATURE} of one); run fairseq-kd decode or merge")
+    for side, name in zip(("source", "target"), named, strict=True):
+        if name not in (None, made[side]):
+            raise UserError(
+                f"--{side}-lang {name}: the languages of {folder} are {made['source']} and {made['target']}, as its "
+                f"{SIGNATURE} says; leave out --source-lang and --target-lang"
+            )
+    require_unchanged(folder, made, *(f"{made['subset']}.{made[side]}" for side in ("source", "target")))
+    return made
+
+
+def _files(prefix: Path, pair: tuple[str, str]) -> list[Path]:
+    if pair[0] == pair[1] or not all(map(LANGUAGE.fullmatch, pair)):
+        raise UserError(
+            f"--source-lang {pair[0]} --target-lang {pair[1]}: they are the endings of two files; "
+            "give two different ones, without a slash"
+        )
+    for side, name in zip(("source", "target"), pair, strict=True):
+        ending = Path(name).suffix
+        if ending in COMPRESSED:
+            raise UserError(f"--{side}-lang {name}: give {name.removesuffix(ending)}, and {prefix}.{name} is found")
+    return [find_text(prefix.with_name(f"{prefix.name}.{language}")) for language in pair]

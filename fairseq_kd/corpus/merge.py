@@ -73,9 +73,14 @@ def _copy(
         unknown["tokens"] += tokens
         unknown["rows"] += tokens > 0
         if best == untouched:
-            skipped["too_long_source" if source.strip() else "empty_source"].append(row)
+            skipped["too_long_source" if _visible(source) else "empty_source"].append(row)
     if "nbest" in outputs:
         outputs["nbest"].writelines("\t".join(line) + "\n" for line in fields)
+
+
+def _visible(text: str) -> bool:
+    """Whether a text has a character that can be seen: of spaces, U+200B or U+FEFF alone, tokenizers leave nothing."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _log(directory: Path, merged: dict[str, Any], paths: list[Path]) -> None:

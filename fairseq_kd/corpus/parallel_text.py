@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.text_lines import not_utf8
 from fairseq_kd.data.byte_order_mark import MARK, without_mark
 from fairseq_kd.errors import UserError
@@ -96,6 +97,9 @@ def read_side(path: Path, block_rows: int) -> Side:
                 stretches.append(Stretch(path, offset, len(block)))
                 offset, rows = offset + len(content), rows + len(block)
     except FileNotFoundError:
+        packed = find_text(path)
+        if packed != path:
+            raise UserError(f"{path}: no such file, but {packed.name} is there; unpack it") from None
         raise UserError(f"{path}: no such file (a prefix and a language make the name PREFIX.LANG)") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
@@ -106,8 +110,11 @@ def read_sides(prefix: str | Path, languages: tuple[str, str], block_rows: int =
     """Both sides of a split, as :func:`read_side` reads them.
 
     Raises:
-        UserError: as :func:`read_side`, or the sides have different numbers of lines, or none.
+        UserError: as :func:`read_side`, or the languages are equal, or the sides have different numbers of lines, or
+            none.
     """
+    if languages[0] == languages[1]:
+        raise UserError(f"--source-lang and --target-lang are both {languages[0]}: give the endings of two files")
     paths = [Path(f"{prefix}.{language}") for language in languages]
     source, target = (read_side(path, block_rows) for path in paths)
     if source.rows != target.rows:

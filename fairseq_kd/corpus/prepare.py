@@ -76,8 +76,6 @@ def prepare(
         UserError: text is missing, damaged, empty or not parallel, a number is out of range, the vocabulary size does
             not fit the text, the model is not a sentencepiece model, or another run is at work in ``output``.
     """
-    if languages[0] == languages[1]:
-        raise UserError(f"--source-lang and --target-lang are both {languages[0]}")
     if (vocab_size is None) == (spm_model is None):
         raise UserError("give either --vocab-size or --spm-model")
     if sample < 1:

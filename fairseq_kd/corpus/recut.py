@@ -135,9 +135,14 @@ def _hashes(data: Path, subset: str, pair: tuple[str, str], whole: bool) -> dict
 
 def _joined(path: Path, post: str) -> Callable[[], Iterator[str]]:
     """The rows of a file of subwords as text, from the first on at each call."""
+    look_at_marks(path, post)
+    return lambda: (plain(row, post) for row in stream_lines(path))
+
+
+def look_at_marks(path: Path, post: str) -> None:
+    """Log a warning where the first rows of a file of subwords do not look like text that ``post`` joins."""
     first = (token for line in islice(stream_lines(path), ROWS_LOOKED_AT) for token in line.split(" "))
     warn_of_joining(first, post, str(path))
-    return lambda: (plain(row, post) for row in stream_lines(path))
 
 
 def plain(subwords: str, post: str) -> str:

@@ -3,26 +3,13 @@
 A line is what ends with a newline. Carriage returns and Unicode's other separators stay inside the line.
 """
 
-import contextlib
-import gzip
 import itertools
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
 
+from fairseq_kd.corpus.compressed import Damaged, open_bytes
 from fairseq_kd.data.byte_order_mark import without_mark
 from fairseq_kd.errors import UserError
-
-COMPRESSED = (".gz", ".xz", ".zst")
-"""Endings of the names of compressed files."""
-
-
-def plain_name(path: Path) -> str:
-    """The name of a text file without the ending of a compressed file."""
-    return path.stem if path.suffix in COMPRESSED else path.name
 
 
 def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str]]:
@@ -59,69 +46,48 @@ def not_utf8(block: list[bytes], first: int, name: str) -> UserError:
     raise AssertionError("each line is UTF-8, so their sum is")
 
 
-def file_blocks(path: Path, size: int) -> Iterator[list[str]]:
+def file_blocks(path: Path, size: int, name: str = "") -> Iterator[list[str]]:
     """The lines of a file, as :func:`blocks_of` gives them. The file is compressed if its name ends so.
+
+    Args:
+        path: of the file.
+        size: as for :func:`blocks_of`.
+        name: what errors call the file; "": its path.
 
     Raises:
         UserError: the file is missing, unreadable, damaged, cut short, or not UTF-8.
     """
-    done = 0
+    name, done = name or str(path), 0
     try:
-        with _open(path) as handle:
-            for block in blocks_of(handle, size, str(path)):
+        with open_bytes(path) as handle:
+            for block in blocks_of(handle, size, name):
                 yield block
                 done += len(block)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, _Damaged) as error:
-        reason = f"{path}: damaged or cut short after about {done} lines ({error})"
+        raise UserError(f"{name}: no such file") from None
+    except Damaged as error:
+        reason = f"{name}: damaged or cut short after about {done} lines ({error})"
         raise UserError(f"{reason}; get the file again") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def stream_lines(path: Path) -> Iterator[str]:
+def stream_lines(path: Path, name: str = "") -> Iterator[str]:
     """The lines of a file one by one, as :func:`file_blocks` reads them.
 
     Raises:
         UserError: as :func:`file_blocks`.
     """
-    for block in file_blocks(path, 1000):
+    for block in file_blocks(path, 1000, name):
         yield from block
 
 
-def count_lines(path: Path) -> int:
-    """The number of lines of a file; all of it is read, so that a damaged file is refused.
+def count_lines(path: Path, name: str = "") -> int:
+    """The number of lines of a file that is read again later; all of it is read, so that a damaged file is refused.
 
     Raises:
-        UserError: as :func:`file_blocks`.
+        UserError: as :func:`file_blocks`, or it is a pipe.
     """
-    return sum(len(block) for block in file_blocks(path, 1000))
-
-
-class _Damaged(Exception):
-    """What another library says of a damaged file."""
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".zst":
-        with _open_zst(path) as handle:
-            yield handle
-        return
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    with opener(path, "rb") as handle:
-        yield handle
-
-
-@contextlib.contextmanager
-def _open_zst(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        zstandard = import_module("zstandard")
-    except ImportError:
-        raise UserError(f"{path}: a .zst file needs the package zstandard; pip install zstandard") from None
-    try:
-        with zstandard.open(path, "rb") as handle:
-            yield handle
-    except zstandard.ZstdError as error:
-        raise _Damaged(error) from None
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{name or path}: can be read only once, as it is a pipe or a device; write the text to a file")
+    return sum(len(block) for block in file_blocks(path, 1000, name))

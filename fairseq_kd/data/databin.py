@@ -70,6 +70,11 @@ def open_dictionaries(data: str | Path, languages: Languages = UNNAMED) -> Trans
     """
     source, target = choose_pair(data, languages)
     folder = first_folder(data)
+    if not (folder / f"dict.{target}.txt").is_file() and not any(folder.glob(f"*.{target}.idx")):
+        raise UserError(
+            f"data-bin {folder}: it has no targets and no dictionary of them, as fairseq-preprocess --only-source "
+            "makes it; decode alone takes it"
+        )
     dictionaries = (
         read_dictionary(folder / f"dict.{source}.txt"),
         read_dictionary(folder / f"dict.{target}.txt"),

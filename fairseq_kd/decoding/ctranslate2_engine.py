@@ -11,7 +11,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator
 from fairseq_kd.decoding.converted_folder import read_made
-from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, LimitedBatch
+from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, LimitedBatch, source_words
 from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,
     Hypothesis,
@@ -140,15 +140,15 @@ class CTranslate2Engine:
         """As :meth:`Engine.translate`, with the length limits of the batches that fairseq makes.
 
         Raises:
-            UserError: a batch does not fit the GPU, the search gives fewer than ``nbest`` hypotheses, or the options
-                ask for a prefix or for no repeated n-grams.
+            UserError: a batch does not fit the GPU, the search gives fewer than ``nbest`` hypotheses, a source begins
+                with ``</s>``, or the options ask for a prefix or for no repeated n-grams.
         """
         options.require("ctranslate2")
         found = [[NOT_TRANSLATED] * options.nbest for _ in sources]
         usable = {i: len(source) for i, source in enumerate(sources) if self.takes(source)}
         if progress:
             progress(len(sources) - len(usable))
-        words = {i: [self.task.source_dictionary[symbol] for symbol in sources[i][:-1].tolist()] for i in usable}
+        words = {i: self._words(i, sources[i], options) for i in usable}
         search = BeamSearch(self.translator, words, options, shortlisted=self.shortlisted)
         try:
             beams = search.run(self._limited_batches(usable, options), progress)
@@ -159,6 +159,17 @@ class CTranslate2Engine:
         for i, beam in beams.items():
             found[i] = self._read(i, beam, options.nbest, options.lenpen)
         return found
+
+    def _words(self, sentence: int, source: torch.Tensor, options: DecodingOptions) -> list[str]:
+        dictionary = self.task.source_dictionary
+        words = source_words(source, dictionary)
+        if words[:1] in ([], [dictionary.eos_word]):
+            advice = (
+                f"ctranslate2 takes a source that begins with {dictionary.eos_word} for an empty one; take the symbol "
+                "out of the text, or give --engine fairseq"
+            )
+            raise TooFew(sentence, 0, options.nbest, advice=advice)
+        return words
 
     def _limited_batches(self, usable: dict[int, int], options: DecodingOptions) -> list[LimitedBatch]:
         """fairseq's batches, cut to :attr:`batch_size` sentences; ``usable`` has the lengths of the sources."""

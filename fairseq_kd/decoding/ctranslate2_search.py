@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fairseq.data import Dictionary
+from torch import Tensor
+
 from fairseq_kd.decoding.interface import Progress
 from fairseq_kd.decoding.options import DecodingOptions
 
@@ -24,6 +27,18 @@ LEAST_PENALTY = 1e-9
 
 IMPOSSIBLE = -1e9
 """CTranslate2 gives hypotheses that do not start with the tags a log-probability of -1e10."""
+
+
+def source_words(source: Tensor, dictionary: Dictionary) -> list[str]:
+    """A source's tokens, without the ``</s>`` at its end, which CTranslate2 adds.
+
+    ``<pad>`` within it is left out: fairseq masks it and gives it no position, but CTranslate2 would read a word.
+
+    Args:
+        source: token ids ending in ``</s>``, shape (length,).
+        dictionary: of the source side.
+    """
+    return [dictionary[symbol] for symbol in source[:-1].tolist() if symbol != dictionary.pad()]
 
 
 @dataclass(frozen=True)

@@ -121,18 +121,19 @@ class TooFew(UserError):
         sentence: its index among the sources of the call.
         found: how many it found.
         nbest: how many were asked for.
+        advice: why, and what to do.
     """
 
-    def __init__(self, sentence: int, found: int, nbest: int, where: str = ""):
+    def __init__(self, sentence: int, found: int, nbest: int, where: str = "", advice: str = ""):
         self.sentence, self.found, self.nbest = sentence, found, nbest
+        self.advice = advice or "lower --nbest; if the model produces NaN or infinite scores, check its weights"
         super().__init__(
-            f"the search found {found} hypotheses for {where or 'a sentence'}, --nbest asks for {nbest}: lower "
-            "--nbest; if the model produces NaN or infinite scores, check its weights"
+            f"the search found {found} hypotheses for {where or 'a sentence'}, --nbest asks for {nbest}: {self.advice}"
         )
 
     def of(self, name: str) -> "TooFew":
         """The same error, with the name of the sentence and the model."""
-        return TooFew(self.sentence, self.found, self.nbest, name)
+        return TooFew(self.sentence, self.found, self.nbest, name, self.advice)
 
 
 def out_of_memory(options: DecodingOptions) -> UserError:

@@ -160,8 +160,8 @@ class Sampling:
             raise UserError(f"top-k {self.top_k}: give a number of symbols, or 0 for all")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top-p {self.top_p}: give a share above 0 and of at most 1")
-        if not self.temperature > 0:
-            raise UserError(f"temperature {self.temperature}: give a temperature above 0")
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise UserError(f"temperature {self.temperature}: give a finite temperature above 0")
 
     def longest(self, source_length: int, target_positions: int) -> int:
         """The most tokens that a sequence can have before its ``</s>``; at least 1.

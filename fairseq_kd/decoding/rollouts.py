@@ -126,7 +126,9 @@ def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> 
     A sentence's numbers depend on ``seed`` and its own number alone, and the first of them do not depend on ``count``.
     The generator is Philox with the seed and the sentence's number as its key.
     """
-    streams = (np.random.Generator(np.random.Philox(key=[seed[0] << 32 | seed[1], one])) for one in sentences)
+    # As a plain list, numpy makes floats of a key above 63 bits: they lose its lower bits, and so the second number.
+    keys = (np.array([seed[0] << 32 | seed[1], one], np.uint64) for one in sentences)
+    streams = (np.random.Generator(np.random.Philox(key=key)) for key in keys)
     return torch.from_numpy(np.stack([stream.random(count, dtype=np.float32) for stream in streams]))
 
 

@@ -8,7 +8,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.byte_order_mark import without_mark
+from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.joining import join
 from fairseq_kd.errors import UserError
 
@@ -18,19 +18,12 @@ OTHER_CASE = 0.1
 
 
 def read_references(path: str | Path, rows: int) -> list[str]:
-    """The lines of a file of detokenised references, as many as ``rows``.
+    """The lines of a file of detokenised references, as many as ``rows``. The file may be compressed.
 
     Raises:
-        UserError: the file is missing, is not UTF-8 or has another number of lines.
+        UserError: the file is missing, damaged, not UTF-8 or has another number of lines.
     """
-    try:
-        text = without_mark(Path(path).read_bytes().decode("utf-8"), str(path))
-    except OSError as error:
-        raise UserError(f"reference {path}: cannot be read ({error.strerror}); give a text file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"reference {path}: byte {error.start} is not UTF-8; convert the file to UTF-8") from None
-    # str.splitlines would also cut at characters such as U+2028, which belong to a line here
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in stream_lines(Path(path), f"reference {path}")]
     if len(lines) != rows:
         raise UserError(
             f"reference {path}: {len(lines)} lines for {rows} rows of the subset; give one line for each row"

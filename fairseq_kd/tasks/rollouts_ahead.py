@@ -12,7 +12,7 @@ from fairseq.data.iterators import EpochBatchIterator
 from torch import Tensor
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2
-from fairseq_kd.decoding.ctranslate2_search import PAD
+from fairseq_kd.decoding.ctranslate2_search import PAD, source_words
 from fairseq_kd.decoding.live_translator import live_translator
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
@@ -151,7 +151,7 @@ class RolloutsAhead:
         submitted = []
         for rows in batches:
             sources = [dataset[row]["source"] for row in rows]
-            words = [[source[symbol] for symbol in ids[:-1].tolist()] for ids in sources]  # CTranslate2 adds the </s>
+            words = [source_words(ids, source) for ids in sources]
             limits = [self.sampling.longest(len(ids), positions) for ids in sources]
             # One limit for the call; each sequence is cut to its own below, as if it had been drawn with it.
             submitted.append((rows, limits, self._submit(translator, words, max(limits))))

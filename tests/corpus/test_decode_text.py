@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
+from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import Run
@@ -105,6 +107,47 @@ def test_samples_depend_on_the_row_alone(
     assert texts[0] == texts[1] and len(texts[0]) == 90 and len(set(texts[0])) > 40
 
 
+def test_a_run_that_goes_on_at_a_block_of_unknown_symbols(
+    text_teacher: Path, text: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    """The first block of the file tells whether the tokenizer is the model's, whichever block a run begins with."""
+    mixed = tmp_path / "mixed.txt"
+    mixed.write_bytes(b"\n".join(text.read_bytes().split(b"\n")[5:15]) + b"\n" + "\u0416\u0448 \u0416\n".encode() * 10)
+    options = ["--input", mixed, *spm, "--block-rows", "10"]
+    whole = decode(text_teacher, tmp_path / "out", *options)
+    (tmp_path / "out" / "parts" / "text-00001.tsv").unlink()
+    (tmp_path / "out" / "text.tgt").unlink()
+    assert decode(text_teacher, tmp_path / "out", *options)["sha256"] == whole["sha256"]
+    for shard in "10":
+        decode(text_teacher, tmp_path / "two", *options, "--shards", "2", "--shard", shard)
+    assert decode(text_teacher, tmp_path / "two", *options)["sha256"] == whole["sha256"]
+    other = tmp_path / "other.txt"
+    other.write_bytes("\u0416\u0448 \u0416\n".encode() * 10 + text.read_bytes())
+    for shard in "10":
+        with pytest.raises(UserError, match="symbols in the first 10 lines are unknown"):
+            decode(text_teacher, tmp_path / "no", "--input", other, *options[2:], "--shards", "2", "--shard", shard)
+
+
+def test_a_line_of_invisible_characters_is_empty(
+    text_teacher: Path, spm: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes("s1 s2\n\u200b\n\ufeff\n".encode())
+    made = decode(text_teacher, tmp_path / "out", "--input", path, *spm)
+    assert made["skipped"] == {"empty_source": [1, 2], "too_long_source": []}
+
+
+def test_a_pipe_is_refused(text_teacher: Path, spm: tuple[str | Path, ...], tmp_path: Path) -> None:
+    """As of ``--input <(zcat FILE)``: the text is read twice."""
+    reader, writer = os.pipe()
+    os.write(writer, b"s1 s2\n")
+    os.close(writer)
+    with pytest.raises(UserError, match=f"/dev/fd/{reader}: can be read only once, .* write the text to a file"):
+        decode(text_teacher, tmp_path / "out", "--input", f"/dev/fd/{reader}", *spm)
+    os.close(reader)
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_languages_of_one_name_are_refused(text_teacher: Path, text: Path, tmp_path: Path) -> None:
     """Their files would have one name."""
     options = ["--input", text, "--spm-model", text_teacher / "spm.model"]
@@ -151,11 +194,17 @@ def test_a_zst_file_without_its_package(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_zst_file(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     path = tmp_path / "a.zst"
-    path.write_bytes(zstandard.compress(b"one\ntwo\n" * 5000))
-    assert count_lines(path) == 10000
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="damaged or cut short"):
-        count_lines(path)
+    lines = [f"line {number * 7919 % 10007}" for number in range(20000)]
+    first, second = ("".join(f"{line}\n" for line in part).encode() for part in (lines[:7], lines[7:]))
+    # What pzstd and cat make: frames that follow each other, and one of no text, which is skipped.
+    other = bytes.fromhex("502a4d18 04000000 61626364")
+    path.write_bytes(zstandard.compress(first) + other + zstandard.compress(b"") + zstandard.compress(second))
+    assert [line for block in file_blocks(path, 1000) for line in block] == lines
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[: len(whole) // 2], whole + b"more", b"plain text"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged or cut short"):
+            count_lines(path)
 
 
 def test_lines_end_with_newlines_alone(tmp_path: Path) -> None:
@@ -188,6 +237,8 @@ def test_a_source_only_data_bin(
     assert "dict.tgt.txt" in found["data"] and found["target"] == "tgt"
     with pytest.raises(UserError, match="no subset 'valid' for src-"):
         decode(text_teacher, tmp_path / "c", "--data", data, "--subset", "valid")
+    with pytest.raises(UserError, match=r"data-bin: it has no targets .* decode alone takes it"):
+        open_databin(data, "test")
     lines = (data / "dict.src.txt").read_text().splitlines(keepends=True)
     (data / "dict.src.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
     with pytest.raises(UserError, match=r"dict\.src\.txt is not the model's dictionary: .* number 4"):

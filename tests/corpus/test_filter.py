@@ -277,6 +277,39 @@ def test_compressed_files_along_become_plain_ones(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "gold.de").read_text().splitlines() == [f"g {number}" for number in numbers]
 
 
+def test_compressed_text_is_found_and_becomes_plain(tmp_path: Path) -> None:
+    text = write(tmp_path / "text")
+    plain = filter_corpus(text, tmp_path / "plain", languages=("de", "en"))
+    for path in (tmp_path / "text").iterdir():
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert filter_corpus(text, tmp_path / "packed", languages=("de", "en")) == plain
+    for name in ("train.de", "train.en", "rows.txt"):
+        assert (tmp_path / "packed" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    with pytest.raises(UserError, match=r"--source-lang de.gz: give de, and .*train.de.gz is found"):
+        filter_corpus(text, tmp_path / "other", languages=("de.gz", "en.gz"))
+
+
+def test_other_languages_than_the_folders_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "text").parent
+    made = {"subset": "train", "source": "de", "target": "en", "rows": len(ROWS)}
+    (folder / "signature.json").write_text(json.dumps(made))
+    words = ["filter", "--input", str(folder), "--output", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"--source-lang fr: .* are de and en, as its signature.json says; leave out"):
+        cli.main([*words, "--source-lang", "fr"])
+    cli.main([*words, "--source-lang", "de", "--target-lang", "en", "--post-process", "none"])
+
+
+@pytest.mark.parametrize("post", ["sentencepiece", "subword_nmt"])
+def test_a_way_of_joining_that_does_not_fit_is_told(
+    post: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = write(tmp_path / "text", [("ein@@ e Zei@@ le", "a li@@ ne", "kept")])
+    filter_corpus(text, tmp_path / "out", languages=("de", "en"), post=post)
+    told = f"--post-process sentencepiece does not fit {text}.en, which has @@ at the end of parts" in caplog.text
+    assert told == (post == "sentencepiece")
+
+
 def shorter(folder: Path) -> dict[str, Any]:
     path = folder / "text" / "train.en"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))

@@ -207,6 +207,14 @@ def test_options_of_another_kind_are_refused(tmp_path: Path, options: list[str],
     assert not (tmp_path / "noisy").exists()
 
 
+def test_two_languages_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The noisy targets would be written over the sources."""
+    write_text(tmp_path / "clean", {"train": 30, "valid": 5, "test": 5})
+    with pytest.raises(UserError, match="--source-lang and --target-lang are both src"):
+        add_noise(tmp_path / "clean", tmp_path / "noisy", ("src", "src"), Misalignment(0.5))
+    assert not (tmp_path / "noisy").exists()
+
+
 def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
     write_text(tmp_path / "clean", {"train": 30, "valid": 5, "test": 5})
     made = add_noise(tmp_path / "clean", tmp_path / "noisy", ("src", "tgt"), Misalignment(0.5), seed=2)

@@ -113,6 +113,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write_raw(tmp_path)
     (tmp_path / "valid.de").unlink()
     assert f"{tmp_path}/valid.de: no such file" in refused(tmp_path, tmp_path / "out")
+    (tmp_path / "valid.de.gz").touch()
+    assert "valid.de: no such file, but valid.de.gz is there; unpack it" in refused(tmp_path, tmp_path / "out")
 
 
 def test_sides_of_different_length_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`fairseq-kd select` without a model: against a loop over sacreBLEU, on bad input, and begun again."""
 
 import functools
+import gzip
 import logging
 import math
 import operator
@@ -208,6 +209,15 @@ def test_a_damaged_list_is_refused_with_the_line(mistake: str, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_a_compressed_reference_with_windows_line_ends(tmp_path: Path) -> None:
+    write_lists(tmp_path, 12, 3)
+    plain = select(tmp_path, output="plain")
+    (tmp_path / "gold.gz").write_bytes(gzip.compress((tmp_path / "gold.txt").read_bytes().replace(b"\n", b"\r\n")))
+    packed = select(tmp_path, "--reference", tmp_path / "gold.gz", output="packed")
+    for name in ("selected.txt", "report.json"):
+        assert (plain / name).read_bytes() == (packed / name).read_bytes()
+
+
 def test_a_missing_row_is_refused(tmp_path: Path) -> None:
     write_lists(tmp_path, 5, 3)
     for _ in range(3):
@@ -222,7 +232,7 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
         ("lists.nbest.tsv", b"", [], "lists.nbest.tsv: the file is empty"),
         ("lists.nbest.tsv", None, [], "lists.nbest.tsv: no such file"),
         ("gold.txt", b"", [], "gold.txt: it is empty"),
-        ("gold.txt", None, [], "gold.txt: No such file"),
+        ("gold.txt", None, [], "reference .*gold.txt: no such file"),
         ("gold.txt", b"a\n" * 4, [], "line 13: it is row 4 .* the reference has only 4 rows"),
         ("gold.txt", b"a\n" * 6, [], "it ends after line 15, before rank 1 of row 5 .* the reference has 6 rows"),
         ("gold.txt", b"a\n\xff\na\na\na\n", [], "gold.txt: line 2: not UTF-8"),

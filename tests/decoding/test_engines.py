@@ -124,6 +124,34 @@ def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
     assert takes[0] == takes[1] and takes[0].count(False) == 2
 
 
+def test_special_symbols_within_a_source_are_fairseqs(
+    engines: tuple[FairseqEngine, CTranslate2Engine], task: TranslationTask, sources: list[torch.Tensor]
+) -> None:
+    """A data-bin can hold them. fairseq's model passes over ``<pad>``; CTranslate2 would read an unknown word."""
+    dictionary = task.source_dictionary
+    given = []
+    for symbol in (dictionary.pad(), dictionary.eos(), dictionary.bos()):
+        special = torch.tensor([symbol])
+        given += [torch.cat([row[:2], special, row[2:]]) for row in sources[10:16]]
+        given += [torch.cat([row[:-1], special, row[-1:]]) for row in sources[10:16]]
+    given.append(torch.cat([torch.tensor([dictionary.pad()] * 2), sources[16]]))
+    options = DecodingOptions(beam=3, max_len_a=1.2, max_len_b=4)
+    expected, found = (engine.translate(given, options) for engine in engines)
+    assert [one.tokens for (one,) in found] == [one.tokens for (one,) in expected]
+    assert [one.score for (one,) in found] == pytest.approx([one.score for (one,) in expected], abs=1e-3)
+
+
+@pytest.mark.parametrize("beginning", ["</s>", "<pad>"])
+def test_a_source_that_ctranslate2_takes_for_an_empty_one(
+    beginning: str, engines: tuple[FairseqEngine, CTranslate2Engine], task: TranslationTask
+) -> None:
+    dictionary = task.source_dictionary
+    given = [torch.tensor([7, dictionary.eos()]), torch.tensor([dictionary.index(beginning), dictionary.eos()])]
+    assert engines[0].translate(given, DecodingOptions(max_len_b=4))[1][0].tokens
+    with pytest.raises(UserError, match=r"ctranslate2 takes a source that begins .* --engine fairseq"):
+        engines[1].translate(given, DecodingOptions(max_len_b=4))
+
+
 def test_threads_and_the_order_of_the_sources_change_nothing(
     sure_teacher: Path,
     task: TranslationTask,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts, draw_symbols
+from fairseq_kd.decoding.rollouts import draw_rollouts, draw_symbols, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens
 from tests.support.models import ARCHITECTURES, batch, build
@@ -63,6 +63,13 @@ def test_the_seed_decides_and_nothing_else_is_touched(tiny_corpus: Path) -> None
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(draw(task, model, sample), first)
     assert rows_of(draw(task, model, sample, seed=(1, 8)), 1) != rows_of(first, 1)
+
+
+def test_each_number_of_a_seed_and_of_a_sentence_counts() -> None:
+    """Also of a seed from 2**31 on, where the key needs all of its 64 bits."""
+    keys = [(seed, second, row) for seed in (1, 2**31 - 1, 2**31, 2**32 - 1) for second in (0, 1) for row in (0, 2**62)]
+    drawn = {tuple(uniform_numbers((seed, second), [row], 3)[0].tolist()) for seed, second, row in keys}
+    assert len(drawn) == len(keys)
 
 
 @pytest.mark.parametrize("options", SAMPLINGS)
@@ -161,7 +168,12 @@ def test_every_step_has_the_probabilities_of_the_whole_forward(tiny_corpus: Path
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"), ({"temperature": 0.0}, "temperature")],
+    [
+        ({"top_k": -1}, "top-k"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+    ],
 )
 def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"{named} .*: give"):

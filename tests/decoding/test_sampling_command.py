@@ -66,6 +66,12 @@ def test_another_seed_draws_others_and_is_another_decode(tiny_corpus: Path, tiny
         decode(tiny_teacher, tiny_corpus, tmp_path / "1", "--subset", "test", *SAMPLING[1:], "--engine", "fairseq")
 
 
+def test_samples_of_a_row_differ_with_the_largest_seed(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    decode(tiny_teacher, tiny_corpus, tmp_path, "--subset", "test", *SAMPLING, "--seed", 2**32 - 1)
+    lines = samples(tmp_path)
+    assert sum(one[3] != other[3] for one, other in zip(lines[::2], lines[1::2], strict=True)) > 30
+
+
 def test_a_score_is_the_models_log_probability(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     decode(tiny_teacher, tiny_corpus, tmp_path, "--subset", "test", *SAMPLING, "--temperature", "0.7", "--top-k", 9)
     task = open_databin(tiny_corpus, "test")

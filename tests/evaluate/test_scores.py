@@ -1,5 +1,7 @@
 """Scores against sacreBLEU's plain functions, and where the compared text comes from."""
 
+import gzip
+import lzma
 from types import SimpleNamespace
 
 import pytest
@@ -38,9 +40,22 @@ def test_reference_lines_are_cut_at_newlines_alone(tmp_path):
     assert read_references(path, 2) == ["a", ""]
 
 
+def test_a_compressed_reference_is_read_as_it_was(tmp_path):
+    for name, pack in {"text.gz": gzip.compress, "text.xz": lzma.compress}.items():
+        (tmp_path / name).write_bytes(pack("\ufeffa\u2028b\r\n\nc".encode()))
+        assert read_references(tmp_path / name, 3) == ["a\u2028b", "", "c"]
+    (tmp_path / "text.gz").write_bytes(gzip.compress(b"a\nb\nc\n")[:-9])
+    with pytest.raises(UserError, match=r"reference .*text.gz: damaged or cut short"):
+        read_references(tmp_path / "text.gz", 3)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a\nb\n", "2 lines for 3 rows"), (b"a\n\xff\nc\n", "byte 2 is not UTF-8"), (None, "read")],
+    [
+        (b"a\nb\n", "2 lines for 3 rows"),
+        (b"a\n\xff\nc\n", r"reference .*: line 2: not UTF-8 \(byte 1\)"),
+        (None, "reference .*: no such file"),
+    ],
 )
 def test_bad_reference_files(tmp_path, content, message):
     path = tmp_path / "reference"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from fairseq_kd.data.byte_order_mark import without_mark
+from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, folders
 from fairseq_kd.data.joining import join
@@ -35,7 +35,7 @@ def open_gold(path: Path, subset: str, symbol: str, languages: Languages = UNNAM
     """The lines of a text file, or the target side of a data-bin's ``subset`` with its subwords joined.
 
     Args:
-        path: the text file, or the folder that fairseq-preprocess made.
+        path: the text file, perhaps compressed, or the folder that fairseq-preprocess made.
         subset: the split of the data-bin.
         symbol: how the data-bin's subwords are joined, fairseq's name.
         languages: source and target of the data-bin, where the lists' signature names them.
@@ -58,20 +58,13 @@ def no_gold(nbest: Path) -> Gold:
 
 
 def _text(path: Path) -> Gold:
+    name = f"reference {path}"
+
     def lines() -> Iterator[str]:
-        # Bytes: only "\n" ends a line here
-        with open(path, "rb") as handle:
-            for number, line in enumerate(handle, 1):
-                try:
-                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                    yield without_mark(text, f"reference {path}") if number == 1 else text
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"reference {path}: line {number}: not UTF-8 (byte {error.start + 1}); convert the file"
-                    ) from None
+        return (line.removesuffix("\r") for line in stream_lines(path, name))
 
     # "text", not the file's name: a rerun may give the same text under another name.
-    return Gold(sum(1 for _ in lines()), {"text": file_hash(path)}, lines)
+    return Gold(count_lines(path, name), {"text": file_hash(path)}, lines)
 
 
 def _databin(path: Path, subset: str, symbol: str, languages: Languages) -> Gold:
