@@ -101,13 +101,16 @@ class Bootstrap:
         references: detokenised lines, one for each sentence of the test set.
         tokenize: sacreBLEU's tokenizer.
         more: further references.
+        lowercase: whether upper and lower case are the same.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()):
-        self._metric = make_bleu(tokenize)
+    def __init__(
+        self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = (), lowercase: bool = False
+    ):
+        self._metric = make_bleu(tokenize, lowercase=lowercase)
         # sacreBLEU keeps the n-grams of each reference. A metric for each line would load a tokenizer for each line.
         streams: Any = [list(references), *map(list, more)]
         self._references = self._metric._cache_references(streams)

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from sacrebleu.metrics import BLEU
-
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import METRICS
-from fairseq_kd.evaluate.scores import Streams
+from fairseq_kd.evaluate.scores import Scoring, Streams
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 """ROUGE of words, of pairs of words, and of the longest common subsequence."""
@@ -29,7 +27,7 @@ def check_metrics(names: Sequence[str]) -> None:
 
 
 def more_scores(
-    hypotheses: Sequence[str], references: Streams, tokenize: str, names: Sequence[str]
+    hypotheses: Sequence[str], references: Streams, scoring: Scoring, names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The scores ``names`` of detokenised lines, each ``{"score": in percent, "signature": what made it}``.
 
@@ -40,7 +38,8 @@ def more_scores(
     Args:
         hypotheses: the lines.
         references: as :func:`fairseq_kd.evaluate.scores.score_text` takes them.
-        tokenize: sacreBLEU's tokenizer for the short BLEU; rouge-score has its own, of Latin letters and digits.
+        scoring: how the short BLEU counts words; rouge-score always counts lowercased words of Latin letters and
+            digits.
         names: from :data:`fairseq_kd.evaluate.options.METRICS`.
 
     Raises:
@@ -52,7 +51,7 @@ def more_scores(
         if name == "rouge":
             scores |= _rouge(hypotheses, references)
             continue
-        metric = BLEU(tokenize=tokenize, max_ngram_order=int(name.removeprefix("bleu")))
+        metric = scoring.bleu(order=int(name.removeprefix("bleu")))
         streams: Any = list(references)  # sacreBLEU's annotation leaves out the None that it takes
         score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": f"{metric.get_signature()}|order:{metric.max_ngram_order}"}

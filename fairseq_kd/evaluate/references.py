@@ -62,7 +62,7 @@ def warn_of_case(target: Sequence[str], references: Sequence[str], path: str | P
     if other > OTHER_CASE * len(references):
         logger.warning(
             "reference %s: %d of %d lines differ from the data-bin's target text in upper and lower case alone, so "
-            "scores count case as errors; give a --reference in the case of the data",
+            "scores count case as errors; give a --reference in the case of the data, or --lowercase",
             path, other, len(references),
         )  # fmt: skip
 

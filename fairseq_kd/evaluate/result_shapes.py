@@ -72,6 +72,7 @@ _EVALUATED = keys(
     {
         "precision": text,
         "tokenize": text,
+        "lowercase": truth,
         "nonzero_parameters": whole(),
         "cost": _COST,
         "teacher_forced": maybe(_FORCED),

@@ -56,6 +56,7 @@ def read_sentences(
     post_process: str,
     tokenize: str,
     detokenizer: str = NONE,
+    lowercase: bool = False,
 ) -> Sentences:
     """The sentences of a loaded subset.
 
@@ -78,12 +79,12 @@ def read_sentences(
     else:
         references = target
     languages = (task.cfg.source_lang, task.cfg.target_lang)
-    if reference and target:
+    if reference and target and not lowercase:
         plain = [detokenize(line, languages[1]) for line in target] if chosen == MOSES else target
         warn_of_case(plain, references, reference[0])
     more = read_more_references(reference[1:], len(sources))
     if chosen == MOSES and (not reference or looks_tokenised(references)):
         references = [detokenize(line, languages[1]) for line in references]
         more = [[line and detokenize(line, languages[1]) for line in lines] for lines in more]
-    scoring = choose_scoring(tokenize, references, languages[1])
+    scoring = choose_scoring(tokenize, references, languages[1], lowercase=lowercase)
     return Sentences(sources, references, subset, post_process, chosen, languages, scoring, more)

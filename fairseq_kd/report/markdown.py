@@ -8,6 +8,7 @@ from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.headline import headline_section
 from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.paper_figures import paper_section
+from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import table_line
 from fairseq_kd.report.training_table import training_section
 
@@ -96,6 +97,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     notes.append(
         "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
     )
+    notes += [CASELESS] if caseless(scores) else []
     if signature.get("risks"):
         notes.append(_risks_note(table))
     notes.append(

@@ -206,3 +206,36 @@ def test_files_of_two_tokenizers_make_no_table_and_old_files_are_13a(table):
     _, content, _ = table([chinese("a", 3, "13a"), old])
     first, second = content["rows"]
     assert first["beams"]["5"]["bleu"] == second["beams"]["5"]["bleu"]
+
+
+def mixed_case(name: str, every: int, lowercase: bool) -> dict:
+    """A result in capitals, with the fox gone in each ``every``-th line."""
+    lines = [line.replace("fox ", "") if row % every == 0 else line for row, line in enumerate(REFERENCES)]
+    made = result(name, 1, lines := [line.upper() for line in lines], lowercase=lowercase)
+    beam = made["beams"]["1"] | score_text(lines, REFERENCES, Scoring(lowercase=lowercase))
+    return made | {"beams": {"1": beam, "5": beam}}
+
+
+def test_intervals_and_p_of_caseless_scores_are_caseless_and_the_table_says_so(table):
+    runs = [mixed_case("base", 3, True), mixed_case("other", 4, True)]
+    text, content, _ = table(runs, "--baseline", "base")
+    named = [(run["name"], [line.lower() for line in run["beams"]["5"]["hypotheses"]]) for run in runs]
+    metrics = {"BLEU": BLEU(references=[[line.lower() for line in REFERENCES]])}
+    base, other = PairedTest(named, metrics, None, test_type="bs", n_samples=1000)()[1]["BLEU"]
+    first, second = (row["beams"]["5"] for row in content["rows"])
+    assert (first["bleu"]["mean"], first["bleu"]["interval"]) == (base.score, base.ci)
+    assert (second["p"], second["bleu"]["interval"]) == (other.p_value, other.ci) and 50 < base.score < other.score
+    note = "BLEU and chrF take upper and lower case as the same"
+    assert f"- {note}" in text and "|case:lc|" in text and note in score_cells(content)["notes"][0]
+    plain, content, _ = table([mixed_case("base", 3, False)])
+    assert note not in plain and score_cells(content)["notes"] == []
+
+
+def test_cased_and_caseless_files_make_no_table_and_old_files_are_cased(table):
+    with pytest.raises(UserError, match=r"scored in another way than .* \(bleu: .*case:mixed.*, there .*case:lc"):
+        table([mixed_case("a", 3, True), mixed_case("b", 3, False)])
+    old = mixed_case("b", 3, False)
+    del old["lowercase"]
+    _, content, _ = table([mixed_case("a", 3, False), old])
+    first, second = content["rows"]
+    assert first["beams"]["5"]["bleu"] == second["beams"]["5"]["bleu"]

@@ -181,6 +181,23 @@ def test_points_scored_in_other_ways_make_no_line(study: Study, tmp_path: Path) 
     assert not (tmp_path / "made").exists()
 
 
+def test_caseless_points_have_caseless_intervals(study: Study) -> None:
+    places = []
+    for at, every in ((1, 3), (2, 4)):
+        made = scored("a", every, lowercase=True)
+        made["beams"] = {"1": dict(made["beams"]["1"])}
+        for found in (made["beams"]["1"], made["teacher_forced"]):
+            found["hypotheses"] = [line.upper() for line in found["hypotheses"]]
+            found |= {"bleu": score_text(found["hypotheses"], REFERENCES, Scoring(lowercase=True))["bleu"]}
+        made["beams"]["1"] |= score_text(made["beams"]["1"]["hypotheses"], REFERENCES, Scoring(lowercase=True))
+        places.append((at, made))
+    text, content, _ = study(places)
+    _, cased, _ = study([(at, scored("a", every)) for at, every in ((1, 3), (2, 4))])
+    for measure in ("beam 1", "teacher_forced_bleu"):
+        assert content["over_axis"]["scores"][measure] == cased["over_axis"]["scores"][measure]
+    assert "- BLEU and chrF take upper and lower case as the same" in text and "|case:lc|" in text
+
+
 def test_a_word_that_is_no_pair(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give AT=FILE"):
         cli.main(["study", "scores.json", "--axis", "x", "--output", str(tmp_path / "made")])

@@ -7,6 +7,7 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
+from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.training_table import validation_bleu
 
 Cell = list[Any]
@@ -39,7 +40,8 @@ def score_table(table: dict[str, Any]) -> Table:
     columns += [column(f"{name}, beam {beams[-1]}", hint) for name, hint in (("chrF", ""), ("TER", "lower is better"))]
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
-    return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": []}
+    notes = [CASELESS] if caseless(table["signature"]["scores"]) else []
+    return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 
 def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:

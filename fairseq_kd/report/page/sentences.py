@@ -44,9 +44,10 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
     results = [(names.index(row.name), result) for row in rows for result in row.results]
     found = _outputs_of([result for _, result in results], given.outputs)
     first = results[0][1]
-    chrf = SentenceChrf(first["references"], first["more_references"])
-    # With several references, files of --save-outputs of earlier versions have scores against the first alone.
-    scored = [None if first["more_references"] else one for one in found]
+    chrf = SentenceChrf(first["references"], first["more_references"], first["lowercase"])
+    # Of several references, files of --save-outputs of earlier versions have scores against the first alone. Such a
+    # file does not say whether its scores tell upper from lower case.
+    scored = [None if first["more_references"] or first["lowercase"] else one for one in found]
     return {
         "source": _sources(given.outputs),
         "reference": first["references"],
@@ -128,8 +129,8 @@ class SentenceChrf:
     ``CHRF.sentence_score`` counts the reference's n-grams anew for each translation; here they are counted once.
     """
 
-    def __init__(self, references: Sequence[str], more: Streams = ()):
-        self._metric = CHRF()
+    def __init__(self, references: Sequence[str], more: Streams = (), lowercase: bool = False):
+        self._metric = CHRF(lowercase=lowercase)
         streams: Any = [list(references), *map(list, more)]
         self._references = self._metric._cache_references(streams)
 
