@@ -17,12 +17,10 @@ class Resampled:
     """A system's BLEU on the test set and on all resamples of it.
 
     Attributes:
-        hypotheses: the system's detokenised lines.
         score: BLEU in percent.
         scores: BLEU of each resample, shape (BOOTSTRAP_SAMPLES,).
     """
 
-    hypotheses: list[str]
     score: float
     scores: NDArray[np.float64]
 
@@ -35,11 +33,9 @@ class Resampled:
     def p_value(self, other: "Resampled") -> float:
         """The p-value of the difference in BLEU, the same from either side; equal to that of sacreBLEU's `PairedTest`.
 
-        Equal lines have p = 1. sacreBLEU itself would call them significantly different: it counts the resamples whose
-        difference exceeds the observed one, and no resample of equal lines does.
+        Systems that have the same BLEU on each resample, such as equal lines, have p = 1. sacreBLEU itself would call
+        them significantly different: it counts the resamples whose difference exceeds the observed one, and none does.
         """
-        if self.hypotheses == other.hypotheses:
-            return 1.0
         return _p_value(self.scores - other.scores, self.score - other.score)
 
 
@@ -88,7 +84,12 @@ def mean_over_seeds(scores: NDArray[np.float64], drawn: NDArray[np.int64]) -> ND
 
 
 def _p_value(differences: NDArray[np.float64], observed: float) -> float:
-    """sacreBLEU's p-value: the share of resamples whose difference exceeds the mean one by more than the observed."""
+    """sacreBLEU's p-value: the share of resamples whose difference exceeds the mean one by more than the observed.
+
+    It is 1 where no resample has a difference.
+    """
+    if not differences.any():
+        return 1.0
     sizes = np.abs(differences)
     above = sizes - sizes.mean() > abs(observed)
     return (int(above.sum()) + 1) / (len(above) + 1)
@@ -128,7 +129,7 @@ class Bootstrap:
         # Whole numbers stay exact in a float64 product. sacreBLEU computes each resample's BLEU in float32.
         resamples = (self._counts @ sums).astype(np.float32)
         scores = np.array([_bleu(sample) for sample in resamples])
-        return Resampled(list(hypotheses), _bleu(sums.sum(0).tolist()), scores)
+        return Resampled(_bleu(sums.sum(0).tolist()), scores)
 
 
 def _bleu(sums: Sequence[int] | NDArray[np.float32]) -> float:
