@@ -133,6 +133,32 @@ def test_a_row_decoded_with_a_shortlist_is_marked(table, tmp_path):
             table([limited[0], result("limited", 2, BAD, **other)])
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"decoding": {"max_len_b": 200, "lenpen": 0.6}}, "decoding.lenpen is absent there, 0.6 here"),
+        ({"precision": "int8"}, "precision is float32 there, int8 here"),
+        ({"detokenize": "moses"}, "detokenize is none there, moses here"),
+    ],
+)
+def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, changes, told):
+    """A mean over two ways of decoding is of neither."""
+    with pytest.raises(UserError, match=rf"1\.json: decoded in another way than the other 'a' \({told}\)"):
+        table([result("a", 1, BAD), result("a", 2, BAD, **changes)])
+    text, content, _ = table([result("a", 1, BAD), result("b", 1, BAD), result("c", 1, BAD, **changes)])
+    note = next(line for line in text.splitlines() if "different ways" in line)
+    assert note.startswith("- Rows were decoded in different ways. a, b: fairseq in float32, max_len_b 200, ")
+    changed = {
+        "decoding": "max_len_b 200, lenpen 0.6",
+        "precision": "fairseq in int8",
+        "detokenize": "detokenize moses",
+    }
+    assert changed[next(iter(changes))] in note.split("; c: ")[1]
+    assert note[2:] in score_cells(content)["notes"]
+    same = [result("a", 1, BAD), result("b", 1, BAD, decoding={"max_len_b": 200, "max_tokens": 9})]
+    assert "different ways" not in table(same)[0]
+
+
 def test_a_missing_seed_of_the_baseline(table):
     runs = [result(name, seed, BAD) for name, seed in (("base", 1), ("base", 2), ("b", 2), ("b", 3))]
     with pytest.raises(UserError, match="'b' has seed 3, but the baseline 'base' does not"):

@@ -9,6 +9,7 @@ from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.training_table import validation_bleu
+from fairseq_kd.report.ways import ways_notes
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -40,7 +41,7 @@ def score_table(table: dict[str, Any]) -> Table:
     columns += [column(f"{name}, beam {beams[-1]}", hint) for name, hint in (("chrF", ""), ("TER", "lower is better"))]
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
-    notes = [CASELESS] if caseless(table["signature"]["scores"]) else []
+    notes = [*([CASELESS] if caseless(table["signature"]["scores"]) else []), *ways_notes(table)]
     return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 

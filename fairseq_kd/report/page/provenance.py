@@ -62,6 +62,7 @@ _EVALUATED = {
     "precision": "precision",
     "decoding": "decoding",
     "post_process": "subwords joined as",
+    "detokenize": "text detokenised by",
     "machine": "machine",
     "versions": "versions",
     "commit": "commit of evaluate",

@@ -50,6 +50,7 @@ _ROW = keys(
     {"name": text, "parameters": number, "seeds": list_of(maybe(whole(-(2**63), 2**64))), "beams": map_of(_BEAM)},
     {
         "shortlist": text,
+        "way": keys({"decoding": map_of(anything), "detokenize": text, "post_process": text}),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
