@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from matplotlib.cbook import is_math_text
+from matplotlib.figure import Figure
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
@@ -12,6 +14,7 @@ from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
+from fairseq_kd.report.plots import as_text
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
 
@@ -131,6 +134,19 @@ def test_a_row_decoded_with_a_shortlist_is_marked(table, tmp_path):
     for other in ({}, {"shortlist": {"sha256": "other"}}):
         with pytest.raises(UserError, match=r"1\.json: decoded with another --shortlist .*'limited'.* give --name"):
             table([limited[0], result("limited", 2, BAD, **other)])
+
+
+@pytest.mark.parametrize("name", ["a$_$b", "_student", "two\nlines", "5 $ or 6 $", "\\$x|y"])
+def test_names_are_shown_as_they_are(table, name):
+    """matplotlib reads a formula between two dollar signs, and leaves out of a legend what begins with _."""
+    runs = [result(name, 1, BAD, nonzero_parameters=1_000), result("b", 1, REFERENCES, nonzero_parameters=900)]
+    text, _, folder = table(runs, "--teacher", name, "--title", name, "--pruning", name, "b")
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 4
+    assert {path.name for path in folder.iterdir()} >= {"table.png", "speed.png", "pruning.png"}
+    axes = Figure().add_subplot()
+    axes.plot([1, 2], label=as_text(name))
+    assert [label.strip() for label in axes.get_legend_handles_labels()[1]] == [name.replace("$", "\\$")]
+    assert not is_math_text(as_text(name))
 
 
 @pytest.mark.parametrize(

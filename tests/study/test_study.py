@@ -181,6 +181,12 @@ def test_points_scored_in_other_ways_make_no_line(study: Study, tmp_path: Path) 
     assert not (tmp_path / "made").exists()
 
 
+def test_names_with_dollar_signs_are_drawn_as_they_are(study: Study) -> None:
+    places = [(at, scored(name, every)) for at in (1, 2) for name, every in (("a$_$b", 3), ("_c", 4))]
+    _, _, folder = study(places, "--title", "$_$", "--axis", "$_$")
+    assert len([*folder.glob("*.png")]) == 3
+
+
 def test_caseless_points_have_caseless_intervals(study: Study) -> None:
     places = []
     for at, every in ((1, 3), (2, 4)):
