@@ -27,7 +27,7 @@ OUTPUT = keys(
 )
 """A line of the file that `fairseq-kd evaluate --save-outputs` writes."""
 
-_SPREAD = keys({"mean": number}, {"sd": maybe(number), "interval": number})
+_SPREAD = keys({"mean": number}, {"sd": maybe(number), "interval": number, "values": list_of(number)})
 _RISK = keys({"mean": number, "interval": list_of(number, 2)}, {"sd": maybe(number)})
 _BEAM = keys(
     {**dict.fromkeys(METRICS, _SPREAD), "sentences_per_second": number},

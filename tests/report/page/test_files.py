@@ -195,6 +195,14 @@ def test_errors_name_the_file(files: list[Path], tmp_path: Path) -> None:
     assert "table.json: a second table" in told([made, made])
     assert "risks.json: the table has no risks; make it again" in told([made, tmp_path / "risks.json"])
     assert "'Slow', seed 1: the table does not have this model" in told([made, files[8]])
+    again = json.loads(files[0].read_text())
+    again["beams"]["5"] = scored("Teacher", 2)["beams"]["5"]  # decoded and scored anew
+    (anew := tmp_path / "anew.json").write_text(json.dumps(again))
+    assert "'Teacher', seed 1: its bleu with beam 5 is " in (found := told([made, anew, files[2]]))
+    assert "in the table; make the table again with fairseq-kd table, or leave out table.json" in found
+    again["beams"] = {"1": again["beams"]["1"]}
+    anew.write_text(json.dumps(again))
+    assert "'Teacher', seed 1: the table has other beams" in told([made, anew])
     (lines := tmp_path / "cut.jsonl").write_text(files[1].read_text().replace('"chrf"', '"chr"', 1))
     assert "cut.jsonl: no result file of fairseq-kd: line 1: beams.1.chrf: is missing" in told([files[0], lines])
     lines.write_text("".join(files[1].read_text().splitlines(keepends=True)[1:]))
