@@ -20,7 +20,7 @@ from fairseq_kd.evaluate.comet_scores import Comet, find_comet, one_of_several
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.detokenize import MOSES
 from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores
+from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
 from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
@@ -122,6 +122,7 @@ def evaluate(
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
     sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize, lowercase)
+    warn_of_script(sentences.references, metrics)
     limit = None if shortlist is None else Path(shortlist)
     plan = plan_costs(cost, paths, searches, task, subset, engine, limit) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths, shortlist=limit)

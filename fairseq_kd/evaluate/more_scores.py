@@ -1,5 +1,6 @@
 """Scores beside BLEU, chrF and TER: ROUGE, as summaries are scored, and BLEU of short n-grams, as dialogues are."""
 
+import logging
 import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -8,6 +9,8 @@ from typing import Any
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import METRICS
 from fairseq_kd.evaluate.scores import Scoring, Streams
+
+logger = logging.getLogger(__name__)
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 """ROUGE of words, of pairs of words, and of the longest common subsequence."""
@@ -24,6 +27,18 @@ def check_metrics(names: Sequence[str]) -> None:
             raise UserError(f"--metrics {name}: there is no such metric; choose from {', '.join(METRICS)}")
     if "rouge" in names:
         _scorer()
+
+
+def warn_of_script(references: Sequence[str], names: Sequence[str]) -> None:
+    """Log a warning where ROUGE is among ``names`` and leaves out most letters of the references."""
+    letters = [letter for line in references for letter in line if letter.isalpha()]
+    left_out = sum(not letter.isascii() for letter in letters)
+    if "rouge" in names and left_out > len(letters) / 2:
+        logger.warning(
+            "--metrics rouge counts a to z and digits alone: it leaves out %d of %d letters of the references, so it "
+            "says nothing about this text",
+            left_out, len(letters),
+        )  # fmt: skip
 
 
 def more_scores(

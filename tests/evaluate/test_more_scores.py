@@ -11,7 +11,7 @@ import sacrebleu
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores
+from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
 from fairseq_kd.evaluate.scores import Scoring, score_text
 
 WORDS = ["the", "big", "red", "fox", "saw", "a", "small", "dog", "in", "our", "old", "yard", "and", "ran", "home", "at"]
@@ -91,6 +91,20 @@ def test_rouge_stems_words_and_takes_the_best_reference() -> None:
     several = more_scores(HYPOTHESES, [REFERENCES, [None] * 20 + HYPOTHESES[20:]], Scoring(), ["rouge"])["rougeL"]
     each = [rouge_l(*pair) for pair in zip(HYPOTHESES[:20], REFERENCES[:20], strict=True)] + [1.0] * 5
     assert several["score"] == pytest.approx(100 * sum(each) / 25)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("今天天气很好", True), ("Сегодня хорошо", True), ("Größe über Öl, 5 €", False)]
+)
+def test_rouge_of_letters_that_it_does_not_count_is_told(
+    line: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """rouge-score leaves out all letters but a to z: a perfect Chinese translation has 0."""
+    warn_of_script([line] * 3, ["bleu1"])
+    assert not caplog.records
+    warn_of_script([line] * 3, ["rouge"])
+    found = more_scores([line] * 3, [[line] * 3], Scoring(), ["rouge"])
+    assert (found["rouge1"]["score"] == 0) == told == ("--metrics rouge counts a to z and digits alone" in caplog.text)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
