@@ -7,6 +7,7 @@ from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, co
 from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.headline import headline_section
 from fairseq_kd.report.more_metrics import more_metrics_section
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import table_line
@@ -130,7 +131,7 @@ def _risks_note(table: dict[str, Any]) -> str:
         "little else than one sentence. R_cvg: mean −log q(y) of the student q over the teacher's samples. Both are in "
         f"nats a sentence, from {made['samples']} samples of each model and source{_cut_to(made['sampling'])}. "
         f"TeacherDist, the share of distinct bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f})."
+        f"(95 % interval {low:.3f} to {high:.3f}).{other_teacher(table, [made['teacher']])}"
     )
 
 
