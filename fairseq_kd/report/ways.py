@@ -44,12 +44,34 @@ def ways_notes(table: dict[str, Any]) -> list[str]:
     return [f"Rows were decoded in different ways. {'; '.join(named)}."]
 
 
+def several_ways(evaluated: dict[str, list[Any]]) -> list[str]:
+    """A sentence with what differs in the way of decoding of some results; none where nothing does.
+
+    Args:
+        evaluated: of a signature: the different values by key.
+    """
+    searches = [_options(one) for one in evaluated.get("decoding", ())]
+    different = [
+        f"{key.replace('_', ' ')} {' or '.join(evaluated[key])}"
+        for key in ("precision", "detokenize", "post_process")
+        if len(evaluated.get(key, ())) > 1
+    ]
+    if len(set(searches)) > 1:
+        different.append(f"search {', or '.join(dict.fromkeys(searches))}")
+    return [f"Results were decoded in different ways: {'; '.join(different)}."] if different else []
+
+
+def _options(search: dict[str, Any]) -> str:
+    """The options of a search that change translations."""
+    return ", ".join(f"{name} {value}" for name, value in search.items() if name != BATCH)
+
+
 def _in_words(row: dict[str, Any]) -> str:
     engines = " and ".join(f"{engine} in {precision}" for engine, precision in row.get("engines", ()))
     way = row.get("way")
     if way is None:
         return engines or "not recorded"
-    options = [f"{name} {value}" for name, value in way["decoding"].items()]
+    options = [_options(way["decoding"])] if way["decoding"] else []
     text = [f"detokenize {way['detokenize']}"] if way["detokenize"] != "none" else []
     text += [f"post_process {way['post_process']}"]
     return ", ".join([engines, *options, *text])
