@@ -205,6 +205,10 @@ def test_logs_of_rows_that_do_not_exist_and_of_one_seed_twice(tmp_path: Path) ->
 
 def test_names_and_files(tmp_path: Path) -> None:
     assert named_files("--x", ["a=1", "g = 0.5=2", "a=3"]) == {"a": ["1", "3"], "g = 0.5": ["2"]}
+    path = tmp_path / "lr=0.1" / "train.log"
+    path.parent.mkdir()
+    path.touch()
+    assert named_files("--x", [f"a={path}", f"g = 0.5={path}"]) == {"a": [str(path)], "g = 0.5": [str(path)]}
     for word in ("log", "=log", "a="):
         with pytest.raises(UserError, match=f"--training-log {word}: give NAME=FILE"):
             named_files("--training-log", [word])
