@@ -1,6 +1,7 @@
 """The table of hand-made results: grouping, differences, notes, and what it refuses."""
 
 import json
+import re
 
 import pytest
 from matplotlib.cbook import is_math_text
@@ -73,6 +74,15 @@ def test_how_much_of_the_gap_is_closed(table):
     assert "How much" not in table(runs, "--baseline", "base")[0]
     swapped = [runs[2] | {"name": "base"}, runs[1], runs[0] | {"name": "teacher"}]
     assert "How much" not in table(swapped, *options)[0]  # a teacher that is no better
+
+
+def test_a_beam_without_a_gap_hides_no_other(table):
+    """A teacher that is no better in greedy search alone."""
+    runs = [result("base", 1, BAD), result("student", 1, spoil(REFERENCES, 3)), result("teacher", None, REFERENCES)]
+    runs[2]["beams"] = {"1": runs[0]["beams"]["1"], "5": runs[2]["beams"]["5"]}
+    text, _, _ = table(runs, "--baseline", "base", "--teacher", "teacher")
+    (line,) = (line for line in text.split("is closed")[1].splitlines() if line.startswith("| student"))
+    assert re.fullmatch(r"\| student \| – \| \d+% \|", line)
 
 
 def test_a_single_run_is_held_against_every_seed(table):
