@@ -8,7 +8,7 @@ from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 from fairseq_kd.report.result_files import CASELESS, caseless
-from fairseq_kd.report.training_table import validation_bleu
+from fairseq_kd.report.training_table import number_notes, validation_bleu
 from fairseq_kd.report.ways import ways_notes
 
 Cell = list[Any]
@@ -162,7 +162,8 @@ def training_cells(table: dict[str, Any]) -> Table | None:
         cells += [_figure(statistics.fmean(bleu), 2) if bleu else NOTHING, _gate(gates)]
         lines.append(cells)
     note = "Means over training seeds. Seconds: in updates, without validation. g ± its spread in the last interval."
-    return {"title": "Training", "columns": [column(one) for one in labels], "rows": lines, "notes": [note]}
+    notes = [note, *number_notes(rows)]
+    return {"title": "Training", "columns": [column(one) for one in labels], "rows": lines, "notes": notes}
 
 
 def _gate(gates: list[dict[str, Any]]) -> Cell:
