@@ -47,8 +47,8 @@ def p_over_seeds(results: Sequence[Resampled], others: Sequence[Resampled]) -> f
     nothing of what the seeds of a row of one seed change.
     """
     draw = np.random.default_rng(bootstrap_seed())
-    # The worse row draws first, so that p is the same from either side.
-    low, high = sorted((results, others), key=_mean_score)
+    # The worse row draws first, so that p is the same from either side. Of equal means the resamples decide.
+    low, high = sorted((results, others), key=lambda row: (_mean_score(row), [one.scores.tolist() for one in row]))
     low_drawn, high_drawn = _over_seeds(low, draw), _over_seeds(high, draw)
     return _p_value(high_drawn - low_drawn, _mean_score(high) - _mean_score(low))
 

@@ -92,6 +92,14 @@ def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
     assert p_over_seeds(low, high) == p_over_seeds(high, low)
 
 
+def test_p_over_seeds_of_rows_with_one_mean_is_the_same_from_either_side() -> None:
+    draw = np.random.default_rng(5)
+    for means in ([20.0, 22.0], [20.0, 20.0]):
+        one = [seeds_of([mean], draw.normal(0, 0.3, BOOTSTRAP_SAMPLES))[0] for mean in means]
+        other = [seeds_of([mean], draw.normal(0, 0.4, BOOTSTRAP_SAMPLES))[0] for mean in reversed(means)]
+        assert p_over_seeds(one, other) == p_over_seeds(other, one)
+
+
 def test_p_over_seeds_of_equal_seeds_is_that_of_one() -> None:
     draw = np.random.default_rng(4)
     first, second = draw.normal(0, 0.3, (2, BOOTSTRAP_SAMPLES))
