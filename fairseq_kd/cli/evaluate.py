@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "spaces, else 13a (%(default)s)",
     )
     add(
+        "--lowercase",
+        action="store_true",
+        help="BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does",
+    )
+    add(
         "--detokenize",
         choices=DETOKENIZERS,
         default=DETOKENIZERS[0],
@@ -123,6 +128,7 @@ def run(options: argparse.Namespace) -> None:
         reference=options.reference,
         post_process=options.post_process,
         tokenize=options.tokenize,
+        lowercase=options.lowercase,
         detokenize=options.detokenize,
         compare_fairseq=options.compare_fairseq,
         cost=_cost(options),

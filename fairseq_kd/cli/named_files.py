@@ -2,21 +2,27 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from fairseq_kd.errors import UserError
 
 
 def named_files(option: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """The files that words of the form NAME=FILE give, by name; a name may contain "=" and may come again.
+    """The files that words of the form NAME=FILE give, by name; a name may come again.
+
+    Name and path may contain "=": the last "=" counts behind which a file's path stands, or else the last of all.
 
     Raises:
         UserError: a word has another form.
     """
     files: dict[str, list[str]] = {}
     for word in words:
-        name, equals, path = word.rpartition("=")
-        if not (name and equals and path):
+        parts = word.split("=")
+        cuts = [("=".join(parts[:place]), "=".join(parts[place:])) for place in range(len(parts) - 1, 0, -1)]
+        cuts = [cut for cut in cuts if all(cut)]
+        if not cuts:
             raise UserError(f"{option} {word}: give NAME=FILE")
+        name, path = next((cut for cut in cuts if Path(cut[1]).is_file()), cuts[0])
         files.setdefault(name, []).append(path)
     return files
 

@@ -18,7 +18,8 @@ _ROW = keys(
     {
         "engines": list_of(list_of(text, 2)),
         "cost": list_of(_LINE),
-        "cost_of": keys({}, {"teacher_beam": maybe(whole(1))}),
+        "cost_of": keys({}, {"teacher_beam": maybe(whole(1)), "teacher": maybe(list_of(text))}),
+        "shortlist": text,
     },
 )
 _TABLE = keys(
@@ -96,13 +97,15 @@ def measured(table: Table) -> Iterator[Measured]:
     """Every student, engine, precision, way of decoding and beam whose BLEU and speed a table has.
 
     A row measures speeds in several precisions, but BLEU in one. The BLEU of another precision is that of a row of the
-    same models that was scored in it and measures no speeds itself.
+    same models and shortlist that was scored in it and measures no speeds itself. Speeds beside another model than the
+    teacher of the table are left out.
     """
-    teacher = teacher_of(table)
+    teacher, hashes = teacher_of(table), _hashes(table, table["teacher"])
     for row in table["rows"]:
-        own = row.get("cost_of", {}).get("teacher_beam")
-        reference = teacher["beams"].get(str(own))
-        if row is teacher or reference is None:
+        made = row.get("cost_of", {})
+        reference = teacher["beams"].get(str(made.get("teacher_beam")))
+        beside = made.get("teacher")  # earlier versions did not record it
+        if row is teacher or reference is None or (beside and beside not in hashes):
             continue
         for line in row.get("cost", []):
             scored = _scored(table, row, [line["engine"], line["precision"]])
@@ -122,13 +125,14 @@ def _scored(table: Table, row: dict[str, Any], engine: list[str]) -> dict[str, A
     """The row with the BLEU of a row's models with an engine and precision; None if there is none."""
     if row.get("engines") == [engine]:
         return row
-    models = table["signature"]["models"]
-
-    def hashes(name: str) -> list[list[str]]:
-        return [one["sha256"] for one in models.get(name, [])]
-
+    own = _hashes(table, row["name"])
     for other in table["rows"]:
-        alike = other.get("engines") == [engine] and "cost" not in other
-        if alike and hashes(other["name"]) == hashes(row["name"]) != []:
+        alike = other.get("engines") == [engine] and other.get("shortlist") == row.get("shortlist")
+        if alike and "cost" not in other and _hashes(table, other["name"]) == own != []:
             return other
     return None
+
+
+def _hashes(table: Table, name: str) -> list[list[str]]:
+    """The SHA-256 of the checkpoints of each model of a row."""
+    return [one["sha256"] for one in table["signature"]["models"].get(name, [])]

@@ -17,12 +17,10 @@ class Resampled:
     """A system's BLEU on the test set and on all resamples of it.
 
     Attributes:
-        hypotheses: the system's detokenised lines.
         score: BLEU in percent.
         scores: BLEU of each resample, shape (BOOTSTRAP_SAMPLES,).
     """
 
-    hypotheses: list[str]
     score: float
     scores: NDArray[np.float64]
 
@@ -35,11 +33,9 @@ class Resampled:
     def p_value(self, other: "Resampled") -> float:
         """The p-value of the difference in BLEU, the same from either side; equal to that of sacreBLEU's `PairedTest`.
 
-        Equal lines have p = 1. sacreBLEU itself would call them significantly different: it counts the resamples whose
-        difference exceeds the observed one, and no resample of equal lines does.
+        Systems that have the same BLEU on each resample, such as equal lines, have p = 1. sacreBLEU itself would call
+        them significantly different: it counts the resamples whose difference exceeds the observed one, and none does.
         """
-        if self.hypotheses == other.hypotheses:
-            return 1.0
         return _p_value(self.scores - other.scores, self.score - other.score)
 
 
@@ -51,8 +47,8 @@ def p_over_seeds(results: Sequence[Resampled], others: Sequence[Resampled]) -> f
     nothing of what the seeds of a row of one seed change.
     """
     draw = np.random.default_rng(bootstrap_seed())
-    # The worse row draws first, so that p is the same from either side.
-    low, high = sorted((results, others), key=_mean_score)
+    # The worse row draws first, so that p is the same from either side. Of equal means the resamples decide.
+    low, high = sorted((results, others), key=lambda row: (_mean_score(row), [one.scores.tolist() for one in row]))
     low_drawn, high_drawn = _over_seeds(low, draw), _over_seeds(high, draw)
     return _p_value(high_drawn - low_drawn, _mean_score(high) - _mean_score(low))
 
@@ -88,7 +84,12 @@ def mean_over_seeds(scores: NDArray[np.float64], drawn: NDArray[np.int64]) -> ND
 
 
 def _p_value(differences: NDArray[np.float64], observed: float) -> float:
-    """sacreBLEU's p-value: the share of resamples whose difference exceeds the mean one by more than the observed."""
+    """sacreBLEU's p-value: the share of resamples whose difference exceeds the mean one by more than the observed.
+
+    It is 1 where no resample has a difference.
+    """
+    if not differences.any():
+        return 1.0
     sizes = np.abs(differences)
     above = sizes - sizes.mean() > abs(observed)
     return (int(above.sum()) + 1) / (len(above) + 1)
@@ -101,13 +102,16 @@ class Bootstrap:
         references: detokenised lines, one for each sentence of the test set.
         tokenize: sacreBLEU's tokenizer.
         more: further references.
+        lowercase: whether upper and lower case are the same.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()):
-        self._metric = make_bleu(tokenize)
+    def __init__(
+        self, references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = (), lowercase: bool = False
+    ):
+        self._metric = make_bleu(tokenize, lowercase=lowercase)
         # sacreBLEU keeps the n-grams of each reference. A metric for each line would load a tokenizer for each line.
         streams: Any = [list(references), *map(list, more)]
         self._references = self._metric._cache_references(streams)
@@ -125,7 +129,7 @@ class Bootstrap:
         # Whole numbers stay exact in a float64 product. sacreBLEU computes each resample's BLEU in float32.
         resamples = (self._counts @ sums).astype(np.float32)
         scores = np.array([_bleu(sample) for sample in resamples])
-        return Resampled(list(hypotheses), _bleu(sums.sum(0).tolist()), scores)
+        return Resampled(_bleu(sums.sum(0).tolist()), scores)
 
 
 def _bleu(sums: Sequence[int] | NDArray[np.float32]) -> float:

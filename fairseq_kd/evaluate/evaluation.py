@@ -20,7 +20,7 @@ from fairseq_kd.evaluate.comet_scores import Comet, find_comet, one_of_several
 from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.detokenize import MOSES
 from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores
+from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
 from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
@@ -59,6 +59,7 @@ def evaluate(
     reference: str | Path | Sequence[str | Path] | None = None,
     post_process: str = "sentencepiece",
     tokenize: str = AUTO,
+    lowercase: bool = False,
     detokenize: str = AUTO,
     compare_fairseq: bool = False,
     cost: CostOptions | None = None,
@@ -86,6 +87,7 @@ def evaluate(
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
         tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
             chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
+        lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.
         detokenize: how tokenised text becomes plain text, one of
             :data:`fairseq_kd.evaluate.options.DETOKENIZERS`.
         compare_fairseq: also time fairseq's own search where CTranslate2 decodes.
@@ -119,7 +121,8 @@ def evaluate(
     judge = find_comet(comet) if comet else None
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
-    sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize)
+    sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize, lowercase)
+    warn_of_script(sentences.references, metrics)
     limit = None if shortlist is None else Path(shortlist)
     plan = plan_costs(cost, paths, searches, task, subset, engine, limit) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths, shortlist=limit)
@@ -138,6 +141,7 @@ def evaluate(
         "subset": subset,
         "post_process": post_process,
         "tokenize": sentences.scoring.tokenize,
+        "lowercase": lowercase,
         "detokenize": sentences.detokenize,
         "reference": [str(file) for file in files] if len(files) > 1 else next(map(str, files), None),
         "engine": chosen.engine,
@@ -176,7 +180,7 @@ def score_search(
         speed["fairseq_sentences_per_second"] = fairseq["sentences_per_second"]
     scores = score_text(hypotheses, sentences.references, sentences.scoring, sentences.more_references)
     given: list[Sequence[str | None]] = [sentences.references, *sentences.more_references]
-    scores |= more_scores(hypotheses, given, sentences.scoring.tokenize, metrics)
+    scores |= more_scores(hypotheses, given, sentences.scoring, metrics)
     rate = speed["sentences_per_second"]
     logger.info("beam %d: BLEU %.2f, %.1f sentences/s", search.beam, scores["bleu"]["score"], rate)
     figures = {**scores, "mode_mass": mode_mass(found, skipped), "sentences": len(sentences.sources), **speed}

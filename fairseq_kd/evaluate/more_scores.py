@@ -1,15 +1,16 @@
 """Scores beside BLEU, chrF and TER: ROUGE, as summaries are scored, and BLEU of short n-grams, as dialogues are."""
 
+import logging
 import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from sacrebleu.metrics import BLEU
-
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import METRICS
-from fairseq_kd.evaluate.scores import Streams
+from fairseq_kd.evaluate.scores import Scoring, Streams
+
+logger = logging.getLogger(__name__)
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 """ROUGE of words, of pairs of words, and of the longest common subsequence."""
@@ -28,8 +29,20 @@ def check_metrics(names: Sequence[str]) -> None:
         _scorer()
 
 
+def warn_of_script(references: Sequence[str], names: Sequence[str]) -> None:
+    """Log a warning where ROUGE is among ``names`` and leaves out most letters of the references."""
+    letters = [letter for line in references for letter in line if letter.isalpha()]
+    left_out = sum(not letter.isascii() for letter in letters)
+    if "rouge" in names and left_out > len(letters) / 2:
+        logger.warning(
+            "--metrics rouge counts a to z and digits alone: it leaves out %d of %d letters of the references, so it "
+            "says nothing about this text",
+            left_out, len(letters),
+        )  # fmt: skip
+
+
 def more_scores(
-    hypotheses: Sequence[str], references: Streams, tokenize: str, names: Sequence[str]
+    hypotheses: Sequence[str], references: Streams, scoring: Scoring, names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The scores ``names`` of detokenised lines, each ``{"score": in percent, "signature": what made it}``.
 
@@ -40,7 +53,8 @@ def more_scores(
     Args:
         hypotheses: the lines.
         references: as :func:`fairseq_kd.evaluate.scores.score_text` takes them.
-        tokenize: sacreBLEU's tokenizer for the short BLEU; rouge-score has its own, of Latin letters and digits.
+        scoring: how the short BLEU counts words; rouge-score always counts lowercased words of Latin letters and
+            digits.
         names: from :data:`fairseq_kd.evaluate.options.METRICS`.
 
     Raises:
@@ -52,7 +66,7 @@ def more_scores(
         if name == "rouge":
             scores |= _rouge(hypotheses, references)
             continue
-        metric = BLEU(tokenize=tokenize, max_ngram_order=int(name.removeprefix("bleu")))
+        metric = scoring.bleu(order=int(name.removeprefix("bleu")))
         streams: Any = list(references)  # sacreBLEU's annotation leaves out the None that it takes
         score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": f"{metric.get_signature()}|order:{metric.max_ngram_order}"}

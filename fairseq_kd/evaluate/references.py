@@ -40,22 +40,32 @@ def read_more_references(paths: Sequence[str | Path], rows: int) -> list[list[st
     return [[line or None for line in read_references(path, rows)] for path in paths]
 
 
-def warn_of_case(target: Sequence[str], references: Sequence[str], path: str | Path) -> None:
+def warn_of_tokens(path: str | Path) -> None:
+    """Log a warning that the reference ``path`` is Moses-tokenised, while translations are not."""
+    logger.warning(
+        "reference %s: is Moses-tokenised, but translations are plain text, so scores count its spaces and escapes as "
+        "errors; give plain text, or --detokenize moses",
+        path,
+    )
+
+
+def warn_of_case(target: Sequence[str], references: Sequence[str | None], path: str | Path) -> None:
     """Log a warning where a reference has another case than the data that the model learned: lowercased or truecased.
 
     Only letters are compared, so that tokenised text counts too.
 
     Args:
         target: the data-bin's target text, a line for each row.
-        references: the lines of ``path``.
+        references: the lines of ``path``; None where a row has none.
         path: what the message calls them.
     """
-    letters = (("".join(filter(str.isalpha, line)) for line in pair) for pair in zip(target, references, strict=True))
+    pairs = ((own, line) for own, line in zip(target, references, strict=True) if line)
+    letters = (("".join(filter(str.isalpha, line)) for line in pair) for pair in pairs)
     other = sum(own != theirs and own.lower() == theirs.lower() for own, theirs in letters)
     if other > OTHER_CASE * len(references):
         logger.warning(
             "reference %s: %d of %d lines differ from the data-bin's target text in upper and lower case alone, so "
-            "scores count case as errors; give a --reference in the case of the data",
+            "scores count case as errors; give a --reference in the case of the data, or --lowercase",
             path, other, len(references),
         )  # fmt: skip
 

@@ -72,6 +72,8 @@ _EVALUATED = keys(
     {
         "precision": text,
         "tokenize": text,
+        "lowercase": truth,
+        "detokenize": text,
         "nonzero_parameters": whole(),
         "cost": _COST,
         "teacher_forced": maybe(_FORCED),

@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sacrebleu.metrics import CHRF
-
-from fairseq_kd.evaluate.scores import make_bleu, references_of_each
+from fairseq_kd.evaluate.scores import references_of_each
 from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.storage.files import whole_file
 
@@ -32,7 +30,7 @@ def save_outputs(
     A line has "row" (from 0), "source", "reference" and "beams", and "more_references" where the row has more. "beams"
     has for each beam size "hypothesis", sentence "bleu" and "chrf" in percent, and "comet" where it was measured. The
     scores are those of ``sacrebleu.sentence_bleu`` and ``sacrebleu.sentence_chrf`` against all references of the row,
-    with the tokenizer of the corpus BLEU.
+    with the tokenizer and the case of the corpus scores.
 
     Args:
         path: the file.
@@ -44,7 +42,7 @@ def save_outputs(
     Returns:
         sacreBLEU's signatures of "bleu" and "chrf" of a sentence.
     """
-    bleu, chrf = make_bleu(sentences.scoring.tokenize, sentences=True), CHRF()
+    bleu, chrf = sentences.scoring.bleu(sentences=True), sentences.scoring.chrf()
     references = references_of_each(sentences.references, sentences.more_references)
     with whole_file(path) as handle:
         for row, (source, known) in enumerate(zip(sources, references, strict=True)):

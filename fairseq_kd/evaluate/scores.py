@@ -31,13 +31,31 @@ class Scoring:
         tokenize: sacreBLEU's tokenizer for BLEU.
         asian_ter: whether TER takes each Han character as a word (sacreBLEU's options "normalized" and
             "asian_support"); chrF counts characters in any case.
+        lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.
     """
 
     tokenize: str = TOKENIZERS[0]
     asian_ter: bool = False
+    lowercase: bool = False
+
+    def bleu(self, *, sentences: bool = False, order: int = 4) -> BLEU:
+        """sacreBLEU's metric, of n-grams up to ``order``; for ``sentences`` as ``sacrebleu.sentence_bleu`` has it.
+
+        Raises:
+            UserError: as :func:`make_bleu`.
+        """
+        return make_bleu(self.tokenize, sentences=sentences, lowercase=self.lowercase, max_ngram_order=order)
+
+    def chrf(self) -> CHRF:
+        """sacreBLEU's metric."""
+        return CHRF(lowercase=self.lowercase)
+
+    def ter(self) -> TER:
+        """sacreBLEU's metric."""
+        return TER(normalized=self.asian_ter, asian_support=self.asian_ter)
 
 
-def choose_scoring(asked: str, references: Sequence[str], target: str | None) -> Scoring:
+def choose_scoring(asked: str, references: Sequence[str], target: str | None, *, lowercase: bool = False) -> Scoring:
     """How to score against ``references``.
 
     TER counts characters of Chinese and Japanese text, unless a tokenizer that cuts at spaces was asked for.
@@ -46,6 +64,7 @@ def choose_scoring(asked: str, references: Sequence[str], target: str | None) ->
         asked: "auto" or sacreBLEU's name of a tokenizer, as :func:`choose_tokenizer` takes it.
         references: detokenised lines.
         target: the target language's code, if there is one.
+        lowercase: whether scores take upper and lower case as the same.
 
     Raises:
         UserError: there is no such tokenizer, or it lacks a package or its model.
@@ -53,11 +72,11 @@ def choose_scoring(asked: str, references: Sequence[str], target: str | None) ->
     tokenize = choose_tokenizer(asked, references, target)
     make_bleu(tokenize)
     language = language_without_spaces(references, target)
-    return Scoring(tokenize, asian_ter=language in FITTING and tokenize not in CUT_AT_SPACES)
+    return Scoring(tokenize, language in FITTING and tokenize not in CUT_AT_SPACES, lowercase)
 
 
-def make_bleu(tokenize: str, *, sentences: bool = False) -> BLEU:
-    """sacreBLEU's metric; for single sentences as ``sacrebleu.sentence_bleu`` has it.
+def make_bleu(tokenize: str, *, sentences: bool = False, **options: Any) -> BLEU:
+    """sacreBLEU's metric with ``options`` of it; for single sentences as ``sacrebleu.sentence_bleu`` has it.
 
     Raises:
         UserError: the installed sacreBLEU has no such tokenizer, or the tokenizer lacks a package or its model.
@@ -65,7 +84,7 @@ def make_bleu(tokenize: str, *, sentences: bool = False) -> BLEU:
     if tokenize not in BLEU.TOKENIZERS:
         raise UserError(f"--tokenize {tokenize}: this version of sacreBLEU does not have it; update sacrebleu")
     try:
-        return BLEU(tokenize=tokenize, effective_order=sentences)
+        return BLEU(tokenize=tokenize, effective_order=sentences, **options)
     except OSError as error:
         raise UserError(
             f"--tokenize {tokenize}: sacreBLEU cannot download its model ({error}); run it once with a network, or "
@@ -95,10 +114,9 @@ def score_text(
         scoring: how text becomes the words that scores count.
         more: further references.
     """
-    ter = TER(normalized=True, asian_support=True) if scoring.asian_ter else TER()
     streams: Any = [list(references), *map(list, more)]
     scores = {}
-    for name, metric in (("bleu", make_bleu(scoring.tokenize)), ("chrf", CHRF()), ("ter", ter)):
+    for name, metric in (("bleu", scoring.bleu()), ("chrf", scoring.chrf()), ("ter", scoring.ter())):
         score = metric.corpus_score(list(hypotheses), streams).score
         scores[name] = {"score": score, "signature": str(metric.get_signature())}
     return scores

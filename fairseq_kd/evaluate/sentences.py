@@ -11,7 +11,13 @@ from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
-from fairseq_kd.evaluate.references import databin_references, read_more_references, read_references, warn_of_case
+from fairseq_kd.evaluate.references import (
+    databin_references,
+    read_more_references,
+    read_references,
+    warn_of_case,
+    warn_of_tokens,
+)
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring
 
 
@@ -56,6 +62,7 @@ def read_sentences(
     post_process: str,
     tokenize: str,
     detokenizer: str = NONE,
+    lowercase: bool = False,
 ) -> Sentences:
     """The sentences of a loaded subset.
 
@@ -71,19 +78,29 @@ def read_sentences(
     warn_of_joining(symbols, post_process, f"the dictionary of {task.cfg.target_lang}")
     target = [] if dataset.tgt is None else databin_references(task, subset, post_process, quiet=bool(reference))
     chosen = choose_detokenizer(detokenizer, target, symbols)
-    if reference or not target:
-        references = (
-            read_references(reference[0], len(sources)) if reference else databin_references(task, subset, "none")
-        )
-    else:
-        references = target
     languages = (task.cfg.source_lang, task.cfg.target_lang)
-    if reference and target:
-        plain = [detokenize(line, languages[1]) for line in target] if chosen == MOSES else target
-        warn_of_case(plain, references, reference[0])
-    more = read_more_references(reference[1:], len(sources))
-    if chosen == MOSES and (not reference or looks_tokenised(references)):
-        references = [detokenize(line, languages[1]) for line in references]
-        more = [[line and detokenize(line, languages[1]) for line in lines] for lines in more]
-    scoring = choose_scoring(tokenize, references, languages[1])
+    if reference or not target:
+        first = read_references(reference[0], len(sources)) if reference else databin_references(task, subset, "none")
+    else:
+        first = target
+    given: list[list[str | None]] = [[*first], *read_more_references(reference[1:], len(sources))]
+    if chosen == MOSES:
+        target = [detokenize(line, languages[1]) for line in target]
+        given = [_plain(lines, languages[1]) if not reference or _looks_cut(lines) else lines for lines in given]
+    for path, lines in zip(reference, given, strict=False):
+        if chosen != MOSES and _looks_cut(lines) and not looks_tokenised(target):
+            warn_of_tokens(path)
+        if target and not lowercase:
+            warn_of_case(target, lines, path)
+    references, more = [line or "" for line in given[0]], given[1:]
+    scoring = choose_scoring(tokenize, references, languages[1], lowercase=lowercase)
     return Sentences(sources, references, subset, post_process, chosen, languages, scoring, more)
+
+
+def _looks_cut(lines: Sequence[str | None]) -> bool:
+    """Whether the lines that are there are Moses-tokenised."""
+    return looks_tokenised(line for line in lines if line is not None)
+
+
+def _plain(lines: Sequence[str | None], language: str | None) -> list[str | None]:
+    return [line and detokenize(line, language) for line in lines]

@@ -49,13 +49,14 @@ class Comparison:
         references: detokenised lines of the test set.
         tokenize: sacreBLEU's tokenizer that made the scores.
         more: further references.
+        lowercase: whether upper and lower case are the same.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str, more: Streams = ()):
-        self._bootstrap = Bootstrap(references, tokenize, more)
+    def __init__(self, references: Sequence[str], tokenize: str, more: Streams = (), lowercase: bool = False):
+        self._bootstrap = Bootstrap(references, tokenize, more, lowercase)
         self._resampled: dict[tuple[Any, ...], Resampled] = {}
 
     def resampled(self, result: Result, beam: str) -> Resampled:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.table_line import table_line
 
 FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
@@ -137,7 +138,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     if made["teacher"]:
         note += (
             f" × teacher: how many times as fast as the teacher with beam {made['teacher_beam']}, with the same engine "
-            "and decoding, within the same rounds."
+            f"and decoding, within the same rounds.{other_teacher(table, made['teacher'])}"
         )
     return ["", *lines, "", f"- {note}"]
 

@@ -7,11 +7,14 @@ from fairseq_kd.report.table_line import table_line
 
 
 def gap_section(table: dict[str, Any]) -> list[str]:
-    """A line for each row but teacher and baseline; empty unless both are named and the teacher is better."""
+    """A line for each row but teacher and baseline; empty unless both are named and the teacher is better.
+
+    A beam with which the teacher is no better has no gap.
+    """
     rows = {row["name"]: row for row in table["rows"]}
     teacher, baseline = rows.get(table["teacher"]), rows.get(table["baseline"])
     beams = list(table["rows"][0]["beams"])
-    if not teacher or not baseline or any(_bleu(teacher, beam) <= _bleu(baseline, beam) for beam in beams):
+    if not teacher or not baseline or all(_bleu(teacher, beam) <= _bleu(baseline, beam) for beam in beams):
         return []
     between = [row for row in table["rows"] if row is not teacher and row is not baseline]
     if not between:
@@ -21,7 +24,7 @@ def gap_section(table: dict[str, Any]) -> list[str]:
     lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
     for row in between:
         closed = [_share(row, beam, baseline, teacher) for beam in beams]
-        cells = [row["name"], *(f"{share:.0%}" for share in closed), *([_seconds(row)] if timed else [])]
+        cells = [row["name"], *closed, *([_seconds(row)] if timed else [])]
         lines.append(table_line(cells))
     low, high = baseline["name"], teacher["name"]
     note = f"(BLEU of the row − BLEU of {low}) / (BLEU of {high} − BLEU of {low}), with the same beam."
@@ -32,9 +35,10 @@ def _bleu(row: dict[str, Any], beam: str) -> float:
     return row["beams"][beam]["bleu"]["mean"]
 
 
-def _share(row: dict[str, Any], beam: str, baseline: dict[str, Any], teacher: dict[str, Any]) -> float:
+def _share(row: dict[str, Any], beam: str, baseline: dict[str, Any], teacher: dict[str, Any]) -> str:
     lowest = _bleu(baseline, beam)
-    return (_bleu(row, beam) - lowest) / (_bleu(teacher, beam) - lowest)
+    gap = _bleu(teacher, beam) - lowest
+    return f"{(_bleu(row, beam) - lowest) / gap:.0%}" if gap > 0 else "–"
 
 
 def _seconds(row: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS
+from fairseq_kd.report.plots import COLOURS, as_text
 from fairseq_kd.storage.files import whole_file
 
 LINES = ("-", "--", ":")
@@ -27,7 +27,7 @@ def write_gates(table: dict[str, Any], path: str | Path) -> None:
         path: the PNG file.
     """
     drawn = [
-        (row["name"], number, training)
+        (as_text(row["name"]), number, training)
         for number, row in enumerate(gated_rows(table))
         for training in row["training"]
         if "gate" in training

@@ -3,13 +3,18 @@
 from typing import Any
 
 from fairseq_kd.report.cost_table import times_fewer
+from fairseq_kd.report.named_teacher import is_teacher
 from fairseq_kd.report.table_line import table_line
 
 
 def headline_section(table: dict[str, Any]) -> list[str]:
     """A table with a line for each beam of each row whose cost was measured beside the teacher's row."""
     names, teacher = [row["name"] for row in table["rows"]], table["teacher"]
-    rows = [row for row in table["rows"] if row["name"] != teacher and _measured_beside(row, table)]
+    rows = [
+        row
+        for row in table["rows"]
+        if row["name"] != teacher and "cost" in row and is_teacher(table, row["cost_of"]["teacher"] or [])
+    ]
     if not rows:
         return []
     beam = str(rows[0]["cost_of"]["teacher_beam"])
@@ -27,12 +32,6 @@ def headline_section(table: dict[str, Any]) -> list[str]:
         "parameters are not zero, how many times as fast with the same engine and decoding within the same rounds."
     )
     return ["", f"## Against the teacher with beam {beam}", "", *lines, "", f"- {note}"]
-
-
-def _measured_beside(row: dict[str, Any], table: dict[str, Any]) -> bool:
-    """Whether the row's cost was measured beside the model of the table's teacher row."""
-    models = table["signature"]["models"].get(table["teacher"], [])
-    return "cost" in row and row["cost_of"]["teacher"] in [model["sha256"] for model in models]
 
 
 def _speeds(row: dict[str, Any], beam: int) -> dict[tuple[str, str, bool], float]:

@@ -7,9 +7,12 @@ from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, co
 from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.headline import headline_section
 from fairseq_kd.report.more_metrics import more_metrics_section
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import paper_section
+from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import table_line
 from fairseq_kd.report.training_table import training_section
+from fairseq_kd.report.ways import ways_notes
 
 SHORTLIST = "†"
 """Marks a row that was decoded with a lexical shortlist."""
@@ -96,6 +99,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     notes.append(
         "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
     )
+    notes += [CASELESS] if caseless(scores) else []
     if signature.get("risks"):
         notes.append(_risks_note(table))
     notes.append(
@@ -105,6 +109,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
         notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
+    notes += ways_notes(table)
     limited = [f"{row['name']} (SHA-256 {row['shortlist'][:12]}…)" for row in table["rows"] if "shortlist" in row]
     notes += [f"{SHORTLIST} decoded with a lexical shortlist: {', '.join(limited)}."] if limited else []
     notes += cost_notes(table)
@@ -126,7 +131,7 @@ def _risks_note(table: dict[str, Any]) -> str:
         "little else than one sentence. R_cvg: mean −log q(y) of the student q over the teacher's samples. Both are in "
         f"nats a sentence, from {made['samples']} samples of each model and source{_cut_to(made['sampling'])}. "
         f"TeacherDist, the share of distinct bigrams among the teacher's samples of a source: {distinct['mean']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f})."
+        f"(95 % interval {low:.3f} to {high:.3f}).{other_teacher(table, [made['teacher']])}"
     )
 
 

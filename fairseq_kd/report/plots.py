@@ -14,6 +14,14 @@ MARKERS = "osD^vPX"
 GROUP = 0.8  # of a row's height; the gap between rows takes the remainder
 
 
+def as_text(name: str) -> str:
+    """A name or title that matplotlib shows as it is.
+
+    Between two dollar signs it would read a formula, and a legend leaves out a name that begins with ``_``.
+    """
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def write_plot(table: dict[str, Any], path: str | Path) -> None:
     """Draw BLEU with 95 % intervals: a group of horizontal bars for each row, a bar for each beam.
 
@@ -42,10 +50,10 @@ def write_plot(table: dict[str, Any], path: str | Path) -> None:
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over a dashed line
             )  # fmt: skip
     axes.set_xlim(0, max(ends) * 1.1)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_yticks(range(len(rows)), [as_text(row["name"]) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("BLEU with 95 % bootstrap intervals")
-    axes.set_title(table["title"])
+    axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     reference_lines(axes.axvline, table, beams[-1])
     axes.legend(
@@ -88,11 +96,17 @@ def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:
         axes.errorbar(x, y, xerr=x_bar, yerr=y_bar, elinewidth=1, capsize=2, linestyle="none", color=colour)
         marker = "*" if teacher else MARKERS[number % len(MARKERS)]
         axes.plot(
-            x, y, label=row["name"], linestyle="none", color=colour, marker=marker, markersize=10 if teacher else 7
+            x,
+            y,
+            label=as_text(row["name"]),
+            linestyle="none",
+            color=colour,
+            marker=marker,
+            markersize=10 if teacher else 7,
         )
     axes.set_xlabel("likelihood risk R_llh, nats a sentence, with 95 % bootstrap intervals")
     axes.set_ylabel("coverage risk R_cvg, nats a sentence")
-    axes.set_title(table["title"])
+    axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     with whole_file(path, "wb") as handle:

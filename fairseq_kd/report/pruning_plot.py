@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.plots import COLOURS, MARKERS, reference_lines
+from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, reference_lines
 from fairseq_kd.storage.files import whole_file
 
 
@@ -78,7 +78,7 @@ def write_pruning(table: dict[str, Any], path: str | Path) -> None:
     left.set_xlabel("parameters that are not zero (millions)")
     axes.set_xlabel("parameters that are zero (%)")
     axes.set_ylabel("BLEU with 95 % bootstrap intervals")
-    axes.set_title(f"{table['title']}\n{rows[0]['name']}", fontsize=10)
+    axes.set_title(as_text(f"{table['title']}\n{rows[0]['name']}"), fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     with whole_file(path, "wb") as handle:
         figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")

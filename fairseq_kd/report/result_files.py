@@ -7,12 +7,25 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.result_shapes import MEASURED, METRICS, MORE_METRICS, evaluated
+from fairseq_kd.report.ways import check_way
 from fairseq_kd.storage.settings import differences
 from fairseq_kd.storage.shapes import Shape
 from fairseq_kd.storage.structured import Unreadable, read_json
 
 # These may differ between the files of one table, and are recorded.
-EVALUATED = ("versions", "machine", "commit", "engine", "precision", "decoding", "post_process", "languages", "subset")
+EVALUATED: tuple[str, ...] = (
+    "versions",
+    "machine",
+    "commit",
+    "engine",
+    "precision",
+    "decoding",
+    "post_process",
+    "detokenize",
+)
+EVALUATED += ("languages", "subset")
+CASELESS = "BLEU and chrF take upper and lower case as the same (evaluate --lowercase)."
+"""What tables say of scores for which :func:`caseless` is true."""
 Result = dict[str, Any]
 
 
@@ -60,7 +73,8 @@ def read_evaluated(path: str | Path) -> Result:
     Raises:
         UserError: as :func:`read_result`.
     """
-    absent = {"precision": "float32", "tokenize": "13a", "more_references": []}
+    absent = {"precision": "float32", "tokenize": "13a", "lowercase": False, "detokenize": "none"}
+    absent |= {"more_references": []}
     return {**absent, **read_result(path, "evaluate", evaluated)}
 
 
@@ -72,7 +86,7 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
 
     Raises:
         UserError: a file has other references, beams or kinds of scores than the first, repeats a name and seed, or
-            differs from its name's other files in the model's size or the shortlist.
+            differs from its name's other files in the model's size, the shortlist or the way of decoding.
     """
     rows: dict[str, Row] = {}
     first: Result = {}
@@ -82,10 +96,8 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
         for what in ("references", "more_references", "beams"):
             if list(result[what]) != list(first[what]):
                 raise UserError(f"{path}: its {what} differ from those of {paths[0]}; evaluate both in the same way")
-        if signatures(result) != signatures(first):
-            raise UserError(
-                f"{path}: scored in another way than {paths[0]} (the scores' signatures differ); evaluate it again"
-            )
+        if found := _first_difference(signatures(result), signatures(first)):
+            raise UserError(f"{path}: scored in another way than {paths[0]} ({found}); evaluate it again")
         row = rows.setdefault(result["name"], Row(result["name"], []))
         if result["seed"] in [other["seed"] for other in row.results]:
             raise UserError(
@@ -100,8 +112,24 @@ def group_results(paths: Sequence[str | Path]) -> list[Row]:
                 f"{path}: decoded with another --shortlist than the other {result['name']!r}, or only one of them with "
                 "a shortlist; give --name to evaluate"
             )
+        if row.results:
+            check_way(path, result, row.results[0])
         row.results.append(result)
     return list(rows.values())
+
+
+def _first_difference(own: dict[str, str], other: dict[str, str]) -> str | None:
+    """The first signature that two results do not share, in words; None if they share all."""
+    for metric in dict.fromkeys((*own, *other)):
+        one, two = own.get(metric), other.get(metric)
+        if one != two:
+            return f"{metric}: {one or 'not measured'}, there {two or 'not measured'}"
+    return None
+
+
+def caseless(scores: dict[str, str]) -> bool:
+    """Whether the signatures of scores say that BLEU takes upper and lower case as the same."""
+    return "case:lc" in scores.get("bleu", "").split("|")
 
 
 def shortlist_of(result: Result) -> str | None:

@@ -8,6 +8,7 @@ from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, OPTIONAL_RA
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
 from fairseq_kd.report.result_files import Result, Row, shortlist_of
+from fairseq_kd.report.ways import way_of
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dict[str, Any]:
-    """A row's entry in table.json: scores, rates, costs, risks and shortlist, without any text.
+    """A row's entry in table.json: scores, rates, costs, risks, shortlist and the way of decoding, without any text.
 
     Args:
         row: the row.
@@ -31,6 +32,7 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "seeds": [result["seed"] for result in row.results],
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
+        "way": way_of(row.results[0]),
     }
     if limit := shortlist_of(row.results[0]):
         summary["shortlist"] = limit

@@ -115,7 +115,8 @@ def build_table(
     if compared:
         check_seeds(rows, compared)
     first = rows[0].results[0]
-    comparison = Comparison(first["references"], first["tokenize"], first["more_references"])
+    how = [first[key] for key in ("references", "tokenize", "more_references", "lowercase")]
+    comparison = Comparison(*how)
     summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
     for summary in summaries:
         summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from fairseq_kd.report.plots import COLOURS
+from fairseq_kd.report.plots import COLOURS, as_text
 from fairseq_kd.storage.files import whole_file
 
 MARKERS = "osD^vP"
@@ -49,7 +49,7 @@ def write_speed(table: dict[str, Any], path: str | Path) -> None:
         axes.errorbar(
             [speed[beam] for beam in row["beams"]], [score["mean"] for score in scores],
             yerr=[score["interval"] for score in scores], color=colour, marker=marker, markersize=5,
-            linewidth=1, elinewidth=0.7, capsize=2, label=row["name"],
+            linewidth=1, elinewidth=0.7, capsize=2, label=as_text(row["name"]),
         )  # fmt: skip
         for beam, score in zip(row["beams"], scores, strict=True):
             place = (speed[beam], score["mean"])
@@ -60,7 +60,7 @@ def write_speed(table: dict[str, Any], path: str | Path) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.set_ylabel("BLEU with 95 % bootstrap intervals; numbers are beams")
-    axes.set_title(table["title"])
+    axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8, frameon=False)
     with whole_file(path, "wb") as handle:

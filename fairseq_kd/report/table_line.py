@@ -4,6 +4,6 @@ from collections.abc import Sequence
 
 
 def table_line(cells: Sequence[str]) -> str:
-    """The cells with bars between them; a bar within one is escaped."""
-    escaped = (cell.replace("|", "\\|") for cell in cells)
+    """The cells with bars between them; a bar within one is escaped, and a line break becomes a space."""
+    escaped = (" ".join(cell.splitlines()).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"

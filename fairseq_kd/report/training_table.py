@@ -54,7 +54,15 @@ def training_section(table: dict[str, Any]) -> list[str]:
     if gates:
         notes[1] += " Those of a hybrid are gold and distilled; a log without `seen_wpb` has the gold ones alone."
         notes.append("- g ± spread: mean and standard deviation of the gate within the last interval of the log.")
+    notes += [f"- {note}" for note in number_notes(rows)]
     return ["", "## Training", "", *lines, "", *notes]
+
+
+def number_notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence that names the rows that have not one log for each result; none where all have."""
+    found = [(row["name"], len(row["training"]), len(row["seeds"])) for row in rows]
+    other = [f"{name} ({logs} of {results})" for name, logs, results in found if logs != results]
+    return [f"Rows with another number of logs than of results: {', '.join(other)}."] if other else []
 
 
 def validation_bleu(trainings: Sequence[Training]) -> list[float]:

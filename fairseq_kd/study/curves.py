@@ -45,8 +45,8 @@ def statistics(result: Result, measure: str) -> tuple[np.ndarray, Score]:
     if measure == "teacher_forced":
         return np.array([result["teacher_forced"][key] for key in ("correct", "tokens")]).T, accuracy
     made = result["teacher_forced"] if measure == FORCED_BLEU else result["beams"][measure.removeprefix("beam ")]
-    references, more = result["references"], result["more_references"]
-    return bleu_statistics(made["hypotheses"], references, result["tokenize"], more), bleu
+    how = [result[key] for key in ("references", "tokenize", "more_references", "lowercase")]
+    return bleu_statistics(made["hypotheses"], *how), bleu
 
 
 def length_buckets(lengths: Sequence[int]) -> list[np.ndarray]:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.ways import several_ways
 from fairseq_kd.study.curves import FORCED_BLEU
 
 
@@ -80,6 +82,8 @@ def _notes(study: dict[str, Any]) -> list[str]:
         f"BLEU: `{made['scores']['bleu']}`. Teacher-forced accuracy: the share of target tokens (`</s>` counted) that "
         "are the likeliest after the gold target so far.",
     ]
+    notes += several_ways(made.get("evaluated", {}))
+    notes += [CASELESS] if caseless(made["scores"]) else []
     if FORCED_BLEU in study["measures"]:
         notes.append("Teacher-forced BLEU: of these likeliest tokens, one for each gold token, without `</s>`.")
     notes.append(f"Commit: {made['commit'] or 'not known'}.")

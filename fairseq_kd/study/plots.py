@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, MARKERS
+from fairseq_kd.report.plots import COLOURS, MARKERS, as_text
 from fairseq_kd.storage.files import whole_file
 
 BARS: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "markersize": 4}
@@ -26,7 +26,7 @@ def write_axis(study: dict[str, Any], path: Path) -> None:
         places = study["over_axis"]["places"]
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.set_xticks([], minor=True)
-        axes.set_xlabel(study["axis"]["label"])
+        axes.set_xlabel(as_text(study["axis"]["label"]))
         axes.set_title(label, fontsize=10)
     _save(figure, panels[0], study["title"], path)
 
@@ -41,7 +41,7 @@ def write_lengths(study: dict[str, Any], path: Path) -> None:
             _draw(axes, point, measure, study["teacher"], False)
         row[0].set_ylabel(label)
     for axes, point in zip(panels[0], points, strict=True):
-        axes.set_title(f"{study['axis']['label']}: {point['at']:g}", fontsize=9)
+        axes.set_title(as_text(f"{study['axis']['label']}: {point['at']:g}"), fontsize=9)
     for axes, point in zip(panels[-1], points, strict=True):
         axes.set_xlabel("source length (subwords)")
         spans = [f"{bucket['shortest']}–{bucket['longest']}" for bucket in point["buckets"]]
@@ -74,7 +74,7 @@ def write_decoding(study: dict[str, Any], path: Path) -> None:
             )  # fmt: skip
         labels = [fill(label.replace(" (%)", ""), 14, break_on_hyphens=False) for label in measures.values()]
         axes.set_xticks(range(len(measures)), labels, fontsize=8)
-        axes.set_title(f"{line} − {other}", fontsize=10)
+        axes.set_title(as_text(f"{line} − {other}"), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("difference, BLEU or percentage points")
     _save(figure, panels[0], study["title"], path, study["axis"]["label"])
@@ -89,7 +89,7 @@ def _draw(axes: Axes, axis: dict[str, Any], measure: str, teacher: str | None, l
             looks = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             number += 1
         means = [one["mean"] for one in each]
-        axes.errorbar(axis["places"], means, yerr=_bars(each), label=name, linewidth=1.2, **BARS, **looks)
+        axes.errorbar(axis["places"], means, yerr=_bars(each), label=as_text(name), linewidth=1.2, **BARS, **looks)
     limits = axes.get_xlim()
     for pair in axis["comparisons"][measure]:
         line = [one["mean"] for one in scores[pair["line"]]]
@@ -115,7 +115,7 @@ def _bars(scores: Sequence[dict[str, Any]]) -> list[list[float]]:
 
 def _save(figure: Figure, axes: Axes, title: str, path: Path, legend: str | None = None) -> None:
     about = f"lines: {legend}" if legend else "× and bar: a clear crossing and its interval, pale ×: another"
-    figure.suptitle(f"{title}\n95 % bootstrap intervals; {about}", fontsize=9)
+    figure.suptitle(as_text(f"{title}\n95 % bootstrap intervals; {about}"), fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     with whole_file(path, "wb") as handle:
         figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")

@@ -22,7 +22,11 @@ ENDS = (2.5, 97.5)
 
 
 def bleu_statistics(
-    hypotheses: Sequence[str], references: Sequence[str], tokenize: str = TOKENIZERS[0], more: Streams = ()
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenize: str = TOKENIZERS[0],
+    more: Streams = (),
+    lowercase: bool = False,
 ) -> np.ndarray:
     """Each sentence's counts for a corpus BLEU, shape (sentences, 10): 4 of matches, 4 of n-grams, and both lengths.
 
@@ -31,11 +35,14 @@ def bleu_statistics(
         references: a line for each.
         tokenize: sacreBLEU's tokenizer.
         more: further references.
+        lowercase: whether upper and lower case are the same.
 
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
-    metric = make_bleu(tokenize, sentences=True)  # this changes a sentence's score, not its counts
+    metric = make_bleu(
+        tokenize, sentences=True, lowercase=lowercase
+    )  # "sentences" changes a sentence's score, not its counts
     each = [metric.sentence_score(*pair) for pair in zip(hypotheses, references_of_each(references, more), strict=True)]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each], dtype=np.int64)
 

@@ -59,6 +59,18 @@ def test_speeds_in_a_precision_have_its_bleu(table: dict[str, Any]) -> None:
     assert found["small", "float32", True, 5].times_teacher == 5.0 and found["big", "float32", False, 1].loss == 1.5
 
 
+def test_only_speeds_beside_the_tables_own_teacher_count(table: dict[str, Any]) -> None:
+    """BLEU is lost against the table's teacher, so a speed beside another model says nothing."""
+    for one, teacher in (("big", ["another"]), ("small", ["Teacher"])):
+        next(row for row in table["rows"] if row["name"] == one)["cost_of"]["teacher"] = teacher
+    assert {one.row for one in measured(table)} == {"small", "small, int8", "slow"}
+
+
+def test_the_bleu_of_a_precision_is_not_that_of_a_shortlist(table: dict[str, Any]) -> None:
+    next(row for row in table["rows"] if row["name"] == "small, int8")["shortlist"] = "0123"
+    assert {one.row for one in measured(table)} == {"big", "small", "slow"}
+
+
 @pytest.mark.parametrize(
     ("speedup", "batched", "expected"),
     [

@@ -65,9 +65,18 @@ def test_equal_lines_are_not_significant_and_perfect_ones_do_not_vary() -> None:
     assert perfect.interval() == pytest.approx(0, abs=1e-4) and perfect.score == pytest.approx(100)
 
 
-def seeds_of(draw: np.random.Generator, means: list[float], sentences: np.ndarray) -> list[Resampled]:
+def test_systems_with_the_same_matches_in_each_sentence_do_not_differ() -> None:
+    """Other words at the same wrong places, and no right word at all: each resample gives both systems one BLEU."""
+    bootstrap = Bootstrap(REFERENCES)
+    wrong = [[line.replace("fox", word) for line in REFERENCES] for word in ("wolf", "bear")]
+    for pair in (wrong, [["zero"] * len(REFERENCES), ["null"] * len(REFERENCES)]):
+        one, other = (bootstrap.resample(system) for system in pair)
+        assert one.p_value(other) == other.p_value(one) == p_over_seeds([one, one], [other, other]) == 1
+
+
+def seeds_of(means: list[float], sentences: np.ndarray) -> list[Resampled]:
     """Made-up seeds of one row: their own means, and the same effect of the sentences on all."""
-    return [Resampled([f"{mean} {draw.random()}"], mean, mean + sentences) for mean in means]
+    return [Resampled(mean, mean + sentences) for mean in means]
 
 
 def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
@@ -75,7 +84,7 @@ def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
     draw = np.random.default_rng(3)
     sentences = draw.normal(0, 0.2, BOOTSTRAP_SAMPLES)
     spread = [-1.0, -0.3, 0.2, 1.1]
-    low, high = seeds_of(draw, spread, sentences), seeds_of(draw, [mean + 1.5 for mean in spread], sentences)
+    low, high = seeds_of(spread, sentences), seeds_of([mean + 1.5 for mean in spread], sentences)
     deviation = np.sqrt(2 * np.var(spread, ddof=1) / 4)
     # sacreBLEU's p counts |d| above E|d| + observed; d is normal around the observed difference, far from 0 here.
     expected = 0.5 * math.erfc(1.5 / deviation / np.sqrt(2))
@@ -83,9 +92,17 @@ def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
     assert p_over_seeds(low, high) == p_over_seeds(high, low)
 
 
+def test_p_over_seeds_of_rows_with_one_mean_is_the_same_from_either_side() -> None:
+    draw = np.random.default_rng(5)
+    for means in ([20.0, 22.0], [20.0, 20.0]):
+        one = [seeds_of([mean], draw.normal(0, 0.3, BOOTSTRAP_SAMPLES))[0] for mean in means]
+        other = [seeds_of([mean], draw.normal(0, 0.4, BOOTSTRAP_SAMPLES))[0] for mean in reversed(means)]
+        assert p_over_seeds(one, other) == p_over_seeds(other, one)
+
+
 def test_p_over_seeds_of_equal_seeds_is_that_of_one() -> None:
     draw = np.random.default_rng(4)
     first, second = draw.normal(0, 0.3, (2, BOOTSTRAP_SAMPLES))
-    low, high = seeds_of(draw, [20.0] * 3, first), seeds_of(draw, [20.6] * 3, second)
+    low, high = seeds_of([20.0] * 3, first), seeds_of([20.6] * 3, second)
     assert p_over_seeds(low, high) == low[0].p_value(high[0])
     assert p_over_seeds(low[:1], high) == low[0].p_value(high[0])

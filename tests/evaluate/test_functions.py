@@ -46,14 +46,16 @@ def test_evaluate_returns_what_it_writes_and_the_command_line_calls_it(
         output=tmp_path / "one.json",
         reference=files,
         metrics=("rouge", "bleu2"),
+        lowercase=True,
     )
     assert {"rouge1", "rougeL", "bleu2", "bleu"} <= set(made["beams"]["2"])
     assert made["references"] == ["3 4 5 6"] * 40 and made["more_references"] == [[None, "3 4"] * 20]
-    assert "nrefs:var" in made["beams"]["1"]["bleu"]["signature"]
+    assert made["beams"]["1"]["bleu"]["signature"].startswith("nrefs:var|case:lc|") and made["lowercase"] is True
+    assert "|case:lc|" in made["teacher_forced"]["bleu"]["signature"]
     assert made == read_json(tmp_path / "one.json") and list(made["beams"]) == ["1", "2"]
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--subset", "valid", "--beam", 1, 2, "--max-len-a", 1.2]
     words += ["--max-len-b", 5, "--max-tokens", 300, "--engine", "fairseq", "--post-process", "none"]
-    words += ["--reference", *files, "--metrics", "rouge", "bleu2"]
+    words += ["--reference", *files, "--metrics", "rouge", "bleu2", "--lowercase"]
     words += ["--name", "a name", "--seed", 3, "--output", tmp_path / "two.json"]
     cli.main(["evaluate", *map(str, words)])
     assert without_times(read_json(tmp_path / "two.json")) == without_times(made)

@@ -11,8 +11,8 @@ import sacrebleu
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
+from fairseq_kd.evaluate.scores import Scoring, score_text
 
 WORDS = ["the", "big", "red", "fox", "saw", "a", "small", "dog", "in", "our", "old", "yard", "and", "ran", "home", "at"]
 """Words that the stemmer leaves as they are."""
@@ -73,7 +73,7 @@ def bleu(order: int) -> float:
 
 
 def test_rouge_is_its_definition() -> None:
-    found = more_scores(HYPOTHESES, [REFERENCES], "13a", ["rouge"])
+    found = more_scores(HYPOTHESES, [REFERENCES], Scoring(), ["rouge"])
     pairs = list(zip(HYPOTHESES, REFERENCES, strict=True))
     expected = {
         "rouge1": [rouge_n(*pair, 1) for pair in pairs],
@@ -87,16 +87,30 @@ def test_rouge_is_its_definition() -> None:
 
 
 def test_rouge_stems_words_and_takes_the_best_reference() -> None:
-    assert more_scores(["Dogs running!"], [["dog runs"]], "13a", ["rouge"])["rouge2"]["score"] == 100
-    several = more_scores(HYPOTHESES, [REFERENCES, [None] * 20 + HYPOTHESES[20:]], "13a", ["rouge"])["rougeL"]
+    assert more_scores(["Dogs running!"], [["dog runs"]], Scoring(), ["rouge"])["rouge2"]["score"] == 100
+    several = more_scores(HYPOTHESES, [REFERENCES, [None] * 20 + HYPOTHESES[20:]], Scoring(), ["rouge"])["rougeL"]
     each = [rouge_l(*pair) for pair in zip(HYPOTHESES[:20], REFERENCES[:20], strict=True)] + [1.0] * 5
     assert several["score"] == pytest.approx(100 * sum(each) / 25)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("今天天气很好", True), ("Сегодня хорошо", True), ("Größe über Öl, 5 €", False)]
+)
+def test_rouge_of_letters_that_it_does_not_count_is_told(
+    line: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """rouge-score leaves out all letters but a to z: a perfect Chinese translation has 0."""
+    warn_of_script([line] * 3, ["bleu1"])
+    assert not caplog.records
+    warn_of_script([line] * 3, ["rouge"])
+    found = more_scores([line] * 3, [[line] * 3], Scoring(), ["rouge"])
+    assert (found["rouge1"]["score"] == 0) == told == ("--metrics rouge counts a to z and digits alone" in caplog.text)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("tokenize", ["none", "13a"])
 def test_short_bleu_is_its_definition(order: int, tokenize: str) -> None:
-    found = more_scores(HYPOTHESES, [REFERENCES], tokenize, [f"bleu{order}"])[f"bleu{order}"]
+    found = more_scores(HYPOTHESES, [REFERENCES], Scoring(tokenize), [f"bleu{order}"])[f"bleu{order}"]
     assert found["score"] == pytest.approx(bleu(order), rel=1e-9)
     assert f"tok:{tokenize}" in found["signature"] and found["signature"].endswith(f"|order:{order}")
 

@@ -92,6 +92,14 @@ def test_what_samples_were_cut_to_is_told(tmp_path: Path) -> None:
     assert "(top-k 40, temperature 0.7). TeacherDist" in (tmp_path / "made" / "table.md").read_text()
 
 
+@pytest.mark.parametrize(("teacher", "told"), [("t", False), ("another", True)])
+def test_risks_beside_another_model_than_the_teachers_are_told(tmp_path: Path, teacher: str, told: bool) -> None:
+    scores = [result("a", 1, BAD), result("big", 1, BAD, models=[{"sha256": teacher}])]
+    table(tmp_path, scores, [measured("a1", 10.0)], "--teacher", "big")
+    text = (tmp_path / "made" / "table.md").read_text()
+    assert ("That teacher (SHA-256 t…) is not the model of the row big." in text) == told
+
+
 @pytest.mark.parametrize(
     ("risks", "message"),
     [

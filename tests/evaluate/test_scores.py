@@ -1,6 +1,7 @@
 """Scores against sacreBLEU's plain functions, and where the compared text comes from."""
 
 import gzip
+import json
 import lzma
 from types import SimpleNamespace
 
@@ -12,8 +13,11 @@ from fairseq.data import Dictionary
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.more_scores import more_scores
 from fairseq_kd.evaluate.references import databin_references, read_references, warn_of_case
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.saved_outputs import save_outputs
+from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 
 REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(40)]
@@ -106,6 +110,32 @@ def test_references_from_a_databin(caplog):
 def test_a_reference_in_another_case_is_told(target, told, caplog):
     warn_of_case(target, REFERENCES, "test.en")
     assert ("reference test.en: 40 of 40 lines differ" in caplog.text) == told == bool(caplog.records)
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "char"])
+def test_caseless_scores_are_those_of_lowercased_text(tokenize, tmp_path):
+    made = [line.title() if row % 3 else line.replace("a", "", 1).upper() for row, line in enumerate(REFERENCES)]
+    more = [line.swapcase() if row % 2 else None for row, line in enumerate(REFERENCES)]
+    lower = [[line and line.lower() for line in lines] for lines in (made, REFERENCES, more)]
+    caseless, plain = Scoring(tokenize, lowercase=True), Scoring(tokenize)
+    found, expected = score_text(made, REFERENCES, caseless, [more]), score_text(*lower[:2], plain, [lower[2]])
+    for name, score in found.items():
+        assert score["score"] == expected[name]["score"] and "|case:lc|" in score["signature"]
+    cased = score_text(made, REFERENCES, plain, [more])
+    assert cased["bleu"]["score"] < found["bleu"]["score"] and "|case:mixed|" in cased["chrf"]["signature"]
+    short = [more_scores(made, [REFERENCES], scoring, ["bleu1"])["bleu1"] for scoring in (caseless, plain)]
+    assert short[0] == {
+        "score": more_scores(*lower[:1], [lower[1]], plain, ["bleu1"])["bleu1"]["score"],
+        "signature": short[1]["signature"].replace("case:mixed", "case:lc"),
+    }
+    saved = []
+    for lines, references, scoring in ((made, REFERENCES, caseless), (*lower[:2], plain)):
+        path, sentences = tmp_path / f"{len(saved)}.jsonl", Sentences([], references, "test", "none", scoring=scoring)
+        signatures = save_outputs(path, sentences, references, {"1": lines})
+        assert all(("|case:lc|" in one) == scoring.lowercase for one in signatures.values())
+        beams = [json.loads(line)["beams"]["1"] for line in path.read_text().splitlines()]
+        saved.append([[beam[name] for name in ("bleu", "chrf")] for beam in beams])
+    assert saved[0] == saved[1]
 
 
 def test_a_databin_without_targets():

@@ -106,13 +106,15 @@ def test_the_headline_is_against_the_teacher_with_its_beam(table):
     assert scores[1] < scores[0] - 1
     assert cells["student", "1"] == [f"{scores[1]:.2f}", delta, "20.0 × fewer", *["4.0 ×"] * 4]
     assert cells["student", "5"] == [f"{scores[1]:.2f}", delta, "20.0 × fewer", *["0.8 ×"] * 4]
-    assert "| 0.62 (20.0 × fewer) |" in text and "| 12.35 |" in text
+    assert "| 0.62 (20.0 × fewer) |" in text and "| 12.35 |" in text and "That teacher" not in text
 
 
 @pytest.mark.parametrize("options", [(), ("--teacher", "other")])
 def test_without_the_teacher_that_was_measured_there_is_no_headline(table, options):
     text, _, _ = table([costing("a", 1, (0.1, 0.2), 4.0), result("other", 1, BAD)], *options)
     assert "What decoding costs" in text and "Against the teacher" not in text and "× fewer |" not in text
+    told = f"That teacher (SHA-256 {'t' * 12}…) is not the model of the row other." in text
+    assert told == bool(options)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """The table of hand-made results: grouping, differences, notes, and what it refuses."""
 
 import json
+import re
 
 import pytest
+from matplotlib.cbook import is_math_text
+from matplotlib.figure import Figure
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
@@ -12,6 +15,7 @@ from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
+from fairseq_kd.report.plots import as_text
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
 
@@ -70,6 +74,15 @@ def test_how_much_of_the_gap_is_closed(table):
     assert "How much" not in table(runs, "--baseline", "base")[0]
     swapped = [runs[2] | {"name": "base"}, runs[1], runs[0] | {"name": "teacher"}]
     assert "How much" not in table(swapped, *options)[0]  # a teacher that is no better
+
+
+def test_a_beam_without_a_gap_hides_no_other(table):
+    """A teacher that is no better in greedy search alone."""
+    runs = [result("base", 1, BAD), result("student", 1, spoil(REFERENCES, 3)), result("teacher", None, REFERENCES)]
+    runs[2]["beams"] = {"1": runs[0]["beams"]["1"], "5": runs[2]["beams"]["5"]}
+    text, _, _ = table(runs, "--baseline", "base", "--teacher", "teacher")
+    (line,) = (line for line in text.split("is closed")[1].splitlines() if line.startswith("| student"))
+    assert re.fullmatch(r"\| student \| – \| \d+% \|", line)
 
 
 def test_a_single_run_is_held_against_every_seed(table):
@@ -131,6 +144,45 @@ def test_a_row_decoded_with_a_shortlist_is_marked(table, tmp_path):
     for other in ({}, {"shortlist": {"sha256": "other"}}):
         with pytest.raises(UserError, match=r"1\.json: decoded with another --shortlist .*'limited'.* give --name"):
             table([limited[0], result("limited", 2, BAD, **other)])
+
+
+@pytest.mark.parametrize("name", ["a$_$b", "_student", "two\nlines", "5 $ or 6 $", "\\$x|y"])
+def test_names_are_shown_as_they_are(table, name):
+    """matplotlib reads a formula between two dollar signs, and leaves out of a legend what begins with _."""
+    runs = [result(name, 1, BAD, nonzero_parameters=1_000), result("b", 1, REFERENCES, nonzero_parameters=900)]
+    text, _, folder = table(runs, "--teacher", name, "--title", name, "--pruning", name, "b")
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 4
+    assert {path.name for path in folder.iterdir()} >= {"table.png", "speed.png", "pruning.png"}
+    axes = Figure().add_subplot()
+    axes.plot([1, 2], label=as_text(name))
+    assert [label.strip() for label in axes.get_legend_handles_labels()[1]] == [name.replace("$", "\\$")]
+    assert not is_math_text(as_text(name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"decoding": {"max_len_b": 200, "lenpen": 0.6}}, "decoding.lenpen is absent there, 0.6 here"),
+        ({"precision": "int8"}, "precision is float32 there, int8 here"),
+        ({"detokenize": "moses"}, "detokenize is none there, moses here"),
+    ],
+)
+def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, changes, told):
+    """A mean over two ways of decoding is of neither."""
+    with pytest.raises(UserError, match=rf"1\.json: decoded in another way than the other 'a' \({told}\)"):
+        table([result("a", 1, BAD), result("a", 2, BAD, **changes)])
+    text, content, _ = table([result("a", 1, BAD), result("b", 1, BAD), result("c", 1, BAD, **changes)])
+    note = next(line for line in text.splitlines() if "different ways" in line)
+    assert note.startswith("- Rows were decoded in different ways. a, b: fairseq in float32, max_len_b 200, ")
+    changed = {
+        "decoding": "max_len_b 200, lenpen 0.6",
+        "precision": "fairseq in int8",
+        "detokenize": "detokenize moses",
+    }
+    assert changed[next(iter(changes))] in note.split("; c: ")[1]
+    assert note[2:] in score_cells(content)["notes"]
+    same = [result("a", 1, BAD), result("b", 1, BAD, decoding={"max_len_b": 200, "max_tokens": 9})]
+    assert "different ways" not in table(same)[0]
 
 
 def test_a_missing_seed_of_the_baseline(table):
@@ -204,5 +256,38 @@ def test_files_of_two_tokenizers_make_no_table_and_old_files_are_13a(table):
     old = chinese("b", 3, "13a")
     del old["tokenize"]
     _, content, _ = table([chinese("a", 3, "13a"), old])
+    first, second = content["rows"]
+    assert first["beams"]["5"]["bleu"] == second["beams"]["5"]["bleu"]
+
+
+def mixed_case(name: str, every: int, lowercase: bool) -> dict:
+    """A result in capitals, with the fox gone in each ``every``-th line."""
+    lines = [line.replace("fox ", "") if row % every == 0 else line for row, line in enumerate(REFERENCES)]
+    made = result(name, 1, lines := [line.upper() for line in lines], lowercase=lowercase)
+    beam = made["beams"]["1"] | score_text(lines, REFERENCES, Scoring(lowercase=lowercase))
+    return made | {"beams": {"1": beam, "5": beam}}
+
+
+def test_intervals_and_p_of_caseless_scores_are_caseless_and_the_table_says_so(table):
+    runs = [mixed_case("base", 3, True), mixed_case("other", 4, True)]
+    text, content, _ = table(runs, "--baseline", "base")
+    named = [(run["name"], [line.lower() for line in run["beams"]["5"]["hypotheses"]]) for run in runs]
+    metrics = {"BLEU": BLEU(references=[[line.lower() for line in REFERENCES]])}
+    base, other = PairedTest(named, metrics, None, test_type="bs", n_samples=1000)()[1]["BLEU"]
+    first, second = (row["beams"]["5"] for row in content["rows"])
+    assert (first["bleu"]["mean"], first["bleu"]["interval"]) == (base.score, base.ci)
+    assert (second["p"], second["bleu"]["interval"]) == (other.p_value, other.ci) and 50 < base.score < other.score
+    note = "BLEU and chrF take upper and lower case as the same"
+    assert f"- {note}" in text and "|case:lc|" in text and note in score_cells(content)["notes"][0]
+    plain, content, _ = table([mixed_case("base", 3, False)])
+    assert note not in plain and score_cells(content)["notes"] == []
+
+
+def test_cased_and_caseless_files_make_no_table_and_old_files_are_cased(table):
+    with pytest.raises(UserError, match=r"scored in another way than .* \(bleu: .*case:mixed.*, there .*case:lc"):
+        table([mixed_case("a", 3, True), mixed_case("b", 3, False)])
+    old = mixed_case("b", 3, False)
+    del old["lowercase"]
+    _, content, _ = table([mixed_case("a", 3, False), old])
     first, second = content["rows"]
     assert first["beams"]["5"]["bleu"] == second["beams"]["5"]["bleu"]

@@ -188,6 +188,18 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
     assert heights[1] < 0.7 * heights[0]
 
 
+def test_a_mean_over_fewer_logs_than_results_is_told(table, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        (tmp_path / f"{seed}.log").write_text(CONFIG.replace("7", str(seed)) + epoch(1, 10, 4.0, None))
+    logs = [f"a={tmp_path / '1.log'}", f"a={tmp_path / '2.log'}"]
+    runs = [result("a", 1, BAD), result("a", 2, BAD), result("b", 1, BAD)]
+    told = "Rows with another number of logs than of results: a (1 of 2)."
+    text, content, _ = table(runs, "--training-log", logs[0], f"b={tmp_path / '1.log'}")
+    shown = training_cells(content)
+    assert f"- {told}" in text and shown and told in shown["notes"]
+    assert "number of logs" not in table(runs, "--training-log", *logs)[0]
+
+
 def test_without_logs_there_is_no_section() -> None:
     assert training_section({"rows": [{"name": "a"}]}) == [] and gated_rows({"rows": [{"name": "a"}]}) == []
 
@@ -205,6 +217,10 @@ def test_logs_of_rows_that_do_not_exist_and_of_one_seed_twice(tmp_path: Path) ->
 
 def test_names_and_files(tmp_path: Path) -> None:
     assert named_files("--x", ["a=1", "g = 0.5=2", "a=3"]) == {"a": ["1", "3"], "g = 0.5": ["2"]}
+    path = tmp_path / "lr=0.1" / "train.log"
+    path.parent.mkdir()
+    path.touch()
+    assert named_files("--x", [f"a={path}", f"g = 0.5={path}"]) == {"a": [str(path)], "g = 0.5": [str(path)]}
     for word in ("log", "=log", "a="):
         with pytest.raises(UserError, match=f"--training-log {word}: give NAME=FILE"):
             named_files("--training-log", [word])

@@ -181,6 +181,42 @@ def test_points_scored_in_other_ways_make_no_line(study: Study, tmp_path: Path) 
     assert not (tmp_path / "made").exists()
 
 
+def test_points_decoded_in_different_ways_are_told(study: Study) -> None:
+    """The axis may be an option of the search, so such points make a line."""
+    other = {"decoding": {"max_len_b": 200, "lenpen": 0.6}, "precision": "int8"}
+    text, _, _ = study([(1, scored("a", 3)), (2, scored("a", 4, **other))])
+    (note,) = (line for line in text.splitlines() if "different ways" in line)
+    assert note == (
+        "- Results were decoded in different ways: precision float32 or int8; search max_len_b 200, or max_len_b 200, "
+        "lenpen 0.6."
+    )
+    same = {"decoding": {"max_len_b": 200, "max_tokens": 12}, "engine": "ctranslate2"}
+    assert "different ways" not in study([(1, scored("a", 3)), (2, scored("a", 4, **same))])[0]
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are(study: Study) -> None:
+    places = [(at, scored(name, every)) for at in (1, 2) for name, every in (("a$_$b", 3), ("_c", 4))]
+    _, _, folder = study(places, "--title", "$_$", "--axis", "$_$")
+    assert len([*folder.glob("*.png")]) == 3
+
+
+def test_caseless_points_have_caseless_intervals(study: Study) -> None:
+    places = []
+    for at, every in ((1, 3), (2, 4)):
+        made = scored("a", every, lowercase=True)
+        made["beams"] = {"1": dict(made["beams"]["1"])}
+        for found in (made["beams"]["1"], made["teacher_forced"]):
+            found["hypotheses"] = [line.upper() for line in found["hypotheses"]]
+            found |= {"bleu": score_text(found["hypotheses"], REFERENCES, Scoring(lowercase=True))["bleu"]}
+        made["beams"]["1"] |= score_text(made["beams"]["1"]["hypotheses"], REFERENCES, Scoring(lowercase=True))
+        places.append((at, made))
+    text, content, _ = study(places)
+    _, cased, _ = study([(at, scored("a", every)) for at, every in ((1, 3), (2, 4))])
+    for measure in ("beam 1", "teacher_forced_bleu"):
+        assert content["over_axis"]["scores"][measure] == cased["over_axis"]["scores"][measure]
+    assert "- BLEU and chrF take upper and lower case as the same" in text and "|case:lc|" in text
+
+
 def test_a_word_that_is_no_pair(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give AT=FILE"):
         cli.main(["study", "scores.json", "--axis", "x", "--output", str(tmp_path / "made")])

@@ -7,7 +7,9 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
-from fairseq_kd.report.training_table import validation_bleu
+from fairseq_kd.report.result_files import CASELESS, caseless
+from fairseq_kd.report.training_table import number_notes, validation_bleu
+from fairseq_kd.report.ways import ways_notes
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -39,7 +41,8 @@ def score_table(table: dict[str, Any]) -> Table:
     columns += [column(f"{name}, beam {beams[-1]}", hint) for name, hint in (("chrF", ""), ("TER", "lower is better"))]
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
-    return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": []}
+    notes = [*([CASELESS] if caseless(table["signature"]["scores"]) else []), *ways_notes(table)]
+    return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 
 def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
@@ -159,7 +162,8 @@ def training_cells(table: dict[str, Any]) -> Table | None:
         cells += [_figure(statistics.fmean(bleu), 2) if bleu else NOTHING, _gate(gates)]
         lines.append(cells)
     note = "Means over training seeds. Seconds: in updates, without validation. g ± its spread in the last interval."
-    return {"title": "Training", "columns": [column(one) for one in labels], "rows": lines, "notes": [note]}
+    notes = [note, *number_notes(rows)]
+    return {"title": "Training", "columns": [column(one) for one in labels], "rows": lines, "notes": notes}
 
 
 def _gate(gates: list[dict[str, Any]]) -> Cell:

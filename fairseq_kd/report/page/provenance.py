@@ -43,6 +43,9 @@ def study_facts(study: dict[str, Any]) -> Facts:
     """
     signature = study.get("signature")
     facts = _made("study", signature) if isinstance(signature, dict) else []
+    scores = signature.get("scores") if isinstance(signature, dict) else None
+    if isinstance(scores, dict) and "bleu" in scores:
+        facts.append(("signature of BLEU in the study", str(scores["bleu"])))
     return [(f"{label} “{study['title']}”", text) for label, text in facts]
 
 
@@ -59,6 +62,7 @@ _EVALUATED = {
     "precision": "precision",
     "decoding": "decoding",
     "post_process": "subwords joined as",
+    "detokenize": "text detokenised by",
     "machine": "machine",
     "versions": "versions",
     "commit": "commit of evaluate",

@@ -1,5 +1,6 @@
 """The sentences of a test set with each row's translations, and which words of them are looked at in the page."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from sacrebleu.metrics import CHRF
 
 from fairseq_kd.data.same_text import UNKNOWN, same_text
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.result_shapes import METRICS
 from fairseq_kd.evaluate.scores import Streams
 from fairseq_kd.report.page.files import Given, Outputs
 from fairseq_kd.report.result_files import Result, Row, group_results
@@ -27,8 +29,8 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
         sentences), in percent.
 
     Raises:
-        UserError: a result is of no row of the table, a file of --save-outputs belongs to no result, or two of them
-            have other sources.
+        UserError: a result is of no row of the table or has other scores than its row, a file of --save-outputs belongs
+            to no result, or two of them have other sources.
     """
     if table is None or not given.paths["evaluate"]:
         if given.outputs:
@@ -44,9 +46,10 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
     results = [(names.index(row.name), result) for row in rows for result in row.results]
     found = _outputs_of([result for _, result in results], given.outputs)
     first = results[0][1]
-    chrf = SentenceChrf(first["references"], first["more_references"])
-    # With several references, files of --save-outputs of earlier versions have scores against the first alone.
-    scored = [None if first["more_references"] else one for one in found]
+    chrf = SentenceChrf(first["references"], first["more_references"], first["lowercase"])
+    # Of several references, files of --save-outputs of earlier versions have scores against the first alone. Such a
+    # file does not say whether its scores tell upper from lower case.
+    scored = [None if first["more_references"] or first["lowercase"] else one for one in found]
     return {
         "source": _sources(given.outputs),
         "reference": first["references"],
@@ -66,18 +69,40 @@ def read_sentences(given: Given, table: dict[str, Any] | None) -> Sentences | No
 
 
 def _check_rows(rows: Sequence[Row], table: dict[str, Any]) -> None:
-    """Raise a UserError unless each result's model is one of the row of its name."""
-    models = table["signature"]["models"]
+    """Raise a UserError unless each result's model is one of the row of its name, with the same scores."""
+    models, shown = table["signature"]["models"], {one["name"]: one for one in table["rows"]}
     for row in rows:
-        named = any(one["name"] == row.name for one in table["rows"])
-        known = [one["sha256"] for one in models.get(row.name, []) if named]
+        known = [one["sha256"] for one in models.get(row.name, []) if row.name in shown]
         for result in row.results:
-            if [model["sha256"] for model in result["models"]] not in known:
+            hashes = [model["sha256"] for model in result["models"]]
+            found = "the table does not have this model"
+            if hashes in known:
+                found = _other_scores(result, shown[row.name]["beams"], known.index(hashes))
+            if found:
                 seed = "" if result["seed"] is None else f", seed {result['seed']}"
                 raise UserError(
-                    f"{row.name!r}{seed}: the table does not have this model; make the table again with fairseq-kd "
-                    "table, or leave out table.json"
+                    f"{row.name!r}{seed}: {found}; make the table again with fairseq-kd table, or leave out table.json"
                 )
+
+
+def _other_scores(result: Result, shown: dict[str, Any], place: int) -> str:
+    """Which score of a result differs from that in its table, in words; "" where none does.
+
+    A model that was evaluated again, in another way, has the same hash and other translations than those of the table.
+
+    Args:
+        result: of one seed.
+        shown: what table.json has of its row, by beam.
+        place: of the seed among those of the row.
+    """
+    if list(shown) != list(result["beams"]):
+        return "the table has other beams"
+    for beam, scores in result["beams"].items():
+        for metric in METRICS:
+            own, values = scores[metric]["score"], shown[beam][metric].get("values", [])
+            if place < len(values) and not math.isclose(own, values[place], abs_tol=1e-6):
+                return f"its {metric} with beam {beam} is {own:.2f}, but {values[place]:.2f} in the table"
+    return ""
 
 
 def _outputs_of(results: Sequence[Result], outputs: Sequence[Outputs]) -> list[Outputs | None]:
@@ -128,8 +153,8 @@ class SentenceChrf:
     ``CHRF.sentence_score`` counts the reference's n-grams anew for each translation; here they are counted once.
     """
 
-    def __init__(self, references: Sequence[str], more: Streams = ()):
-        self._metric = CHRF()
+    def __init__(self, references: Sequence[str], more: Streams = (), lowercase: bool = False):
+        self._metric = CHRF(lowercase=lowercase)
         streams: Any = [list(references), *map(list, more)]
         self._references = self._metric._cache_references(streams)
 

@@ -27,7 +27,7 @@ OUTPUT = keys(
 )
 """A line of the file that `fairseq-kd evaluate --save-outputs` writes."""
 
-_SPREAD = keys({"mean": number}, {"sd": maybe(number), "interval": number})
+_SPREAD = keys({"mean": number}, {"sd": maybe(number), "interval": number, "values": list_of(number)})
 _RISK = keys({"mean": number, "interval": list_of(number, 2)}, {"sd": maybe(number)})
 _BEAM = keys(
     {**dict.fromkeys(METRICS, _SPREAD), "sentences_per_second": number},
@@ -50,6 +50,7 @@ _ROW = keys(
     {"name": text, "parameters": number, "seeds": list_of(maybe(whole(-(2**63), 2**64))), "beams": map_of(_BEAM)},
     {
         "shortlist": text,
+        "way": keys({"decoding": map_of(anything), "detokenize": text, "post_process": text}),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),

@@ -10,6 +10,7 @@ from sacrebleu import sentence_chrf
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
+from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import report
 from fairseq_kd.report.page.build import _content, _table, tables
 from fairseq_kd.report.page.cells import pair_tests, score_table
@@ -85,6 +86,20 @@ def test_a_sentences_chrf_is_against_all_references(tmp_path: Path) -> None:
         known = ([one for one in row if one] for row in zip(REFERENCES, more, strict=True))
         pairs = zip(result["beams"]["5"]["hypotheses"], known, strict=True)
         assert found["beams"]["5"]["chrf"] == [[round(sentence_chrf(*pair).score, 1) for pair in pairs]]
+
+
+def test_a_caseless_results_chrf_is_caseless(tmp_path: Path) -> None:
+    """Also beside a file of --save-outputs that was scored with case."""
+    result = scored("One", 2, lowercase=True)
+    beam = result["beams"]["1"] | {"hypotheses": [line.upper() for line in result["beams"]["1"]["hypotheses"]]}
+    beam |= score_text(beam["hypotheses"], REFERENCES, Scoring(lowercase=True))
+    result["beams"] = {"1": beam, "5": beam}
+    for paths in (write_results(tmp_path, [result]), [tmp_path / "0.json"]):
+        found = read_sentences(given := read_given(paths), _table(given))
+        assert found is not None
+        lower = [line.lower() for line in beam["hypotheses"]]
+        expected = [sentence_chrf(line, [other.lower()]) for line, other in zip(lower, REFERENCES, strict=True)]
+        assert found["beams"]["5"]["chrf"] == [[round(one.score, 1) for one in expected]]
 
 
 def test_a_table_gives_its_figures_and_the_results_their_text(files: list[Path], tmp_path: Path) -> None:
@@ -180,6 +195,14 @@ def test_errors_name_the_file(files: list[Path], tmp_path: Path) -> None:
     assert "table.json: a second table" in told([made, made])
     assert "risks.json: the table has no risks; make it again" in told([made, tmp_path / "risks.json"])
     assert "'Slow', seed 1: the table does not have this model" in told([made, files[8]])
+    again = json.loads(files[0].read_text())
+    again["beams"]["5"] = scored("Teacher", 2)["beams"]["5"]  # decoded and scored anew
+    (anew := tmp_path / "anew.json").write_text(json.dumps(again))
+    assert "'Teacher', seed 1: its bleu with beam 5 is " in (found := told([made, anew, files[2]]))
+    assert "in the table; make the table again with fairseq-kd table, or leave out table.json" in found
+    again["beams"] = {"1": again["beams"]["1"]}
+    anew.write_text(json.dumps(again))
+    assert "'Teacher', seed 1: the table has other beams" in told([made, anew])
     (lines := tmp_path / "cut.jsonl").write_text(files[1].read_text().replace('"chrf"', '"chr"', 1))
     assert "cut.jsonl: no result file of fairseq-kd: line 1: beams.1.chrf: is missing" in told([files[0], lines])
     lines.write_text("".join(files[1].read_text().splitlines(keepends=True)[1:]))
@@ -230,6 +253,7 @@ def test_damage_is_told(files: list[Path], tmp_path: Path) -> None:
 def test_other_metrics_have_columns() -> None:
     score = {"mean": 30.125, "sd": None}
     beam = {**dict.fromkeys(("bleu", "chrf", "ter", "rougeL"), score), "sentences_per_second": 1.0}
-    made = score_table({"rows": [{"name": "One", "parameters": 1_000_000, "beams": {"1": beam}}]})
+    rows = [{"name": "One", "parameters": 1_000_000, "beams": {"1": beam}}]
+    made = score_table({"rows": rows, "signature": {"scores": {}}})
     place = [column["label"] for column in made["columns"]].index("ROUGE-L, beam 1")
     assert made["rows"][0][place][:2] == [30.125, "30.12"]
