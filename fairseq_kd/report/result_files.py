@@ -13,17 +13,10 @@ from fairseq_kd.storage.shapes import Shape
 from fairseq_kd.storage.structured import Unreadable, read_json
 
 # These may differ between the files of one table, and are recorded.
-EVALUATED: tuple[str, ...] = (
-    "versions",
-    "machine",
-    "commit",
-    "engine",
-    "precision",
-    "decoding",
-    "post_process",
-    "detokenize",
+EVALUATED = (
+    *("versions", "machine", "commit", "engine", "precision"),
+    *("decoding", "post_process", "detokenize", "languages", "subset"),
 )
-EVALUATED += ("languages", "subset")
 CASELESS = "BLEU and chrF take upper and lower case as the same (evaluate --lowercase)."
 """What tables say of scores for which :func:`caseless` is true."""
 Result = dict[str, Any]
