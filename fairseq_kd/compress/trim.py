@@ -17,10 +17,9 @@ from torch import Tensor
 
 from fairseq_kd.compress.options import SENTENCEPIECE
 from fairseq_kd.compress.packing import to_bytes, untrained
-from fairseq_kd.compress.used_symbols import Side, read_use
+from fairseq_kd.compress.used_symbols import Side, read_use, restrict_to_kept
 from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.prepare import load_spm
-from fairseq_kd.corpus.restricted_spm import restricted
 from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.data.databin_files import choose_pair, pairs_in
 from fairseq_kd.errors import UserError
@@ -59,8 +58,8 @@ def trim(
         output: the folder that gets ``checkpoint.pt``, ``dict.SRC.txt``, ``dict.TGT.txt`` and ``trim.json``.
         spm_model: the model's sentencepiece model: the text files are raw, and it cuts them. Pieces of one character
             are kept, too, and a piece that one side's text uses is kept on both sides. ``output`` gets the
-            sentencepiece model with the removed pieces set to unused, so that it cuts any text into kept pieces. A
-            piece that the model's dictionary of a side lacked stays ``<unk>`` there.
+            sentencepiece model with the removed pieces set to unused. A piece stays where it would else be cut into
+            ``<unk>``. What the model's dictionary of a side lacked remains ``<unk>`` there.
         teacher_data: folder with the model's dictionaries; None looks beside the checkpoint, then in its recorded
             data-bin, then in the data-bins of ``data``.
         languages: of source and target; None takes what the checkpoint records, else those of its recorded data-bin or
@@ -90,6 +89,7 @@ def trim(
     if made is not None:
         return made
     read_use(sides, data, spm)
+    pieces = restrict_to_kept(sides, spm) if spm else None
     kept = [side.kept(characters=spm is not None) for side in sides]
     dictionaries = [_smaller(side.dictionary, numbers) for side, numbers in zip(sides, kept, strict=True)]
     weights = trimmed_weights(state["model"], sides, kept)
@@ -108,9 +108,8 @@ def trim(
         new.joinpath(CHECKPOINT).write_bytes(to_bytes(untrained({**state, "args": None, "cfg": cfg, "model": weights})))
         for side, dictionary in zip(sides, dictionaries, strict=True):
             write_lines(new / f"dict.{side.language}.txt", _lines(dictionary))
-        if spm is not None:
-            known = set(dictionaries[0].symbols) | set(dictionaries[1].symbols)
-            new.joinpath(SENTENCEPIECE).write_bytes(restricted(spm, known.__contains__))
+        if pieces is not None:
+            new.joinpath(SENTENCEPIECE).write_bytes(pieces)
         write_json(new / REPORT, report)
     return report
 

@@ -245,6 +245,30 @@ def test_a_piece_that_one_side_uses_stays_in_both_dictionaries(tmp_path: Path) -
     assert [piece for row in rows for piece in spm.encode(row.strip(), out_type=str) if piece not in few[0]] == []
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_no_removed_piece_becomes_unk(joined: bool, tmp_path: Path) -> None:
+    """Dictionaries of counted pieces lack characters, and each side lacks pieces of the other."""
+    rows = {"train": 200, "valid": 10, "test": 10}
+    text = write_syllables(tmp_path / "text", rows)
+    others = ("bad", "ef", "igo", "lum", "an", "epi", "ros", "ut", "av", "eb")
+    other = write_syllables(tmp_path / "other", rows, seed=2, syllables=others)
+    for split in rows:
+        shutil.copy(other / f"{split}.tgt", text)
+    cut(text, tmp_path, 90)
+    data = binarise(tmp_path / "subword", tmp_path / "counted", *(["--joined-dictionary"] if joined else []))
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    for side in ("src", "tgt"):
+        lines = (text / f"train.{side}").read_text().splitlines(keepends=True)
+        (tmp_path / f"few.{side}").write_text("".join(lines[:5]))
+    trim(model, [tmp_path / "few.src", tmp_path / "few.tgt"], tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    spm, known = load_spm(tmp_path / "trimmed" / "spm.model"), dictionaries(tmp_path / "trimmed")
+    for side, whole, few in zip(("src", "tgt"), dictionaries(data), known, strict=True):
+        assert len(few) < len(whole) - 5
+        lines = (text / f"train.{side}").read_text().splitlines()
+        assert [piece for line in lines for piece in spm.encode(line, out_type=str) if piece not in few] == []
+    assert (known[0].symbols == known[1].symbols) == joined
+
+
 def adaptive(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:
     options = ("--adaptive-softmax-cutoff", "8,16", "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp")
     return {"model": train_model(corpus, folder / "adaptive", "--max-update", "1", *options)}
