@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
-    add("--data", required=True, nargs="+", metavar="PATH", type=Path,
+    add("--data", required=True, action="extend", nargs="+", metavar="PATH", type=Path,
         help="text in the model's subwords, files named TEXT.SRC or TEXT.TGT, also with .gz, .xz or .zst "
         "behind it, or data-bins with all their splits")  # fmt: skip
     add("--spm-model", metavar="FILE", type=Path,
