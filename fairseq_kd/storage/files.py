@@ -186,9 +186,20 @@ def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
     """Write an object as indented JSON, whole or not at all; a last key ``checksum`` shows later damage."""
     # As JSON has it: tuples as lists, numbers as keys in words.
     plain = json.loads(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(with_checksum(plain), indent=1, ensure_ascii=False)
+    if not is_unicode(text):  # a path may be any bytes
+        text = json.dumps(with_checksum(plain), indent=1)
     with whole_file(path) as handle:
-        json.dump(with_checksum(plain), handle, indent=1, ensure_ascii=False)
-        handle.write("\n")
+        handle.write(f"{text}\n")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded; a path of bytes that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_hash(path: str | os.PathLike) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from fairseq_kd.storage.files import remove_leftover, split_paths, whole_file, whole_folder, write_json
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import environment
 
 KILLED = """
@@ -174,6 +176,15 @@ def test_a_sweep_leaves_the_files_of_runs_at_work(tmp_path: Path) -> None:
             remove_leftover(path)
         assert len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_path_that_is_not_utf_8_is_kept_in_json(tmp_path: Path) -> None:
+    path = os.fsdecode(b"caf\xe9/\xc3\xa9.pt")
+    write_json(tmp_path / "report.json", {"model": path, "λ": 1.5})
+    assert read_json(tmp_path / "report.json") == {"model": path, "λ": 1.5}
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["model"] == path
+    write_json(tmp_path / "report.json", {"λ": "é"})
+    assert '"λ": "é"' in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
 def test_a_path_with_a_colon_is_one_path_where_it_exists(tmp_path: Path) -> None:
