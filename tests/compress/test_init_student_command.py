@@ -35,6 +35,17 @@ def init_student(capsys: pytest.CaptureFixture[str], teacher: Path, output: Path
     return capsys.readouterr().out.split()
 
 
+def test_a_buffer_of_the_adaptive_softmax_is_no_parameter(
+    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("--adaptive-softmax-cutoff", "8,16", "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp")
+    teacher = train_model(tiny_corpus, tmp_path / "teacher", "--max-update", "1", *options)
+    caplog.set_level("INFO")
+    init_student(capsys, teacher, tmp_path / "student.pt")
+    size = count_parameters(build_models([teacher], open_dictionaries(tiny_corpus))[0])
+    assert f"student.pt: {size:,} parameters of the teacher's {size:,}" in caplog.text
+
+
 def train_from(student: Path, data: Path, save_dir: Path, shape: list[str]) -> Path:
     """Two updates with a learning rate of 0; the last checkpoint."""
     common = "--cpu --optimizer adam --lr 0 --max-tokens 400 --max-update 2 --num-workers 0 --data-buffer-size 0"
