@@ -28,13 +28,12 @@ def run(options: argparse.Namespace) -> None:
     """Trim, and print what is left."""
     from fairseq_kd.compress.trim import describe, trim
 
-    source, target = languages_of(options)
     report = trim(
         options.model,
         options.data,
         options.output,
         spm_model=options.spm_model,
         teacher_data=options.teacher_data,
-        languages=(source, target) if source and target else None,
+        languages=languages_of(options),
     )
     print(describe(report))

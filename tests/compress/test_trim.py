@@ -14,6 +14,7 @@ from fairseq_kd import cli
 from fairseq_kd.compress.trim import trim
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.databin_files import UNNAMED
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
@@ -189,7 +190,7 @@ def test_other_dictionaries_or_languages_are_another_input(
     wrong, right, equal = folders
 
     def again(folder: Path, *languages: str) -> None:
-        pair = (languages[0], languages[1]) if languages else None
+        pair = (languages[0], languages[1]) if languages else UNNAMED
         trim(tiny_teacher, [some_text / "some.src"], tmp_path / "trimmed", teacher_data=folder, languages=pair)
 
     again(wrong)
@@ -204,6 +205,19 @@ def test_other_dictionaries_or_languages_are_another_input(
     assert "already trimmed from the same input; nothing to do" in caplog.text
     with pytest.raises(UserError, match="trimmed: holds something else"):
         again(right, "tgt", "src")
+
+
+def test_one_named_language_counts(tiny_teacher: Path, some_text: Path, tmp_path: Path) -> None:
+    """The other one is that of the data-bin."""
+    text = [some_text / "some.src"]
+    assert trim(tiny_teacher, text, tmp_path / "out", languages=(None, "src"))["languages"] == ["tgt", "src"]
+    with pytest.raises(UserError, match=r"--source-lang en: .* holds src-tgt"):
+        trim(tiny_teacher, text, tmp_path / "other", languages=("en", None))
+    state = torch.load(tiny_teacher, weights_only=True)
+    state["cfg"]["task"] |= {"source_lang": "src", "target_lang": "tgt"}
+    torch.save(state, tmp_path / "recorded.pt")
+    with pytest.raises(UserError, match="tgt would be both languages: give --source-lang and --target-lang"):
+        trim(tmp_path / "recorded.pt", text, tmp_path / "other", languages=("tgt", None))
 
 
 def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
