@@ -101,6 +101,21 @@ def test_it_is_decoded_and_trained_on(
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
 
 
+def test_another_checkpoint_is_not_overwritten(
+    tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trained student, perhaps. The same copy stays as it is."""
+    output = tmp_path / "checkpoint_best.pt"
+    init_student(capsys, tiny_teacher, output)
+    written = output.stat().st_mtime_ns
+    init_student(capsys, tiny_teacher, output)
+    assert output.stat().st_mtime_ns == written
+    output.write_bytes(b"a trained student")
+    with pytest.raises(UserError, match=r"checkpoint_best.pt: holds something else; give another or delete it"):
+        init_student(capsys, tiny_teacher, output)
+    assert output.read_bytes() == b"a trained student"
+
+
 def test_a_whole_copy_is_the_teacher(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     init_student(capsys, teacher, tmp_path / "student.pt")
     before, after = (read_checkpoint(path)["model"] for path in (teacher, tmp_path / "student.pt"))
