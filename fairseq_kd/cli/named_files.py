@@ -1,22 +1,27 @@
 """Options of the form NAME=FILE and AT=FILE."""
 
 import math
+import os
 from collections.abc import Sequence
 
 from fairseq_kd.errors import UserError
 
 
 def named_files(option: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """The files that words of the form NAME=FILE give, by name; a name may contain "=" and may come again.
+    """The files that words of the form NAME=FILE give, by name; a name may come again.
+
+    Both may contain "=": the shortest FILE that exists counts, else the shortest.
 
     Raises:
         UserError: a word has another form.
     """
     files: dict[str, list[str]] = {}
     for word in words:
-        name, equals, path = word.rpartition("=")
-        if not (name and equals and path):
+        places = [place for place, sign in enumerate(word) if sign == "=" and 0 < place < len(word) - 1]
+        if not places:
             raise UserError(f"{option} {word}: give NAME=FILE")
+        splits = [(word[:place], word[place + 1 :]) for place in reversed(places)]
+        name, path = next((split for split in splits if os.path.isfile(split[1])), splits[0])
         files.setdefault(name, []).append(path)
     return files
 

@@ -208,3 +208,7 @@ def test_names_and_files(tmp_path: Path) -> None:
     for word in ("log", "=log", "a="):
         with pytest.raises(UserError, match=f"--training-log {word}: give NAME=FILE"):
             named_files("--training-log", [word])
+    log = tmp_path / "lr=0.1" / "train.log"
+    log.parent.mkdir()
+    log.touch()
+    assert named_files("--x", [f"g = 0.5={log}"]) == {"g = 0.5": [str(log)]}
