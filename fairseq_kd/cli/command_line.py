@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from fairseq_kd.cli.messages import VARIABLE, on_terminal
+from fairseq_kd.cli.messages import VARIABLE, on_terminal, print_all
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import NO_ROOM
 from fairseq_kd.storage.provenance import versions
@@ -99,15 +99,22 @@ def add_verbose(parser: argparse.ArgumentParser, default: bool | str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. The modules of the other verbs are not imported."""
     words = sys.argv[1:] if arguments is None else arguments
+    print_all(sys.stdout)
     try:
         with on_terminal(verbose="--verbose" in words):
             run_verb(read_words(words))
     except KeyboardInterrupt:
         print("fairseq_kd: interrupted", file=sys.stderr, flush=True)
-        # By the signal, so that a script that called the verb stops too; and at once, without waiting for the threads
-        # of an engine.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
+        _end_by(signal.SIGINT)
+    except BrokenPipeError:
+        # Whoever read standard output has enough, as in `fairseq-kd table … | head`.
+        _end_by(signal.SIGPIPE)
+
+
+def _end_by(number: signal.Signals) -> None:
+    """End by a signal, so that a script that called the verb stops too; and without waiting for an engine's threads."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def read_words(words: list[str]) -> argparse.Namespace:
@@ -130,6 +137,8 @@ def run_verb(options: argparse.Namespace) -> None:
     """Run the verb that the command line names; an error of the file system becomes a :class:`UserError`."""
     try:
         verb_module(options.verb).run(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
         if error.filename is None:
             if error.errno in NO_ROOM:

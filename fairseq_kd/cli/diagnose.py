@@ -28,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
     add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
-    add("--study", nargs="*", metavar="FILE.json", help="study.json files to recommend from; without a file: only "
-        "measure (default: results/study_*/study.json of the clone)")  # fmt: skip
+    add("--study", action="extend", nargs="*", metavar="FILE.json",
+        help="study.json files to recommend from; without a file: only measure (default: results/study_*/study.json of "
+        "the clone)")  # fmt: skip
     add(
         "--speedup", type=float, metavar="N", help="also name a measured student that is N times as fast as its teacher"
     )
     add("--one-by-one", action="store_true", help="--speedup is of one sentence at a time; else of batches")
-    add("--shapes", nargs="+", metavar="FILE.json", help="table.json files with costs of students of several shapes "
-        "(default: results/shape/table.json of the clone)")  # fmt: skip
+    add("--shapes", action="extend", nargs="+", metavar="FILE.json",
+        help="table.json files with costs of students of several shapes (default: results/shape/table.json of the "
+        "clone)")  # fmt: skip
     add("--output", metavar="FILE.json", help="file for the result; it is printed too")
 
 

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference",
         nargs="+",
         metavar="FILE",
-        help="detokenised text, one line for each row, also .gz, .xz or .zst; several files are several references of "
-        "each row, an empty line is none (default: the data-bin's target side)",
+        help="detokenised text, one line for each row, also .gz, .xz or .zst; several files behind one --reference are "
+        "several references of each row, an empty line is none (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add(
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--metrics",
+        action="extend",
         nargs="+",
         choices=METRICS,
         default=[],

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that gets both files with the kept rows, rows.txt and report.json")  # fmt: skip
     add("--post-process", choices=POST_PROCESSES,
         help="how subwords are joined (default: sentencepiece for a folder, none for a prefix)")  # fmt: skip
-    add("--along", metavar="FILE", type=Path, nargs="+", default=[],
+    add("--along", metavar="FILE", type=Path, action="extend", nargs="+", default=[],
         help="other files with the same rows, of which the same rows are kept; gold targets, for instance")  # fmt: skip
     add("--length-ratio", type=float, default=default.length_ratio, metavar="R",
         help="drop rows with one side more than R times as long as the other; 0: none (%(default)s)")  # fmt: skip

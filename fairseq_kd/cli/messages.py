@@ -1,14 +1,37 @@
 """What a verb says on the terminal: sentences for people, or, with --verbose, every log line."""
 
+import codecs
 import contextlib
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 VARIABLE = "FAIRSEQ_KD_VERBOSE"
 """An environment variable that does what --verbose does; the workflow sets it for its log file."""
+
+
+def print_all(stream: Any) -> None:
+    """Let a text stream take every text: it writes a path's bytes as they are, and other signs that it lacks by number.
+
+    Python ends in a UnicodeEncodeError there, and a verb would do so after its work.
+    """
+    codecs.register_error("fairseq_kd", _printable)
+    # A stream whose file was exchanged below it may take no other handler.
+    with contextlib.suppress(OSError):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="fairseq_kd")
+
+
+def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    sign = error.object[error.start]
+    # Python's stand-in for a byte of a path that is no text.
+    byte = ord(sign) - 0xDC00 if "\udc80" <= sign <= "\udcff" else None
+    return bytes([byte]) if byte else sign.encode("ascii", "backslashreplace").decode(), error.start + 1
 
 
 class Sentences(logging.Formatter):

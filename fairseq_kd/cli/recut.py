@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--spm-model", metavar="FILE", type=Path, help="the student's sentencepiece model")
     add("--vocab-size", type=int, metavar="N",
         help="with --data: train a sentencepiece model of N subwords instead")  # fmt: skip
-    add("--more-text", metavar="FILE", type=Path, nargs="+", default=[],
+    add("--more-text", metavar="FILE", type=Path, action="extend", nargs="+", default=[],
         help="with --vocab-size: files of subwords that the sentencepiece model learns from, too")  # fmt: skip
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of the teacher are joined (%(default)s); text that decode --input joined stays "

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--title", default="Study", help="heading (default: %(default)s)")
     add("--config", metavar="FILE", help="experiment's YAML; its name, SHA-256 and the rows' options are recorded")
-    add("--diagnosis", nargs="+", default=[], metavar="AT=FILE",
+    add("--diagnosis", action="extend", nargs="+", default=[], metavar="AT=FILE",
         help="a number on the axis, and a JSON file that fairseq-kd diagnose wrote there; without them fairseq-kd "
         "diagnose cannot use the study")  # fmt: skip
 

@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="JSON files of fairseq-kd evaluate, in the order of the table's rows")
-    add("--risks", nargs="+", default=[], metavar="FILE",
+    add("--risks", action="extend", nargs="+", default=[], metavar="FILE",
         help="JSON files of fairseq-kd risks, in any order; each goes to the row with the same checkpoint")  # fmt: skip
     add("--output", required=True, metavar="DIR",
         help="folder for table.md, table.json, table.png and speed.png; other options add pictures")  # fmt: skip
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--title", default="Scores", help="heading (default: %(default)s)")
     add("--config", metavar="FILE",
         help="experiment's YAML; the table records its name and SHA-256, and shows a paper's figures")  # fmt: skip
-    add("--training-log", nargs="+", default=[], metavar="NAME=FILE",
+    add("--training-log", action="extend", nargs="+", default=[], metavar="NAME=FILE",
         help="name of a row and train.log of its training, one for each seed; the table then shows updates, tokens, "
         "seconds and validation BLEU, and gate.png the g of hybrid_kd over the updates")  # fmt: skip
-    add("--pruning", nargs="+", default=[], metavar="NAME",
+    add("--pruning", action="extend", nargs="+", default=[], metavar="NAME",
         help="names of the rows of one model, pruned step by step; pruning.png shows their BLEU over the share of "
         "zeros, and the other pictures show only the densest of them")  # fmt: skip
 

@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
-    add("--data", required=True, nargs="+", metavar="PATH", type=Path,
+    add("--data", required=True, action="extend", nargs="+", metavar="PATH", type=Path,
         help="text in the model's subwords, files named TEXT.SRC or TEXT.TGT, also with .gz, .xz or .zst "
         "behind it, or data-bins with all their splits")  # fmt: skip
     add("--spm-model", metavar="FILE", type=Path,
@@ -28,13 +28,12 @@ def run(options: argparse.Namespace) -> None:
     """Trim, and print what is left."""
     from fairseq_kd.compress.trim import describe, trim
 
-    source, target = languages_of(options)
     report = trim(
         options.model,
         options.data,
         options.output,
         spm_model=options.spm_model,
         teacher_data=options.teacher_data,
-        languages=(source, target) if source and target else None,
+        languages=languages_of(options),
     )
     print(describe(report))

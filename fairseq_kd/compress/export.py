@@ -65,6 +65,8 @@ def export(
         ("--precision", precision),
         ("--spm-model", spm_model),
         ("--shortlist", shortlist),
+        ("--source-lang", languages[0]),
+        ("--target-lang", languages[1]),
     ):
         if value:
             raise UserError(f"{option}: is for --to ctranslate2 alone")
@@ -84,11 +86,17 @@ def export_to_sparse(model: str, output: Path) -> None:
     state = untrained(read_state(model))
     packed, dense = pack(state), len(to_bytes(state))
     loaded = unpack_bytes(packed, output)["model"]
-    if not all(torch.equal(loaded[name], tensor) for name, tensor in state["model"].items()):
+    if not all(_equal(loaded[name], tensor) for name, tensor in state["model"].items()):
         raise RuntimeError(f"{model}: the sparse file does not give the same weights back")
     write_once(output, packed)
     share = len(packed) / dense
     logger.info("%s: %s bytes, %.1f %% of the checkpoint's %s", output, f"{len(packed):,}", 100 * share, f"{dense:,}")
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors have the same shape, type and bits; NaN, as in a buffer that fairseq never sets, is equal."""
+    same = (one.shape, one.dtype) == (other.shape, other.dtype)
+    return same and torch.equal(*(tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other)))
 
 
 def export_to_ctranslate2(

@@ -9,18 +9,18 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from fairseq.checkpoint_utils import prune_state_dict
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
+from fairseq_kd.compress.packing import to_bytes, write_once
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.guarded_build import Refused, literal
 from fairseq_kd.networks.hidden_states import SIDES, copied_layers, transformer_config
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.networks.parameters import count_nonzero
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ def init_student(
 ) -> list[str]:
     """Write a student that starts from its teacher's layers, whole or not at all (Shleifer & Rush 2020).
 
-    The same teacher and numbers give the same bytes. Embeddings, positions, final layer norms and the output projection
-    are the teacher's. Of the recorded configuration only the numbers of layers change.
+    The same teacher and numbers give the same bytes; a file that holds them stays. Embeddings, positions, final layer
+    norms and the output projection are the teacher's. Of the recorded configuration only the numbers of layers change.
 
     Args:
         teacher: a Transformer's checkpoint.
@@ -52,8 +52,8 @@ def init_student(
         The options that tell fairseq-train the student's shape.
 
     Raises:
-        UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint; or its options
-            would make fairseq-train run text.
+        UserError: no Transformer, more layers than the teacher has, other widths, or a bad checkpoint; its options
+            would make fairseq-train run text; or the output holds something else.
     """
     teacher, output = Path(teacher), Path(output)
     state = read_checkpoint(teacher, role="teacher")
@@ -72,14 +72,12 @@ def init_student(
     keep = {f"{side}_layers_to_keep": ",".join(map(str, layers)) for side, layers in chosen.items()}
     # What fairseq does for LayerDrop. Any architecture would do: it reads the layers alone.
     weights = prune_state_dict(state["model"], argparse.Namespace(arch="transformer", **keep))
-    before = _parameters(state["model"], config)
+    before, after = (count_nonzero(one)[0] for one in (state["model"], weights))
     for side, layers in chosen.items():
         logger.info("%s: layers %s of the teacher's 0 to %d", side, layers, getattr(config, side).layers - 1)
         _set_layers(model, side, len(layers))
     options = _plain_options(teacher, architecture_options(model))
-    with whole_file(output, "wb") as handle:
-        torch.save(_checkpoint(state["cfg"], weights), handle)
-    after = _parameters(weights, config)
+    write_once(output, to_bytes(_checkpoint(state["cfg"], weights)))
     logger.info("%s: %s parameters of the teacher's %s", output, f"{after:,}", f"{before:,}")
     return options
 
@@ -149,18 +147,6 @@ def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
         "task_state": {},
         "extra_state": {"train_iterator": iterator},
     }
-
-
-def _parameters(weights: dict[str, Tensor], config: TransformerConfig) -> int:
-    """How many parameters: a tied matrix counts once, buffers not at all."""
-    left_out = {"encoder.version", "decoder.version"}
-    left_out |= {f"{side}.embed_positions._float_tensor" for side in SIDES}
-    one_table = config.share_all_embeddings or getattr(config, "merge_src_tgt_embed", False)  # an option since 0.12.3
-    if one_table:
-        left_out.add("decoder.embed_tokens.weight")
-    if one_table or config.share_decoder_input_output_embed:
-        left_out.add("decoder.output_projection.weight")
-    return sum(weight.numel() for name, weight in weights.items() if name not in left_out)
 
 
 def architecture_options(model: Any) -> list[str]:

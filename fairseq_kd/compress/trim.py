@@ -17,12 +17,11 @@ from torch import Tensor
 
 from fairseq_kd.compress.options import SENTENCEPIECE
 from fairseq_kd.compress.packing import to_bytes, untrained
-from fairseq_kd.compress.used_symbols import Side, read_use
+from fairseq_kd.compress.used_symbols import Side, read_use, restrict_to_kept
 from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.prepare import load_spm
-from fairseq_kd.corpus.restricted_spm import restricted
 from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.databin_files import choose_pair, pairs_in
+from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, pairs_in
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_nonzero
@@ -44,7 +43,7 @@ def trim(
     *,
     spm_model: Path | None = None,
     teacher_data: Path | None = None,
-    languages: tuple[str, str] | None = None,
+    languages: Languages = UNNAMED,
 ) -> dict[str, Any]:
     """Write a model with the symbols that ``data`` uses, and its dictionaries, to a folder, whole or not at all.
 
@@ -59,12 +58,12 @@ def trim(
         output: the folder that gets ``checkpoint.pt``, ``dict.SRC.txt``, ``dict.TGT.txt`` and ``trim.json``.
         spm_model: the model's sentencepiece model: the text files are raw, and it cuts them. Pieces of one character
             are kept, too, and a piece that one side's text uses is kept on both sides. ``output`` gets the
-            sentencepiece model with the removed pieces set to unused, so that it cuts any text into kept pieces. A
-            piece that the model's dictionary of a side lacked stays ``<unk>`` there.
+            sentencepiece model with the removed pieces set to unused. A piece stays where it would else be cut into
+            ``<unk>``. What the model's dictionary of a side lacked remains ``<unk>`` there.
         teacher_data: folder with the model's dictionaries; None looks beside the checkpoint, then in its recorded
             data-bin, then in the data-bins of ``data``.
-        languages: of source and target; None takes what the checkpoint records, else those of its recorded data-bin or
-            of a data-bin of ``data``.
+        languages: of source and target; for None, what the checkpoint records, else what its recorded data-bin or a
+            data-bin of ``data`` has.
 
     Returns:
         The report in ``trim.json``: "model", "data", "spm_model" and "dictionaries" (hashes), "languages", "symbols"
@@ -90,6 +89,7 @@ def trim(
     if made is not None:
         return made
     read_use(sides, data, spm)
+    pieces = restrict_to_kept(sides, spm) if spm else None
     kept = [side.kept(characters=spm is not None) for side in sides]
     dictionaries = [_smaller(side.dictionary, numbers) for side, numbers in zip(sides, kept, strict=True)]
     weights = trimmed_weights(state["model"], sides, kept)
@@ -108,9 +108,8 @@ def trim(
         new.joinpath(CHECKPOINT).write_bytes(to_bytes(untrained({**state, "args": None, "cfg": cfg, "model": weights})))
         for side, dictionary in zip(sides, dictionaries, strict=True):
             write_lines(new / f"dict.{side.language}.txt", _lines(dictionary))
-        if spm is not None:
-            known = set(dictionaries[0].symbols) | set(dictionaries[1].symbols)
-            new.joinpath(SENTENCEPIECE).write_bytes(restricted(spm, known.__contains__))
+        if pieces is not None:
+            new.joinpath(SENTENCEPIECE).write_bytes(pieces)
         write_json(new / REPORT, report)
     return report
 
@@ -130,13 +129,13 @@ def _sides(
     state: Mapping[str, Any],
     data: Sequence[Path],
     folder: Path | None,
-    languages: tuple[str, str] | None,
+    languages: Languages,
 ) -> list[Side]:
     """Source and target with the model's dictionaries; a UserError where they are missing or do not fit."""
     recorded = str(state["cfg"].task.get("data") or "").split(":")[0]
     databins = [Path(recorded)] if recorded else []
     databins += [path for path in data if path.is_dir()]
-    pair = languages or _recorded_languages(path, state["cfg"].task, databins)
+    pair = _languages(path, state["cfg"].task, databins, languages)
     names = [f"dict.{language}.txt" for language in pair]
     places = [folder] if folder else [Path(path).resolve().parent, *databins]
     found = next((place for place in places if all((place / name).is_file() for name in names)), None)
@@ -157,14 +156,16 @@ def _sides(
     return sides
 
 
-def _recorded_languages(path: str | Path, task: Any, databins: Sequence[Path]) -> tuple[str, str]:
+def _languages(path: str | Path, task: Any, databins: Sequence[Path], given: Languages) -> tuple[str, str]:
     """Source and target language; a checkpoint records them where they were given as options."""
-    source, target = task.get("source_lang"), task.get("target_lang")
+    source, target = given[0] or task.get("source_lang"), given[1] or task.get("target_lang")
+    if source and source == target:
+        raise UserError(f"model {path}: {source} would be both languages: give --source-lang and --target-lang")
     if source and target:
         return str(source), str(target)
     for place in databins:
         if place.is_dir() and pairs_in(place):
-            return choose_pair(place)
+            return choose_pair(place, given)
     raise UserError(f"model {path}: it records no language pair: give --source-lang and --target-lang")
 
 

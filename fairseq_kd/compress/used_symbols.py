@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.compressed import plain_name
 from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.restricted_spm import cutter_of_pieces, restricted
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of
@@ -53,12 +54,13 @@ class Side:
 
         return [number for number in range(len(symbols)) if number in self.used or always(number)]
 
+    def kept_symbols(self) -> set[str]:
+        """The symbols that are kept where text is cut by a sentencepiece model."""
+        return {self.dictionary.symbols[number] for number in self.kept(characters=True)}
+
 
 def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProcessor | None) -> None:
     """Add to the sides what text files and data-bins use. Sides with equal dictionaries get the symbols of both.
-
-    With ``spm``, a piece that one side uses counts for the other side, too, if its dictionary has the piece: the
-    sentencepiece model goes on using the piece in text of either side.
 
     Args:
         sides: source and target.
@@ -81,11 +83,40 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
     for side in sides:
         if not side.used:
             raise UserError(f"--data: no text in {side.language}, which has a dictionary of its own; add it")
-    if spm is not None:
-        used = {side.dictionary.symbols[number] for side in sides for number in side.used}
+
+
+def restrict_to_kept(sides: Sequence[Side], spm: SentencePieceProcessor) -> bytes:
+    """The serialised sentencepiece model that uses kept pieces alone; pieces that it cannot replace become used first.
+
+    A removed piece is cut into smaller ones. Its side may lack one of these: a character that its dictionary never had
+    by itself, or a piece of the other side's. The text would become ``<unk>``, so such a piece stays. A piece that the
+    text of one side uses stays on both, since the model goes on using it.
+
+    Args:
+        sides: source and target, after :func:`read_use`.
+        spm: the model that cut their text.
+    """
+    while True:
+        known = {symbol for side in sides for symbol in side.kept_symbols()}
         for side in sides:
-            indices = side.dictionary.indices
-            side.used.update(indices[symbol] for symbol in used if symbol in indices)
+            side.used.update(number for symbol, number in side.dictionary.indices.items() if symbol in known)
+        model = restricted(spm, known.__contains__)
+        cutter, before = cutter_of_pieces(model), sum(len(side.used) for side in sides)
+        for side in sides:
+            side.used |= _irreplaceable(side, spm, cutter)
+        if sum(len(side.used) for side in sides) == before:
+            return model
+
+
+def _irreplaceable(side: Side, spm: SentencePieceProcessor, cutter: SentencePieceProcessor) -> set[int]:
+    """The numbers of the side's removed pieces that ``cutter`` does not cut into the side's kept symbols."""
+    own, found = side.kept_symbols(), set()
+    for symbol, number in side.dictionary.indices.items():
+        piece = spm.piece_to_id(symbol)
+        cut_before = not (spm.is_unknown(piece) or spm.is_unused(piece) or spm.is_control(piece))
+        if symbol not in own and cut_before and not own.issuperset(cutter.encode(symbol, out_type=str)):
+            found.add(number)
+    return found
 
 
 def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:

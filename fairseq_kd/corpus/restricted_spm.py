@@ -13,6 +13,13 @@ UNUSED = b"\x18\x05"
 """Field 3, a number, of value 5."""
 PIECE = 0x0A
 """Field 1, with a length."""
+AS_WRITTEN = b"\x1a\x04\x18\x00\x20\x00"
+"""Field 3, how text is normalised: no space is put in front of it (field 3 there), and none is removed (4)."""
+
+
+def cutter_of_pieces(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    """A serialised model that cuts text which may begin or end within a word."""
+    return sentencepiece.SentencePieceProcessor(model_proto=model + AS_WRITTEN)
 
 
 def restricted(model: sentencepiece.SentencePieceProcessor, keeps: Callable[[str], bool]) -> bytes:

@@ -26,6 +26,7 @@ from fairseq_kd.networks.guarded_build import Refused, guarded_build
 from fairseq_kd.networks.plain_classes import allow_plain_classes
 from fairseq_kd.networks.plain_configuration import as_config, plain_arguments, plain_configuration
 from fairseq_kd.networks.second_copies import keep_one_copy, without_copies
+from fairseq_kd.storage.files import is_unicode
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -108,8 +109,10 @@ def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
             zipped = handle.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise UserError(f"{role} {path}: cannot be read: {error.strerror}") from None
+    # torch opens a file that it maps by its name in UTF-8.
+    mapped = on_disk and zipped and is_unicode(str(path))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk and zipped)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise _explain(path, role, zipped, error) from None
     known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))

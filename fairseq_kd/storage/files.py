@@ -24,12 +24,17 @@ def whole_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
     The text goes to a temporary file beside it. When the ``with`` block ends, that file is flushed to disk and renamed
     to ``path``; after an exception it is removed, and ``path`` keeps what it held before. A killed process leaves
-    ``path.new.tmp``, which the next one that writes ``path`` takes over.
+    ``path.new.tmp``, which the next one that writes ``path`` takes over. A pipe or a device, such as /dev/stdout, is
+    written directly and stays.
 
     Raises:
         OSError: it cannot be written; the error names ``path`` where the disk is full.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with _closing(path, path, mode) as handle:
+            yield handle
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, descriptor = _claim(path, _open_file)
     # Closing the file ends the claim: the temporary name is gone by then, one way or the other.
@@ -50,9 +55,12 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A new, empty folder that becomes ``path`` when the ``with`` block ends; after an exception it is removed.
 
     Where another process has made ``path`` meanwhile, its folder stays and this one is removed. An empty folder at
-    ``path`` is replaced. A killed process leaves ``path.new.tmp``, which the next one that makes ``path`` takes over.
+    ``path`` is replaced; where that is not possible, as with a mounted disk, it gets the files one by one. A killed
+    process leaves ``path.new.tmp``, which the next one that makes ``path`` takes over.
     """
     path = Path(path)
+    if path.is_symlink() or path.name in ("", ".."):
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     held, descriptor = _claim(path, _open_folder)
     # The lock is on the folder around it: a converter may delete the folder that it is given, and make it again.
@@ -63,14 +71,27 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         for file in new.iterdir():
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
-        try:
-            os.rename(new, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        _put(new, path)
     finally:
         shutil.rmtree(held, ignore_errors=True)
         os.close(descriptor)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Rename a folder, or fill the empty one that has the name: the file that was written last comes last."""
+    try:
+        # A shell in a folder that is replaced would be nowhere.
+        if not (path.is_dir() and path.samefile(os.curdir)):
+            os.rename(new, path)
+            return
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+    if not any(path.iterdir()):
+        for file in sorted(new.iterdir(), key=lambda one: one.stat().st_mtime_ns):
+            shutil.move(file, path / file.name)
 
 
 def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
@@ -117,10 +138,10 @@ def remove_leftover(path: Path) -> None:
 
 
 @contextmanager
-def _closing(path: Path, descriptor: int, mode: str) -> Iterator[IO[Any]]:
-    """The open file of a descriptor; where the disk is full, its error names ``path``."""
+def _closing(path: Path, opened: int | Path, mode: str) -> Iterator[IO[Any]]:
+    """The open file of a descriptor or path; where the disk is full, its error names ``path``."""
     try:
-        with open(descriptor, mode, encoding=None if "b" in mode else "utf-8") as handle:
+        with open(opened, mode, encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
     except OSError as error:
         if error.filename is None and error.errno in NO_ROOM:
@@ -165,9 +186,20 @@ def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
     """Write an object as indented JSON, whole or not at all; a last key ``checksum`` shows later damage."""
     # As JSON has it: tuples as lists, numbers as keys in words.
     plain = json.loads(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(with_checksum(plain), indent=1, ensure_ascii=False)
+    if not is_unicode(text):  # a path may be any bytes
+        text = json.dumps(with_checksum(plain), indent=1)
     with whole_file(path) as handle:
-        json.dump(with_checksum(plain), handle, indent=1, ensure_ascii=False)
-        handle.write("\n")
+        handle.write(f"{text}\n")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded; a path of bytes that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_hash(path: str | os.PathLike) -> str:

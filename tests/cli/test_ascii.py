@@ -1,14 +1,18 @@
-"""The help answers in a locale that has ASCII alone, as cron jobs and containers have it."""
+"""A locale that has ASCII alone, as cron jobs and containers have it, and paths that no locale has."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq_kd.cli import VERBS
+from fairseq_kd.cli.messages import print_all
 
 ROOT = Path(__file__).parents[2]
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
@@ -51,3 +55,27 @@ def test_the_help() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_every_verb(verb: str, of_verbs: dict[str, str]) -> None:
     assert_is_help(of_verbs[verb])
+
+
+def test_signs_that_the_locale_lacks() -> None:
+    """A verb that has done its work ends well: a sign is shown by its number, a path by its bytes."""
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii", newline="")
+    print_all(stream)
+    print("λ = 1.5, caf\udce9", file=stream, flush=True)
+    assert stream.buffer.getvalue() == b"\\u03bb = 1.5, caf\xe9\n"  # type: ignore[attr-defined]
+
+
+def test_a_bundled_experiment_is_copied_byte_by_byte() -> None:
+    command = [sys.executable, "-m", "fairseq_kd.cli", "run", "--show", "hybrid"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **ASCII}, cwd=ROOT)
+    assert done.stdout == (ROOT / "configs" / "hybrid.yaml").read_bytes(), done.stderr.decode()
+
+
+def test_a_path_that_is_not_utf_8_is_printed_as_it_is(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    state = {"model": {"w": torch.ones(9)}, "args": Namespace(arch="transformer"), "last_optimizer_state": {}}
+    torch.save(state, os.fsdecode(folder + b"/checkpoint_last.pt"))
+    command = [sys.executable, "-m", "fairseq_kd.cli", "last-checkpoint", folder]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    assert done.stdout == folder + b"/checkpoint_last.pt\n", done.stderr.decode()

@@ -1,5 +1,6 @@
 """`fairseq-kd`: help, one line for every mistake, and a README that names only what exists."""
 
+import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.cli.command_line import VERBS
+from fairseq_kd.cli.command_line import VERBS, build_parser
 from fairseq_kd.errors import UserError
 from tests.support.commands import ROOT, run_command
 
@@ -91,6 +92,29 @@ def test_wrong_usage_has_status_2(words: list[str], capsys: pytest.CaptureFixtur
         cli.main(words)
     assert caught.value.code == 2
     assert re.match(r"fairseq-kd.*: error: ", capsys.readouterr().err.splitlines()[-1])
+
+
+REPLACED = {("evaluate", "--beam"), ("evaluate", "--reference")}
+"""Lists of which the last one counts: an experiment's own options stand behind those of the workflow."""
+
+
+def test_a_list_that_is_given_twice_is_one_list() -> None:
+    """`trim --data a --data b` would else lose a, and with it the symbols of its language."""
+    parser = build_parser()
+    verbs = next(action.choices for action in parser._actions if action.dest == "verb")
+    lists = {
+        (verb, action.option_strings[-1]): action
+        for verb, one in verbs.items()
+        for action in one._actions
+        if action.nargs in ("+", "*") and action.option_strings
+    }
+    assert ("trim", "--data") in lists and set(lists) > REPLACED
+    kept = {key for key, action in lists.items() if not isinstance(action, argparse._ExtendAction)}
+    assert kept == REPLACED
+    words = ["trim", "--model", "m", "--output", "o", "--data", "a", "b", "--data=c"]
+    assert [str(path) for path in parser.parse_args(words).data] == ["a", "b", "c"]
+    table = ["table", "x", "--output", "o", "--pruning", "a", "--pruning", "b"]
+    assert [parser.parse_args(table).pruning, parser.parse_args(table).pruning] == [["a", "b"]] * 2
 
 
 def test_synthetic_without_rows(tmp_path: Path, refuse: Refuse) -> None:

@@ -1,5 +1,6 @@
-"""Ctrl-C ends a verb at once, in one line, and by the signal."""
+"""Ctrl-C ends a verb at once, in one line, and by the signal; so does a reader that has enough, without a line."""
 
+import os
 import signal
 import subprocess
 import time
@@ -36,3 +37,15 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tiny_corpus: Path, tiny_tea
     )
     rows = len((tmp_path / "out" / "train.tgt").read_text().splitlines())
     assert f"{rows - before} of {rows} rows to decode" in done.stderr and before > 0
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_who_reads_the_output_may_stop(buffered: str) -> None:
+    """As in `fairseq-kd run --show multi30k | head -n 1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as output:
+        variables = {**environment(forked=False), "PYTHONUNBUFFERED": buffered}
+        words = ["fairseq-kd", "run", "--show", "multi30k"]
+        done = subprocess.run(words, env=variables, stdout=output, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "" and done.returncode == -signal.SIGPIPE

@@ -35,6 +35,17 @@ def init_student(capsys: pytest.CaptureFixture[str], teacher: Path, output: Path
     return capsys.readouterr().out.split()
 
 
+def test_a_buffer_of_the_adaptive_softmax_is_no_parameter(
+    tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ("--adaptive-softmax-cutoff", "8,16", "--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp")
+    teacher = train_model(tiny_corpus, tmp_path / "teacher", "--max-update", "1", *options)
+    caplog.set_level("INFO")
+    init_student(capsys, teacher, tmp_path / "student.pt")
+    size = count_parameters(build_models([teacher], open_dictionaries(tiny_corpus))[0])
+    assert f"student.pt: {size:,} parameters of the teacher's {size:,}" in caplog.text
+
+
 def train_from(student: Path, data: Path, save_dir: Path, shape: list[str]) -> Path:
     """Two updates with a learning rate of 0; the last checkpoint."""
     common = "--cpu --optimizer adam --lr 0 --max-tokens 400 --max-update 2 --num-workers 0 --data-buffer-size 0"
@@ -88,6 +99,21 @@ def test_it_is_decoded_and_trained_on(
     assert before.keys() == after.keys()
     for name in filter(is_parameter, before):
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
+
+
+def test_another_checkpoint_is_not_overwritten(
+    tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trained student, perhaps. The same copy stays as it is."""
+    output = tmp_path / "checkpoint_best.pt"
+    init_student(capsys, tiny_teacher, output)
+    written = output.stat().st_mtime_ns
+    init_student(capsys, tiny_teacher, output)
+    assert output.stat().st_mtime_ns == written
+    output.write_bytes(b"a trained student")
+    with pytest.raises(UserError, match=r"checkpoint_best.pt: holds something else; give another or delete it"):
+        init_student(capsys, tiny_teacher, output)
+    assert output.read_bytes() == b"a trained student"
 
 
 def test_a_whole_copy_is_the_teacher(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

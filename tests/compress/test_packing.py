@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from fairseq_kd.compress.export import export
 from fairseq_kd.compress.packing import STARTS, pack, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
 
@@ -122,3 +123,15 @@ def test_a_file_is_written_once(tmp_path: Path, caplog: pytest.LogCaptureFixture
         with pytest.raises(UserError, match="holds something else"):
             write_once(other, b"two")
     assert path.read_bytes() == b"one"
+
+
+def test_a_sparse_export_keeps_nan(tiny_teacher: Path, tmp_path: Path) -> None:
+    """fairseq 0.12.2 saves a buffer that it never sets, so that it can be NaN."""
+    state = torch.load(tiny_teacher, weights_only=True)
+    name = "encoder.embed_positions._float_tensor"
+    state["model"][name] = torch.tensor([float("nan")])
+    torch.save(state, tmp_path / "model.pt")
+    export(str(tmp_path / "model.pt"), "sparse", tmp_path / "sparse")
+    assert unpack(tmp_path / "sparse")["model"][name].isnan().all()
+    with pytest.raises(UserError, match="--source-lang: is for --to ctranslate2 alone"):
+        export(str(tmp_path / "model.pt"), "sparse", tmp_path / "other", languages=("src", None))

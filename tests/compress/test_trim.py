@@ -14,6 +14,7 @@ from fairseq_kd import cli
 from fairseq_kd.compress.trim import trim
 from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.databin_files import UNNAMED
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
@@ -189,7 +190,7 @@ def test_other_dictionaries_or_languages_are_another_input(
     wrong, right, equal = folders
 
     def again(folder: Path, *languages: str) -> None:
-        pair = (languages[0], languages[1]) if languages else None
+        pair = (languages[0], languages[1]) if languages else UNNAMED
         trim(tiny_teacher, [some_text / "some.src"], tmp_path / "trimmed", teacher_data=folder, languages=pair)
 
     again(wrong)
@@ -204,6 +205,19 @@ def test_other_dictionaries_or_languages_are_another_input(
     assert "already trimmed from the same input; nothing to do" in caplog.text
     with pytest.raises(UserError, match="trimmed: holds something else"):
         again(right, "tgt", "src")
+
+
+def test_one_named_language_counts(tiny_teacher: Path, some_text: Path, tmp_path: Path) -> None:
+    """The other one is that of the data-bin."""
+    text = [some_text / "some.src"]
+    assert trim(tiny_teacher, text, tmp_path / "out", languages=(None, "src"))["languages"] == ["tgt", "src"]
+    with pytest.raises(UserError, match=r"--source-lang en: .* holds src-tgt"):
+        trim(tiny_teacher, text, tmp_path / "other", languages=("en", None))
+    state = torch.load(tiny_teacher, weights_only=True)
+    state["cfg"]["task"] |= {"source_lang": "src", "target_lang": "tgt"}
+    torch.save(state, tmp_path / "recorded.pt")
+    with pytest.raises(UserError, match="tgt would be both languages: give --source-lang and --target-lang"):
+        trim(tmp_path / "recorded.pt", text, tmp_path / "other", languages=("tgt", None))
 
 
 def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
@@ -243,6 +257,30 @@ def test_a_piece_that_one_side_uses_stays_in_both_dictionaries(tmp_path: Path) -
         assert missing == set()
     spm = load_spm(tmp_path / "trimmed" / "spm.model")
     assert [piece for row in rows for piece in spm.encode(row.strip(), out_type=str) if piece not in few[0]] == []
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_no_removed_piece_becomes_unk(joined: bool, tmp_path: Path) -> None:
+    """Dictionaries of counted pieces lack characters, and each side lacks pieces of the other."""
+    rows = {"train": 200, "valid": 10, "test": 10}
+    text = write_syllables(tmp_path / "text", rows)
+    others = ("bad", "ef", "igo", "lum", "an", "epi", "ros", "ut", "av", "eb")
+    other = write_syllables(tmp_path / "other", rows, seed=2, syllables=others)
+    for split in rows:
+        shutil.copy(other / f"{split}.tgt", text)
+    cut(text, tmp_path, 90)
+    data = binarise(tmp_path / "subword", tmp_path / "counted", *(["--joined-dictionary"] if joined else []))
+    model = train_model(data, tmp_path / "model", "--max-update", "1")
+    for side in ("src", "tgt"):
+        lines = (text / f"train.{side}").read_text().splitlines(keepends=True)
+        (tmp_path / f"few.{side}").write_text("".join(lines[:5]))
+    trim(model, [tmp_path / "few.src", tmp_path / "few.tgt"], tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    spm, known = load_spm(tmp_path / "trimmed" / "spm.model"), dictionaries(tmp_path / "trimmed")
+    for side, whole, few in zip(("src", "tgt"), dictionaries(data), known, strict=True):
+        assert len(few) < len(whole) - 5
+        lines = (text / f"train.{side}").read_text().splitlines()
+        assert [piece for line in lines for piece in spm.encode(line, out_type=str) if piece not in few] == []
+    assert (known[0].symbols == known[1].symbols) == joined
 
 
 def adaptive(corpus: Path, folder: Path, text: Path) -> dict[str, Any]:

@@ -47,6 +47,14 @@ def test_the_epoch_counts_where_updates_are_equal(tmp_path: Path) -> None:
     assert name_of_newest(tmp_path) == "checkpoint_best.pt"
 
 
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """torch maps no such file into memory; the checkpoint is sound all the same."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    state(folder / "checkpoint_last.pt", 100)
+    assert name_of_newest(folder) == "checkpoint_last.pt"
+
+
 def test_means_and_other_files_are_no_state(tmp_path: Path) -> None:
     state(tmp_path / "checkpoint_last.pt", 100)
     state(tmp_path / "checkpoint.avg2.pt", 100, epoch=9)

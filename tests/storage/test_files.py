@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import json
+import os
 import resource
 import shutil
 import signal
@@ -12,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.storage.files import remove_leftover, split_paths, whole_file, whole_folder
+from fairseq_kd.storage.files import remove_leftover, split_paths, whole_file, whole_folder, write_json
+from fairseq_kd.storage.structured import read_json
 from tests.support.commands import environment
 
 KILLED = """
@@ -40,6 +43,47 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert not list((tmp_path / "a" / "b").iterdir())
     assert (tmp_path / "a" / "b" / "file").read_text() == "all"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_a_folder_behind_a_link_is_made_there(tmp_path: Path) -> None:
+    """An empty folder on a larger disk, or one that is not there yet."""
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    for name in ("empty", "new"):
+        link = tmp_path / f"link to {name}"
+        link.symlink_to(tmp_path / "disk" / name)
+        with whole_folder(link) as new:
+            (new / "file").write_text("all")
+        assert link.is_symlink() and (tmp_path / "disk" / name / "file").read_text() == "all"
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"empty", "new"}
+
+
+def test_the_current_folder_is_filled_and_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mounted disk, which cannot be replaced: its files go into it, the last that was written at the end."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with whole_folder(".") as new:
+        (new / "file").write_text("all")
+    assert Path("file").read_text() == "all"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    with whole_folder(Path.cwd()) as late:
+        (late / "file").write_text("late")
+    assert Path("file").read_text() == "all" and [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_pipe_or_a_device_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """`--output /dev/null` by root must leave the machine its device."""
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "pipe", {"a": 1})
+    assert b'"a": 1' in os.read(reading, 100) and (tmp_path / "pipe").is_fifo()
+    (tmp_path / "null").symlink_to(os.devnull)
+    write_json(tmp_path / "null", {"a": 1})
+    assert (tmp_path / "null").is_symlink() and Path(os.devnull).is_char_device()
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space") as told, whole_file(tmp_path / "full") as handle:
+        handle.write("x" * 100_000)
+    assert told.value.filename == str(tmp_path / "full")
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "null", "full"}
 
 
 def test_of_two_that_make_the_same_folder_the_first_stays(tmp_path: Path) -> None:
@@ -132,6 +176,15 @@ def test_a_sweep_leaves_the_files_of_runs_at_work(tmp_path: Path) -> None:
             remove_leftover(path)
         assert len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_path_that_is_not_utf_8_is_kept_in_json(tmp_path: Path) -> None:
+    path = os.fsdecode(b"caf\xe9/\xc3\xa9.pt")
+    write_json(tmp_path / "report.json", {"model": path, "λ": 1.5})
+    assert read_json(tmp_path / "report.json") == {"model": path, "λ": 1.5}
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["model"] == path
+    write_json(tmp_path / "report.json", {"λ": "é"})
+    assert '"λ": "é"' in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
 def test_a_path_with_a_colon_is_one_path_where_it_exists(tmp_path: Path) -> None:
