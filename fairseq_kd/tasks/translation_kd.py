@@ -25,7 +25,7 @@ from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
-from fairseq_kd.tasks.with_teacher import WithTeacher
+from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
 
 
 @dataclass
@@ -63,17 +63,16 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         return teacher
 
     def build_criterion(self, cfg: Any, *args: Any, **options: Any) -> FairseqCriterion:
-        """As ``translation``.
+        """As :meth:`WithTeacher.build_criterion`.
 
         Raises:
-            UserError: --distilled-data is given, and the criterion has no ``takes_distilled = True``.
+            UserError: also where --distilled-data is given, and the criterion has no ``takes_distilled = True``.
         """
         criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
         if self.cfg.distilled_data and not getattr(criterion, "takes_distilled", False):
-            name = getattr(cfg, "_name", None) or type(criterion).__name__
             raise UserError(
-                f"--criterion {name} learns only from the targets of the training data: leave out --distilled-data, "
-                "or train on that data-bin"
+                f"--criterion {criterion_name(cfg, criterion)} learns only from the targets of the training data: "
+                "leave out --distilled-data, or train on that data-bin"
             )
         return criterion
 
