@@ -27,6 +27,7 @@ from fairseq_kd.networks.hidden_states import (
     transformer_config,
 )
 from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
+from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 logger = logging.getLogger(__name__)
@@ -163,16 +164,16 @@ def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
     there is no teacher a checkpoint can still be validated, on the gold targets alone.
 
     Raises:
-        UserError: a training has no teacher, or its hidden states cannot be matched.
+        UserError: the teacher of a training is missing, or its hidden states cannot be matched.
     """
     student_model = task.student()
     if not isinstance(student_model, TransformerModelBase):
         raise UserError("--arch is no Transformer: --criterion pre_distill matches the hidden states of Transformers")
-    if task.of_checkpoint and not teacher_is_there(task):
-        return {side: nn.Identity() for side in SIDES}
-    paths = task.teacher_paths()
+    paths = split_paths(task.cfg.teacher_path or "")
     if len(paths) > 1:
         raise UserError(f"--teacher-path has {len(paths)} checkpoints: pre_distill learns from one's hidden states")
+    if not paths or (task.of_checkpoint and not teacher_is_there(task)):
+        return {side: nn.Identity() for side in SIDES}
     teacher_config = transformer_config(model_config(paths[0], "teacher"))
     if teacher_config is None:
         raise UserError(f"teacher {paths[0]}: no Transformer, whose hidden states --criterion pre_distill needs")

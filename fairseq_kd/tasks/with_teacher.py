@@ -86,17 +86,6 @@ class WithTeacher(_Task):
             raise ValueError("the task has built no model")
         return model
 
-    def teacher_paths(self) -> list[str]:
-        """The checkpoints of --teacher-path.
-
-        Raises:
-            UserError: it is not given.
-        """
-        paths = split_paths(self.cfg.teacher_path or "")
-        if not paths:
-            raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
-        return paths
-
     def teacher(self, student: nn.Module) -> Teacher | None:
         """The teacher, on the device and in the dtype of ``student``.
 
@@ -106,14 +95,16 @@ class WithTeacher(_Task):
             UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
         """
         if self._teacher is None:
-            paths = self.teacher_paths()
-            if not student.training and not teacher_is_there(self):
+            paths = split_paths(self.cfg.teacher_path or "")
+            if not student.training and paths and not teacher_is_there(self):
                 if not self._missed:
                     logger.warning(
                         "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
                     )
                 self._missed = True
                 return None
+            if not paths:
+                raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
             cfg = self.cfg
             if cfg.teacher_fp16 and cfg.teacher_bf16:
                 raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")
