@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
@@ -13,7 +14,7 @@ from fairseq.utils import split_paths as split_data
 from omegaconf import II
 from torch import nn
 
-from fairseq_kd.data.cached_dataset import add_soft_targets
+from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databin_checksums import check_databin
 from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.databin_lists import beside
@@ -133,6 +134,14 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         if self._validation is None:
             self._validation = ValidationBatches(self, self.cfg.valid_subset.split(",")[0], self.student())
         return self._validation.of(self.update)
+
+    def filter_indices_by_size(
+        self, indices: np.ndarray, dataset: FairseqDataset, *args: Any, **options: Any
+    ) -> np.ndarray:
+        """As ``translation``, but rows that --teacher-cache lacks are no mistake: the log told them with the split."""
+        if isinstance(dataset, CachedDataset):
+            indices = dataset.with_soft_targets(indices)
+        return super().filter_indices_by_size(indices, dataset, *args, **options)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any
