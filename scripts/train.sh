@@ -23,6 +23,7 @@ for word in "$@"; do
   case $word in
     --train-subset=*) subset=${word#*=} ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
+    --save-dir | --save-dir=*) die "--save-dir: train.sh gives it itself, from its first argument; leave it out" ;;
     --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
   esac
 done
