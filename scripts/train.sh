@@ -16,9 +16,14 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
+subset=train option=''
 for word in "$@"; do
+  [[ $option != --train-subset ]] || subset=$word
+  option=$word
   case $word in
+    --train-subset=*) subset=${word#*=} ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
+    --save-dir | --save-dir=*) die "--save-dir: train.sh gives it itself, from its first argument; leave it out" ;;
     --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
   esac
 done
@@ -37,7 +42,7 @@ databins=()
 databin_checksum() {
   [[ -d $1 ]] || die "data-bin $1: no such folder"
   databins+=("$1")
-  { cat "$1"/dict.*.txt "$1"/train*.idx 2>/dev/null || true; } | cksum
+  { cat "$1"/dict.*.txt "$1/$subset"*.idx 2>/dev/null || true; } | cksum
 }
 checksums() {
   local option='' word path paths
@@ -48,9 +53,9 @@ checksums() {
     [[ $word != --*=* ]] || { option=${word%%=*} word=${word#*=}; }
     paths_of "$word"
     case $option in
-      --teacher-path)
+      --teacher-path | --teacher-spm)
         for path in "${paths[@]}"; do
-          [[ -f $path ]] || die "teacher $path: no such file"
+          [[ -f $path ]] || die "${option/#--teacher-path/teacher} $path: no such file"
           cksum <"$path"
         done
         ;;
@@ -67,7 +72,7 @@ checksums() {
     option=$word
   done
   # Text of the same lengths has the same index.
-  for path in "${databins[@]}"; do { cat "$path"/train*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
+  for path in "${databins[@]}"; do { cat "$path/$subset"*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
 }
 arguments=$(
   printf '%q ' "$@"

@@ -1,7 +1,8 @@
 """What the criterions share: the student's forward, the fused loss over it, and the log that fairseq expects."""
 
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,6 +22,8 @@ from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.tasks.with_teacher import WithTeacher
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -132,11 +135,17 @@ class FusedCriterion(FairseqCriterion):
         return log if nll_loss is None else log | {"nll_loss": nll_loss}
 
     def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
-        """As torch's, but None changes nothing.
+        """As torch's, but None and the state of another criterion change nothing.
 
-        With --finetune-from-model fairseq passes None where the earlier training's criterion had no parameters.
+        With --finetune-from-model fairseq passes the state of the earlier training's criterion, whichever that was, and
+        None where it had no parameters.
         """
-        return super().load_state_dict(self.state_dict() if state_dict is None else state_dict, *args, **options)
+        own = self.state_dict()
+        if own.keys().isdisjoint(state_dict or {}):
+            if own and state_dict:
+                warn_of_new(own)
+            state_dict = own
+        return super().load_state_dict(state_dict, *args, **options)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -150,6 +159,12 @@ class FusedCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Every entry is a sum over tokens or sentences."""
         return True
+
+
+def warn_of_new(names: Iterable[str]) -> None:
+    """Log which of a criterion's own weights a checkpoint does not give."""
+    named = ", ".join(sorted(names))
+    logger.warning("the checkpoint is of another criterion, student or teacher: %s start anew", named)
 
 
 def summed(logging_outputs: list[dict[str, Any]], key: str) -> Tensor | float:

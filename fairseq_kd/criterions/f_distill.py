@@ -117,7 +117,7 @@ class FDistillCriterion(FusedCriterion):
                 f"{term.name}_divergence": losses.soft_loss,
             }
             if term.name == "student":
-                log |= self._of_drawn(model, sample, term.sequences, answer, losses)
+                log |= self._of_drawn(model, teacher, sample, term.sequences, answer, losses)
         sample_size = self.sample_size(sample)
         return total, sample_size, self.common_log(sample, sample_size, total, gold_nll) | log
 
@@ -140,12 +140,12 @@ class FDistillCriterion(FusedCriterion):
         terms = []
         prefixes = "student" if self._students_turn() else self.prefixes
         if prefixes in ("teacher", "both"):
-            drawn = self._teacher_sequences(teacher, sample)
+            drawn = self._teacher_sequences(teacher, sample, unwrap(model).max_decoder_positions())
             terms.append(Term("teacher", drawn, soft(on_teacher if prefixes == "both" else whole)))
         if prefixes in ("student", "both"):
-            bare = unwrap(model)
+            bare, positions = unwrap(model), teacher.max_positions()[1]
             ahead = self.ahead if self.training else None
-            drawn = ahead.draw(bare, sample) if ahead else self._draw([bare], sample)
+            drawn = ahead.draw(bare, sample, positions) if ahead else self._draw([bare], sample, positions=positions)
             terms.append(Term("student", drawn, soft(on_student if prefixes == "both" else whole)))
         if prefixes == "gold":
             terms.append(Term("gold", sample["target"], soft(whole, 1 - self.alpha)))
@@ -162,21 +162,26 @@ class FDistillCriterion(FusedCriterion):
             return False
         return float(uniform_numbers((self.seed, self.task.update), [TURN], 1)) < self.student_fraction
 
-    def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any]) -> Tensor:
+    def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any], positions: float = math.inf) -> Tensor:
         """The teacher's sequences, (batch, length): drawn now from the mean of its models, or those of the data."""
         if self.online and self.training:
-            return self._draw(teacher.models, sample, teacher.tokens)
+            return self._draw(teacher.models, sample, teacher.tokens, positions)
         # In validation gold targets stand in, so that runs with drawn and with given sequences can be compared.
         return sample["distilled"] if "distilled" in sample else sample["target"]
 
     def _draw(
-        self, models: Sequence[Any], sample: dict[str, Any], tokens: Sequence[TeacherTokens | None] | None = None
+        self,
+        models: Sequence[Any],
+        sample: dict[str, Any],
+        tokens: Sequence[TeacherTokens | None] | None = None,
+        positions: float = math.inf,
     ) -> Tensor:
+        """Sequences of ``models`` that fit the positions of the other side, which reads them too."""
         seed = (self.seed, self.task.update if self.training else EVALUATION)
         how = (self.sampling, seed, self.task.target_dictionary, tokens)
         if self.beam > 1:
-            return draw_beam_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len)
-        return draw_rollouts(models, sample, *how, min_len=self.min_len)
+            return draw_beam_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len, positions=positions)
+        return draw_rollouts(models, sample, *how, min_len=self.min_len, positions=positions)
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], terms: Sequence[Term]
@@ -194,10 +199,10 @@ class FDistillCriterion(FusedCriterion):
             yield term, answer, losses
 
     def _of_drawn(
-        self, model: BaseFairseqModel, sample: dict[str, Any], sequences: Tensor, answer: Answer, losses: Losses
+        self, model: Any, teacher: Any, sample: dict[str, Any], sequences: Tensor, answer: Answer, losses: Losses
     ) -> dict[str, Any]:
         """NLL and number of the tokens that the student drew; nobody drew the ``</s>`` of a sequence that was cut."""
-        limits = length_limits([unwrap(model)], sample, self.sampling, [None])
+        limits = length_limits([unwrap(model)], sample, self.sampling, [None], teacher.max_positions()[1])
         drawn = drawn_tokens(sequences, limits, self.padding_idx)[real_tokens(sequences, self.padding_idx)]
         added = drawn.logical_not().nonzero().squeeze(1)
         nll = losses.nll_loss

@@ -1,16 +1,18 @@
 """Criterion ``pre_distill``: gold targets, the teacher's distributions and its hidden states (Shleifer & Rush 2020)."""
 
+import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fairseq.criterions import register_criterion
 from fairseq.models import BaseFairseqModel
 from fairseq.models.transformer import TransformerModelBase
+from fairseq.utils import has_parameters
 from torch import Tensor, nn
 
-from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
+from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean, warn_of_new
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective
 from fairseq_kd.losses.divergences import kl
@@ -24,8 +26,11 @@ from fairseq_kd.networks.hidden_states import (
     stacks,
     transformer_config,
 )
+from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
 from fairseq_kd.storage.files import split_paths
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -87,6 +92,12 @@ class PreDistillCriterion(FusedCriterion):
         soft = cfg.kd_alpha * cfg.kd_temperature**2
         self.objective = Objective(1 - cfg.kd_alpha, cfg.label_smoothing, soft, kl, cfg.kd_temperature)
         self.to_teacher = nn.ModuleDict(_linear_maps(task))
+        # fairseq-validate and its kind load the student alone.
+        self.has_maps = not (task.of_checkpoint and has_parameters(self.to_teacher))
+        if not self.has_maps:
+            logger.warning(
+                "fairseq loads no linear maps where it validates a checkpoint: the loss is without the hidden states"
+            )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the batch's real target tokens (a scalar, in nats), the sample size, and what to log."""
@@ -103,16 +114,12 @@ class PreDistillCriterion(FusedCriterion):
             answer = teacher.next_tokens(sample, real_tokens(sample["target"], self.padding_idx))
         with hidden_states(model) as own:
             losses, sample_size, log = self.losses(model, sample, self.objective, answer)
+        log |= {"kl": losses.soft_loss, "kd_ntokens": sample["ntokens"]}
+        if not self.has_maps:
+            return losses.loss, sample_size, log
         encoder, decoder = self._squared_errors(own, wanted, sample)
         loss = losses.loss + self.hidden_weight * (encoder + decoder)
-        log |= {
-            "loss": loss.data,
-            "kl": losses.soft_loss,
-            "encoder_mse": encoder.data,
-            "decoder_mse": decoder.data,
-            "kd_ntokens": sample["ntokens"],
-        }
-        return loss, sample_size, log
+        return loss, sample_size, log | {"loss": loss.data, "encoder_mse": encoder.data, "decoder_mse": decoder.data}
 
     def _squared_errors(self, own: HiddenStates, wanted: HiddenStates, sample: dict[str, Any]) -> list[Tensor]:
         """Of encoder and decoder, a sum over target tokens: of a sentence's source positions each gets the mean.
@@ -130,12 +137,23 @@ class PreDistillCriterion(FusedCriterion):
             for side in SIDES
         ]
 
+    def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
+        """As the base's; a map between other widths, of another student or teacher, changes nothing either."""
+        own = self.state_dict()
+        fits = {
+            name: value for name, value in (state_dict or {}).items() if name in own and value.shape == own[name].shape
+        }
+        new = own.keys() - fits.keys()
+        if fits and new:
+            warn_of_new(new)
+        return super().load_state_dict({**own, **fits} if fits else state_dict, *args, **options)
+
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log also the kl, per token in bits, and both sides' mean squared errors, each summed over its layers."""
         super().reduce_metrics(logging_outputs)
         log_mean(logging_outputs, "kl", per="kd_ntokens")
-        for name in ("encoder_mse", "decoder_mse"):
+        for name in (name for name in ("encoder_mse", "decoder_mse") if any(name in log for log in logging_outputs)):
             log_mean(logging_outputs, name, per="kd_ntokens", unit=1.0, digits=4)
 
 
@@ -143,7 +161,10 @@ def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
     """For each side a map from the student's width to the teacher's: linear where they differ.
 
     fairseq builds the optimiser before the teacher is loaded: the widths come from what its checkpoint recorded. Where
-    there is no teacher a student can still be validated, on the gold targets alone.
+    there is no teacher a checkpoint can still be validated, on the gold targets alone.
+
+    Raises:
+        UserError: the teacher of a training is missing, or its hidden states cannot be matched.
     """
     student_model = task.student()
     if not isinstance(student_model, TransformerModelBase):
@@ -151,7 +172,7 @@ def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:
     paths = split_paths(task.cfg.teacher_path or "")
     if len(paths) > 1:
         raise UserError(f"--teacher-path has {len(paths)} checkpoints: pre_distill learns from one's hidden states")
-    if not paths or not Path(paths[0]).exists():
+    if not paths or (task.of_checkpoint and not teacher_is_there(task)):
         return {side: nn.Identity() for side in SIDES}
     teacher_config = transformer_config(model_config(paths[0], "teacher"))
     if teacher_config is None:

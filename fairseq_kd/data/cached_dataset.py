@@ -63,6 +63,10 @@ class CachedDataset(AlignedDataset):
         except UserError as error:
             return {"soft_targets": {"error": str(error)}}
 
+    def with_soft_targets(self, indices: np.ndarray) -> np.ndarray:
+        """Those of these rows that have soft targets."""
+        return indices[~self.untaught[indices]]
+
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
         """As the stock dataset, but also leaves out the rows that are longer than the teacher's positions."""
         kept, ignored = self.dataset.filter_indices_by_size(indices, max_sizes)

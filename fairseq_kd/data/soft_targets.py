@@ -105,7 +105,8 @@ def warn_of_untaught(rows: np.ndarray, settings: dict[str, Any]) -> None:
     """Log how many rows the mask ``rows`` holds, if any."""
     if rows.any():
         logger.warning(
-            "%s: %d rows are longer than the teacher's positions (%s) and have no soft targets: training skips them",
+            "%s: %d rows are longer than the teacher's positions (%s) and have no soft targets: training and "
+            "validation skip them",
             settings["subset"],
             rows.sum(),
             ", ".join(map(str, settings["max_positions"])),

@@ -1,5 +1,6 @@
 """Sequences drawn from models with several beams at once: sampling with a beam."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def draw_beam_rollouts(
     *,
     beam: int,
     min_len: int = 0,
+    positions: float = math.inf,
 ) -> Tensor:
     """Draw one sequence for each source by sampling with a beam, as Hugging Face's ``generate`` does.
 
@@ -77,6 +79,7 @@ def draw_beam_rollouts(
         tokens: of each model's task.
         beam: number of beams, at least 2.
         min_len: tokens that a sequence has at least before its ``</s>``.
+        positions: of a further model that is to read the sequences.
 
     Returns:
         Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
@@ -87,7 +90,7 @@ def draw_beam_rollouts(
     check_top_k(sampling, symbols)
     source = sample["net_input"]["src_tokens"]
     tokens = tokens or [None] * len(models)
-    limits = length_limits(models, sample, sampling, tokens)
+    limits = length_limits(models, sample, sampling, tokens, positions)
     size, longest, wide = len(source), int(limits.max()), beam * sampling.top_k
     chances = uniform_numbers(seed, sample["id"].tolist(), longest * wide).to(source.device).view(size, longest, wide)
     beams = _Beams(

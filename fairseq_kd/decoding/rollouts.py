@@ -1,5 +1,6 @@
 """Sequences drawn from models: batched ancestral sampling. Each step draws one token for each unfinished sentence."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -29,6 +30,7 @@ def draw_rollouts(
     tokens: Sequence[TeacherTokens | None] | None = None,
     *,
     min_len: int = 0,
+    positions: float = math.inf,
 ) -> Tensor:
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
@@ -47,6 +49,7 @@ def draw_rollouts(
         symbols: the target dictionary, that of the student.
         tokens: of each model's task; None: all take the batch as it is.
         min_len: tokens that a sequence has at least before its ``</s>``, where its limit allows it.
+        positions: of a further model that is to read the sequences.
 
     Returns:
         Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
@@ -57,7 +60,7 @@ def draw_rollouts(
     check_top_k(sampling, symbols)
     source = sample["net_input"]["src_tokens"]
     tokens = tokens or [None] * len(models)
-    limits = length_limits(models, sample, sampling, tokens)
+    limits = length_limits(models, sample, sampling, tokens, positions)
     longest = int(limits.max())
     chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
     # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
@@ -112,12 +115,17 @@ def length_limits(
     sample: dict[str, Any],
     sampling: Sampling,
     tokens: Sequence[TeacherTokens | None],
+    positions: float = math.inf,
 ) -> Tensor:
-    """The most tokens before ``</s>`` of each sentence's sequence, shape (batch,)."""
+    """The most tokens before ``</s>`` of each sentence's sequence, shape (batch,).
+
+    ``positions`` are those of a further model that is to read the sequences.
+    """
     more = [0 if one is None else one.more[1] for one in tokens]
-    positions = min(model.max_decoder_positions() - added for model, added in zip(models, more, strict=True))
+    own = min(model.max_decoder_positions() - added for model, added in zip(models, more, strict=True))
+    fewest = int(min(own, positions))
     sizes = sample["net_input"]["src_lengths"].tolist()
-    return sample["net_input"]["src_tokens"].new_tensor([sampling.longest(size, positions) for size in sizes])
+    return sample["net_input"]["src_tokens"].new_tensor([sampling.longest(size, fewest) for size in sizes])
 
 
 def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> Tensor:

@@ -81,8 +81,11 @@ def hidden_states(model: BaseFairseqModel) -> Iterator[HiddenStates]:
         UserError: at the end of the block, where the forward left layers out (LayerDrop).
     """
     bare, states = unwrap(model), HiddenStates()
-    # The first of both is what the embeddings give.
+    # The first of both is what the embeddings give. transformer_align's own forward does not ask the encoder for them.
     hooks = [
+        bare.encoder.register_forward_pre_hook(
+            lambda _, given, named: (given, {**named, "return_all_hiddens": True}), with_kwargs=True
+        ),
         bare.encoder.register_forward_hook(lambda _, __, output: states.encoder.extend(output["encoder_states"][1:])),
         bare.decoder.register_forward_hook(lambda _, __, output: states.decoder.extend(output[1]["inner_states"][1:])),
     ]

@@ -81,7 +81,7 @@ class Teacher:
         answers = []
         for model, tokens in zip(self.models, self.tokens, strict=True):
             asked, mask = (sample, real) if tokens is None else tokens.batch(sample, real)
-            self._check_length(model, asked["net_input"])
+            self._check_length(sample["net_input"], self._positions(model, tokens))
             answer = next_tokens(model, asked, mask)
             if model not in self._checked:
                 self._checked[model] = finite_projection(answer)
@@ -97,20 +97,23 @@ class Teacher:
 
     def max_positions(self) -> list[int]:
         """The longest source and the longest target of the student's that every model takes."""
-        most = []
-        for model, tokens in zip(self.models, self.tokens, strict=True):
-            more = (0, 0) if tokens is None else tokens.more
-            most.append([int(side) - added for side, added in zip(model.max_positions(), more, strict=True)])
+        most = [self._positions(model, tokens) for model, tokens in zip(self.models, self.tokens, strict=True)]
         return [min(side) for side in zip(*most, strict=True)]
 
     @staticmethod
-    def _check_length(model: BaseFairseqModel, net_input: dict[str, Tensor]) -> None:
+    def _positions(model: BaseFairseqModel, tokens: TeacherTokens | None) -> list[int]:
+        """The longest source and the longest target of the student's that a model takes."""
+        more = (0, 0) if tokens is None else tokens.more
+        return [int(side) - added for side, added in zip(model.max_positions(), more, strict=True)]
+
+    @staticmethod
+    def _check_length(net_input: dict[str, Tensor], positions: Sequence[int]) -> None:
         sides = (("source", net_input["src_tokens"]), ("target", net_input["prev_output_tokens"]))
-        for (side, tokens), most in zip(sides, model.max_positions(), strict=True):
+        for (side, tokens), most in zip(sides, positions, strict=True):
             if tokens.size(1) > most:
                 raise UserError(
                     f"a {side} sentence has {tokens.size(1)} tokens, the teacher takes at most {most}; "
-                    f"train with --max-{side}-positions {int(most)} and --skip-invalid-size-inputs-valid-test"
+                    f"train with --max-{side}-positions {most} and --skip-invalid-size-inputs-valid-test"
                 )
 
 

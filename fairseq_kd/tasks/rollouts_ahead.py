@@ -1,5 +1,6 @@
 """Rollouts of the student for several updates at a time, drawn by CTranslate2 from a copy of its weights."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,12 +65,13 @@ class RolloutsAhead:
         except CannotConvert as reason:
             raise self._refused(reason) from None
 
-    def draw(self, student: Any, sample: dict[str, Any]) -> Tensor:
+    def draw(self, student: Any, sample: dict[str, Any], positions: float = math.inf) -> Tensor:
         """The rollouts of a batch of the training set; a batch in no window begins the next one.
 
         Args:
             student: not wrapped for several processes.
             sample: the batch; of it only ``id`` is read.
+            positions: of a further model that is to read the sequences.
 
         Returns:
             Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
@@ -84,12 +86,12 @@ class RolloutsAhead:
         # The last condition is a batch that no window foresaw, such as fairseq's stand-in (see _upcoming).
         if self._window[0] != epoch or update >= self._window[1] or rows[0] not in self._drawn:
             self._window = (epoch, update + self.updates)
-            self._refresh(student, rows)
+            self._refresh(student, rows, int(min(student.max_decoder_positions(), positions)))
         targets = [self._drawn[row] for row in rows]
         return data_utils.collate_tokens(targets, self.task.target_dictionary.pad()).to(sample["id"].device)
 
-    def _refresh(self, student: Any, rows: list[int]) -> None:
-        """Draw for the window that begins with the batch of ``rows``."""
+    def _refresh(self, student: Any, rows: list[int], positions: int) -> None:
+        """Draw for the window that begins with the batch of ``rows``, for decoders of these positions."""
         iterator = self.task.train_iterator
         batches = self._upcoming(iterator, rows)
         # Before the translator's first draw, which is when its thread seeds itself.
@@ -107,7 +109,6 @@ class RolloutsAhead:
             ) from None
         self._checked = True  # the comparison with the student's own probabilities is made once
         # The translator has copied the weights, so the folder can go before it decodes.
-        positions = student.max_decoder_positions()
         self._drawn = dict(self.decode(translator, batches, positions))
 
     @staticmethod

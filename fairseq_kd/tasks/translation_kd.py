@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
@@ -13,7 +14,7 @@ from fairseq.utils import split_paths as split_data
 from omegaconf import II
 from torch import nn
 
-from fairseq_kd.data.cached_dataset import add_soft_targets
+from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databin_checksums import check_databin
 from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.databin_lists import beside
@@ -25,7 +26,7 @@ from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
-from fairseq_kd.tasks.with_teacher import WithTeacher
+from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
 
 
 @dataclass
@@ -63,17 +64,16 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         return teacher
 
     def build_criterion(self, cfg: Any, *args: Any, **options: Any) -> FairseqCriterion:
-        """As ``translation``.
+        """As :meth:`WithTeacher.build_criterion`.
 
         Raises:
-            UserError: --distilled-data is given, and the criterion has no ``takes_distilled = True``.
+            UserError: also where --distilled-data is given, and the criterion has no ``takes_distilled = True``.
         """
         criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
         if self.cfg.distilled_data and not getattr(criterion, "takes_distilled", False):
-            name = getattr(cfg, "_name", None) or type(criterion).__name__
             raise UserError(
-                f"--criterion {name} learns only from the targets of the training data: leave out --distilled-data, "
-                "or train on that data-bin"
+                f"--criterion {criterion_name(cfg, criterion)} learns only from the targets of the training data: "
+                "leave out --distilled-data, or train on that data-bin"
             )
         return criterion
 
@@ -134,6 +134,14 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         if self._validation is None:
             self._validation = ValidationBatches(self, self.cfg.valid_subset.split(",")[0], self.student())
         return self._validation.of(self.update)
+
+    def filter_indices_by_size(
+        self, indices: np.ndarray, dataset: FairseqDataset, *args: Any, **options: Any
+    ) -> np.ndarray:
+        """As ``translation``, but rows that --teacher-cache lacks are no mistake: the log told them with the split."""
+        if isinstance(dataset, CachedDataset):
+            indices = dataset.with_soft_targets(indices)
+        return super().filter_indices_by_size(indices, dataset, *args, **options)
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any

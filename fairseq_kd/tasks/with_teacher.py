@@ -23,6 +23,8 @@ from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
 logger = logging.getLogger(__name__)
 
+OF_A_TEACHER = ("teacher_path", "teacher_cache", "teacher_spm")
+"""Options without which no criterion learns from a teacher."""
 _Task: Any = FairseqTask if TYPE_CHECKING else object
 
 
@@ -39,6 +41,8 @@ class WithTeacher(_Task):
     _teacher: Teacher | None = None
     _missed = False
     _pruned: PrunedWeights | None = None
+    of_checkpoint = False
+    """Whether the model is of a checkpoint that fairseq has loaded to validate or generate, and no training."""
     update = 0
     """The current update, counted over all runs of a training. Random draws depend on it."""
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
@@ -47,12 +51,29 @@ class WithTeacher(_Task):
         """As the task of fairseq. The task remembers the model for :meth:`student`. A checkpoint's text is not run."""
         with without_side_effects() if from_checkpoint else nullcontext():
             model = super().build_model(cfg, from_checkpoint)
+        self.of_checkpoint = from_checkpoint
         keep_one_copy(model)
         clear_unset_buffers(model)
         if getattr(self.cfg, "freeze_embeddings", False):  # checkpoints of earlier versions do not record it
             freeze_embeddings(model)
         self._student = weakref.ref(model)
         return model
+
+    def build_criterion(self, cfg: Any, *args: Any, **options: Any) -> FairseqCriterion:
+        """As the task of fairseq.
+
+        Raises:
+            UserError: a training is given a teacher, and the criterion is fairseq's own or has an empty
+                ``needs_teacher``.
+        """
+        criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
+        given = next((name for name in OF_A_TEACHER if getattr(self.cfg, name, None)), None)
+        if given and not self.of_checkpoint and not _may_ask_a_teacher(criterion):
+            raise UserError(
+                f"--criterion {criterion_name(cfg, criterion)} learns from no teacher: leave out "
+                f"--{given.replace('_', '-')}, or give --criterion token_kd"
+            )
+        return criterion
 
     def student(self) -> BaseFairseqModel:
         """The model that was built last. fairseq builds a criterion after the model, but does not hand the model over.
@@ -137,3 +158,14 @@ class WithTeacher(_Task):
         after_update = getattr(criterion, "after_update", None)
         if criterion.training and after_update is not None:
             after_update(logging_outputs)
+
+
+def criterion_name(cfg: Any, criterion: FairseqCriterion) -> str:
+    """The criterion's name on the command line, from its options."""
+    return getattr(cfg, "_name", None) or type(criterion).__name__
+
+
+def _may_ask_a_teacher(criterion: FairseqCriterion) -> bool:
+    """Whether the criterion may ask the task for its teacher. One of the user's own, of which nothing is known, may."""
+    needs = getattr(criterion, "needs_teacher", None)
+    return bool(needs) if needs is not None else not type(criterion).__module__.startswith("fairseq.")

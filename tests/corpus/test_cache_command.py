@@ -290,6 +290,13 @@ def test_rows_beyond_the_teachers_positions_are_left_out(
     rows = [row for some in iterator.frozen_batches for row in some]
     assert sorted(rows) == [row for row in range(300) if max(dataset.size(row)) <= 8]
     assert all(criterion(model, sample)[0].isfinite() for sample in iterator.next_epoch_itr())
+    # Validation leaves them out, too: fairseq asks for it without ignore_invalid_inputs.
+    cache(teacher, tiny_corpus, own, "--teacher-data", tiny_corpus, "--subset", "valid")
+    task.load_dataset("valid")
+    dataset = task.dataset("valid")
+    iterator = task.get_batch_iterator(dataset, max_tokens=400, max_positions=(64, 64))
+    rows = [row for some in iterator.frozen_batches for row in some]
+    assert sorted(rows) == [row for row in range(40) if max(dataset.size(row)) <= 8] != list(range(40))
 
 
 def test_a_target_that_holds_padding_is_refused(tiny_text: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -240,6 +240,22 @@ def test_validation_of_online_samples_is_on_gold_targets(tiny_corpus: Path) -> N
     assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("more", [(), ("--rollout-beam", "2", "--rollout-top-k", "9"), ("--rollout-refresh", "1")])
+@pytest.mark.parametrize("shorter", ["student", "teacher"])
+def test_sequences_have_room_in_both_models(tiny_corpus: Path, shorter: str, more: tuple[str, ...]) -> None:
+    """What one model draws, the other reads."""
+    few = ("--max-target-positions", "8", "--decoder-learned-pos")
+    options = ("--divergence", "js", *ONLINE, *more, *(few if shorter == "student" else ()))
+    task, model, criterion = setup(tiny_corpus, *options)
+    other = build(tiny_corpus, *(few if shorter == "teacher" else ()), seed=2)[1].eval().requires_grad_(False)
+    task._teacher = Teacher([other])
+    task.load_dataset("train")
+    sample = next(task.get_batch_iterator(task.dataset("train"), max_sentences=8).next_epoch_itr())
+    log = criterion(model, sample)[2]
+    for name in ("teacher_tokens", "student_tokens"):
+        assert 4 * 8 < log[name] <= 8 * 8  # untrained models write until they are cut
+
+
 def test_online_samples_are_drawn_from_the_mean_of_all_teachers(tiny_corpus: Path) -> None:
     """Two symbols after the source, against the probabilities of all pairs by the mean of two teachers at each step."""
     limits = ("--rollout-max-len-a", "0", "--rollout-max-len-b", "2")

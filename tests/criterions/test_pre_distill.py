@@ -23,7 +23,13 @@ KD = ("--task", "translation_kd", "--criterion", "pre_distill")
 DEEP = ("--encoder-layers", "4", "--decoder-layers", "3")
 SHALLOW = ("--encoder-layers", "2", "--decoder-layers", "1")
 NARROW = (*SHALLOW, "--encoder-embed-dim", "12", "--decoder-embed-dim", "8")
-STUDENTS = {"same widths": SHALLOW, "narrow": NARROW, "pre-norm": (*SHALLOW, "--encoder-normalize-before")}
+NARROWER_ENCODER = ("--encoder-embed-dim", "10")
+STUDENTS = {
+    "same widths": SHALLOW,
+    "narrow": NARROW,
+    "pre-norm": (*SHALLOW, "--encoder-normalize-before"),
+    "transformer_align": (*SHALLOW, "--arch", "transformer_align"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +250,40 @@ def on(teacher: Path, *options: str) -> tuple[str, ...]:
     return (*KD, "--teacher-path", str(teacher), *options)
 
 
+HYBRID = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--distilled-data", "x")
+
+
+def test_the_state_of_another_criterion_changes_nothing(
+    tiny_corpus: Path, deep_teacher: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """fairseq hands a checkpoint's state over, whichever criterion it is of."""
+    maps, gate = (build(tiny_corpus, *words, *NARROW)[2] for words in (on(deep_teacher), HYBRID))
+    for own, other in ((maps, gate), (gate, maps)):
+        before = copy.deepcopy(own.state_dict())
+        own.load_state_dict(other.state_dict(), strict=True)
+        for name, value in own.state_dict().items():
+            assert not torch.is_tensor(value) or torch.equal(value, before[name]), name
+        assert caplog.records[-1].levelname == "WARNING" and "start anew" in caplog.messages[-1]
+
+
+def test_maps_of_another_width_start_anew(
+    tiny_corpus: Path, deep_teacher: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    narrow, wide = (build(tiny_corpus, *on(deep_teacher), *NARROW, *more)[2] for more in ((), NARROWER_ENCODER))
+    saved, before = narrow.state_dict(), copy.deepcopy(wide.state_dict())
+    wide.load_state_dict(saved, strict=True)
+    encoder, decoder = "to_teacher.encoder.weight", "to_teacher.decoder.weight"
+    assert torch.equal(wide.state_dict()[encoder], before[encoder])
+    assert torch.equal(wide.state_dict()[decoder], saved[decoder])
+    assert f"{encoder} start anew" in caplog.messages[-1]
+
+
+def test_a_training_without_its_teacher_ends_at_once(tiny_corpus: Path) -> None:
+    """Resumed without its maps, it would end in the optimizer, which has their moments."""
+    with pytest.raises(UserError, match=r"teacher none.pt: no such file"):
+        build(tiny_corpus, *on(Path("none.pt")), *NARROW)
+
+
 def test_from_a_copied_student_to_the_next_criterion(
     tiny_corpus: Path, deep_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,8 +319,15 @@ def test_maps_are_trained_and_a_finished_student_needs_neither_them_nor_the_teac
         "to_teacher.decoder.weight": (16, 8),
     }
     assert not any("to_teacher" in name for name in state["model"])
-    shutil.rmtree(teacher.parent)
     words = ("--path", student, "--user-dir", PLUGIN, "--cpu")
+    # fairseq-validate does not load the maps.
+    done = run_command("fairseq-validate", tiny_corpus, *words, "--task", "translation_kd", "--max-tokens", "400")
+    log = done.stdout + done.stderr
+    assert "loss is without the hidden states" in log
+    (line,) = [line for line in log.splitlines() if "| kl " in line]
+    loss, nll, kl = (float(line.split(f"| {name} ")[1].split()[0]) for name in ("loss", "nll_loss", "kl"))
+    assert loss == pytest.approx(0.2 * nll + 0.8 * kl, abs=0.01) and "_mse" not in line
+    shutil.rmtree(teacher.parent)
     made = run_command("fairseq-generate", tiny_corpus, *words, "--task", "translation", "--max-len-b", "12")
     assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
     done = run_command("fairseq-validate", tiny_corpus, *words, "--task", "translation_kd", "--max-tokens", "400")

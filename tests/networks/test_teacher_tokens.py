@@ -96,6 +96,22 @@ def test_a_teacher_without_a_projection_of_its_own_is_cut_too(data: Path, checkp
     assert answer.features.exp().sum(-1).max() < 0.999  # the mass of the teacher's own symbols is missing
 
 
+def test_a_sentence_that_is_too_long_is_counted_without_the_teachers_tokens(
+    data: Path, checkpoint: Callable[..., Path]
+) -> None:
+    """The options that the message names are the student's, and a batch within them is taken."""
+    path = checkpoint("both", "--max-source-positions", "7")
+    task, _, _ = build(data / "de", "--task", "translation_kd")
+    teacher, pad = loaded(path, task), task.target_dictionary.pad()
+    task.load_dataset("valid")
+    sizes = task.dataset("valid").src_sizes.tolist()
+    fits, too_long = (batch(task, "valid", [sizes.index(size)]) for size in (6, 7))
+    teacher.next_tokens(fits, real_tokens(fits["target"], pad))
+    told = "a source sentence has 7 tokens, the teacher takes at most 6; train with --max-source-positions 6 "
+    with pytest.raises(UserError, match=told):
+        teacher.next_tokens(too_long, real_tokens(too_long["target"], pad))
+
+
 def test_cached_distributions_are_those_of_the_live_teacher(
     data: Path, checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -16,9 +16,9 @@ def train(save_dir: Path, data: str, *options: object) -> subprocess.CompletedPr
     return subprocess.run(words, capture_output=True, text=True, env=environment())
 
 
-def reword(data: Path) -> None:
+def reword(data: Path, split: str = "train") -> None:
     """Another word in the place of a row's first one: the lengths and the index stay."""
-    path = data / "train.src-tgt.tgt.bin"
+    path = data / f"{split}.src-tgt.tgt.bin"
     symbols = np.fromfile(path, dtype=np.uint16)
     symbols[0] = symbols[0] % 10 + 5
     symbols.tofile(path)
@@ -38,6 +38,28 @@ def test_text_of_the_same_lengths_is_other_text(tiny_corpus: Path, tmp_path: Pat
     # A folder of a version that did not count the text
     (tmp_path / "save" / "texts").unlink()
     assert "done before" in train(tmp_path / "save", str(data)).stderr
+
+
+@pytest.mark.parametrize("words", [("--train-subset", "valid"), ("--train-subset=valid",)])
+def test_the_text_of_another_training_split_counts(words: tuple[str, ...], tiny_corpus: Path, tmp_path: Path) -> None:
+    """No training is needed: the folder keeps what the first run, which an unknown option ends, was given."""
+    data = shutil.copytree(tiny_corpus, tmp_path / "data")
+    for _ in range(2):
+        assert "unrecognized arguments" in train(tmp_path / "save", str(data), *words, "--no-such-option").stderr
+    reword(data)  # is not trained on
+    assert "unrecognized arguments" in train(tmp_path / "save", str(data), *words, "--no-such-option").stderr
+    reword(data, "valid")
+    assert_refused(train(tmp_path / "save", str(data), *words, "--no-such-option"))
+
+
+def test_another_sentencepiece_model_of_the_teacher_counts(tiny_corpus: Path, tmp_path: Path) -> None:
+    models = [tmp_path / "source.model", tmp_path / "target.model"]
+    for path in models:
+        path.write_text("a")
+    words = ["--teacher-spm", ":".join(map(str, models)), "--no-such-option"]
+    assert "unrecognized arguments" in train(tmp_path / "save", str(tiny_corpus), *words).stderr
+    models[1].write_text("b")
+    assert_refused(train(tmp_path / "save", str(tiny_corpus), *words))
 
 
 @pytest.mark.parametrize("option", ["--distilled-data", "--teacher-cache"])

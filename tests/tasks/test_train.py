@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fairseq import tasks
 
+from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from tests.support.commands import BIN, PLUGIN, ROOT, run_command
 from tests.support.corpora import binarise, write_text
-from tests.support.models import ARCHITECTURES, assert_same_weights
+from tests.support.models import ARCHITECTURES, assert_same_weights, build, configured
 from tests.support.training import losses, train_command, train_model, train_on_two_processes
 
 NARROW = ("--encoder-embed-dim", "12", "--decoder-embed-dim", "8")
@@ -183,6 +185,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no dictionary": (no_dictionary, "--teacher-data"),
     "other order": (other_order, "its target vocabulary"),
     "half on a CPU": (lambda teacher, folder, corpus: kd(teacher, "--teacher-fp16"), "needs a GPU"),
+    "no criterion": (lambda teacher, folder, corpus: kd(teacher)[:2] + kd(teacher)[4:], "learns from no teacher"),
 }
 
 
@@ -194,6 +197,20 @@ def test_a_bad_teacher_is_one_line(name: str, tiny_corpus: Path, tiny_teacher: P
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("fairseq_kd: error:")]
     assert expected in line
+
+
+@pytest.mark.parametrize("criterion", ["label_smoothed_cross_entropy", "fused_cross_entropy"])
+@pytest.mark.parametrize("option", ["--teacher-path", "--teacher-cache", "--teacher-spm"])
+def test_a_teacher_that_the_criterion_does_not_ask_is_refused(option: str, criterion: str, tiny_corpus: Path) -> None:
+    words = ("--task", "translation_kd", "--criterion", criterion, option, "x")
+    told = f"--criterion {criterion} learns from no teacher: leave out {option}, or give --criterion token_kd"
+    with pytest.raises(UserError, match=told):
+        build(tiny_corpus, *words)
+    # fairseq-validate builds both from what a checkpoint recorded, which no option can change.
+    config = configured(tiny_corpus, *words)
+    task = tasks.setup_task(config.task)
+    task.build_model(config.model, from_checkpoint=True)
+    task.build_criterion(config.criterion)
 
 
 def test_assume_same_dictionary_is_the_way_round(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
