@@ -46,6 +46,8 @@ download() {
   fi
   mv "$2.part" "$2"
 }
+# quoted WORD...: shell words on one line, the same in every locale. (In most, %q leaves an ü as it is.)
+quoted() { LC_ALL=C printf '%q ' "$@"; }
 # hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a
 # run is killed; the system drops this one with the last process.)
 hold() {

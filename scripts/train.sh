@@ -69,12 +69,11 @@ checksums() {
   # Text of the same lengths has the same index.
   for path in "${databins[@]}"; do { cat "$path"/train*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
 }
-arguments=$(
-  printf '%q ' "$@"
-  checksums "$@" | tr '\n' ' '
-)
-# A folder of an earlier version has no `texts`.
-if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" ]] ||
+sums=$(checksums "$@" | tr '\n' ' ')
+arguments=$(quoted "$@")$sums
+# A folder of an earlier version has no `texts`, and words as the locale had them.
+earlier=$(printf '%q ' "$@")$sums
+if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" && $(cat "$save_dir/arguments") != "$earlier" ]] ||
   { [[ -f $save_dir/texts ]] && ! cmp -s "$save_dir/texts" "$save_dir/texts.tmp"; }; then
   rm "$save_dir/texts.tmp"
   die "$save_dir was trained with other arguments, data or teacher (see $save_dir/arguments); remove the folder or take another"

@@ -209,7 +209,7 @@ def test_a_model_of_few_positions_is_converted(tiny_corpus: Path, task: Translat
 
 
 def test_a_model_that_aligns_words_with_fewer_layers_than_the_usual(tiny_corpus: Path, tmp_path: Path) -> None:
-    """transformer_align names the fifth layer for its alignments; CTranslate2 aborts the process where there is none."""
+    """transformer_align names the fifth layer for its alignments; CTranslate2 aborts where there is none."""
     model = train_model(tiny_corpus, tmp_path / "model", "--max-update", "20", "--arch", "transformer_align")
     found = []
     for engine in ("ctranslate2", "fairseq"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ROOT
+from tests.support.commands import ROOT, environment
 from tests.support.scripts import refused, shell
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
@@ -153,6 +153,19 @@ def test_arguments_that_changed_are_refused(tmp_path: Path) -> None:
     assert "trained with other arguments" in refused("train.sh", "save", "data", "--arch", "x", folder=tmp_path)
     words = ["--source-lang", "a", "--target-lang", "b", "--output", "text"]
     assert "prepared with other arguments" in refused("prepare_data.sh", *words, folder=tmp_path)
+
+
+def test_text_that_was_prepared_in_another_locale(tmp_path: Path) -> None:
+    raw = tmp_path / "übung"
+    raw.mkdir()
+    for split in ("train", "valid", "test"):
+        for side in "ab":
+            (raw / f"{split}.{side}").write_text("".join(f"{side}{row} {side}{row % 7}\n" for row in range(90)))
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", f"übung/{split}")]
+    for locale, told in (("C.UTF-8", "ready"), ("C", "done before")):
+        done = shell("prepare_data.sh", *words, folder=tmp_path, LC_ALL=locale)
+        assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
 
 
 def multi30k(folder: Path, *names: str, zipped: bool = False) -> Path:
