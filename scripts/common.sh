@@ -48,12 +48,19 @@ download() {
 }
 # quoted WORD...: shell words on one line, the same in every locale. (In most, %q leaves an ü as it is.)
 quoted() { LC_ALL=C printf '%q ' "$@"; }
+# lock DESCRIPTOR REASON: end with the reason where another process holds the lock. Some shared file systems have no locks.
+lock() {
+  local status=0 told
+  told=$(flock -w 10 "$1" 2>&1) || status=$?
+  ((status != 1)) || die "$2"
+  ((status == 0)) || say "goes on without a lock, so start nothing else in this folder meanwhile (${told##*: })"
+}
 # hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a
 # run is killed; the system drops this one with the last process.)
 hold() {
   mkdir -p "$1" 2>/dev/null && [[ -w $1 ]] || die "$1 cannot be written; give another folder"
   exec 9>"$1/lock"
-  flock -w 10 9 || die "another run is at work in $1; wait for it or end it"
+  lock 9 "another run is at work in $1; wait for it or end it"
 }
 # keep_a_cache FOLDER: where the user's cache cannot be written, Snakemake and fairseq-kd take one in FOLDER. (Snakemake
 # copies its files there and stops where it cannot.)

@@ -25,7 +25,7 @@ done
 mkdir -p "$save_dir" 2>/dev/null && [[ -w $save_dir ]] || die "$save_dir cannot be written; give another folder"
 # fairseq-train inherits the lock: if it outlives this script, the folder stays locked.
 exec 8>"$save_dir/lock"
-flock -w 10 8 || die "another training is at work in $save_dir; wait for it or end it"
+lock 8 "another training is at work in $save_dir; wait for it or end it"
 
 # The files that the arguments name count by their content: with other text or another teacher it is another training.
 # paths_of WORD: what a word names, one path or several joined by ':', goes to the array paths.

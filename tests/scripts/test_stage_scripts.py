@@ -168,6 +168,19 @@ def test_text_that_was_prepared_in_another_locale(tmp_path: Path) -> None:
         assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
 
 
+def test_a_file_system_without_locks(tmp_path: Path) -> None:
+    """Some shared file systems of clusters have none; util-linux says so like this."""
+    path = tmp_path / "bin" / "flock"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\necho "flock: $3: No locks available" >&2\nexit 71\n')
+    path.chmod(0o755)
+    places = f"{path.parent}:{environment()['PATH']}"
+    done = shell("train.sh", "save", "data", folder=tmp_path, PATH=places)
+    warning, error = done.stderr.splitlines()
+    assert warning.endswith("so start nothing else in this folder meanwhile (No locks available)")
+    assert error == "train.sh: error: data-bin data: no such folder"
+
+
 def multi30k(folder: Path, *names: str, zipped: bool = False) -> Path:
     folder.mkdir()
     for name in names:
