@@ -89,7 +89,7 @@ end_leftovers() {
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
 # OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
-  local folder=$2 reason reasons display status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  local folder=$2 reason reasons display signal status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${3:+--config "point=$3"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
@@ -105,14 +105,17 @@ run_workflow() {
   exec {reasons}< <(exec python "$root/scripts/progress" "$folder" "${command[@]}")
   display=$!
   trap : INT
-  trap 'kill "$display"' TERM
+  for signal in HUP TERM USR1; do
+    # shellcheck disable=SC2064
+    trap "kill -$signal \"\$display\" 2>/dev/null || true" "$signal"
+  done
   while wait "$display" && status=0 || status=$?; kill -0 "$display" 2>/dev/null; do :; done
-  trap - INT TERM
+  trap - HUP INT TERM USR1
   reason=$(cat <&"$reasons")
   exec {reasons}<&-
   case $status in
     0) return ;;
-    130 | 143) say "stopped by SIG$(kill -l "$status") (all output: $folder/workflow.log). Run it again to go on"; exit "$status" ;;
+    129 | 130 | 138 | 143) say "stopped by SIG$(kill -l "$status") (all output: $folder/workflow.log). Run it again to go on"; exit "$status" ;;
   esac
   die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }

@@ -158,10 +158,10 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-stopped='' status=0
+stopped='' status=0 signals=(HUP INT TERM USR1)
 read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
 exec 7> >(
-  trap '' INT TERM # it shows what the training says until the end
+  trap '' "${signals[@]}" # it shows what the training says until the end
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2
 )
 display=$!
@@ -174,13 +174,15 @@ display=$!
 ) &
 training=$!
 exec 7>&-
-trap 'stopped=INT; kill "$training" 2>/dev/null' INT
-trap 'stopped=TERM; kill "$training" 2>/dev/null' TERM
+for signal in "${signals[@]}"; do
+  # shellcheck disable=SC2064
+  trap "stopped=$signal; kill \"\$training\" 2>/dev/null || true" "$signal" # it may have ended already
+done
 wait "$training" || status=$?
 [[ -z $stopped ]] || wait "$training" || status=$?
 wait "$display" || true
 if [[ -n $stopped ]]; then
-  say "$save_dir: stopped by SIG$stopped. Run it again to go on"
+  say "$save_dir: stopped by SIG$stopped. Run it again to go on" || true # the terminal may be gone
   exit $((128 + $(kill -l "$stopped")))
 fi
 ((status == 0)) ||
