@@ -8,7 +8,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.report.experiment_points import check_equal, check_points
 from fairseq_kd.report.experiment_rows import check_rows, seeds
 from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
-from fairseq_kd.report.experiment_words import beam_sizes, command_words
+from fairseq_kd.report.experiment_words import beam_sizes, command_words, training_words
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
     Misfit,
@@ -31,15 +31,15 @@ from fairseq_kd.storage.structured import Unreadable, read_yaml
 DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
 """What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
-_ROW = {"name": text, "data": text, "options": command_words}
+_ROW = {"name": text, "data": text, "options": training_words}
 _MORE = {"start": text, "init": command_words, "seeds": seeds, "paper": paper}
 _NEEDED = {
     "title": line,
     "languages": list_of(text, 2),
     "raw": command_words,
     "vocabulary": VOCABULARY,
-    "training": command_words,
-    "student": command_words,
+    "training": training_words,
+    "student": training_words,
     "decoding": command_words,
     "beams": beam_sizes,
     "seeds": seeds,
@@ -48,12 +48,12 @@ _NEEDED = {
 }
 _OPTIONAL = {
     "name": folder_name,
-    "teacher": command_words,
+    "teacher": training_words,
     "ready_teacher": READY,
     "teacher_vocabulary": whole(1),
     "corpora": map_of(command_words),
     "texts": map_of(text),
-    "fine_tuning": command_words,
+    "fine_tuning": training_words,
     "seq_inter": command_words,
     "distilled": command_words,
     "samples": command_words,
@@ -63,7 +63,7 @@ _OPTIONAL = {
     "cost": list_of(text),
     "cache": map_of(command_words),
     "pruning": keys(
-        {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": command_words},
+        {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": training_words},
         others=False,
     ),
     "axis": keys({"label": line, "scale": among(("linear", "log"))}, others=False),

@@ -27,6 +27,13 @@ def command_words(value: Any, place: str) -> None:
         raise misfit(place, f"{reason}; put the comment above the key")
 
 
+def training_words(value: Any, place: str) -> None:
+    """The shape of options of a training, whose log the table reads at the end."""
+    command_words(value, place)
+    if re.search(r"(?<!\S)--log-format[\s=]+none(?!\S)", value):
+        raise misfit(place, "--log-format none leaves no log for the table; give simple or json")
+
+
 def beam_sizes(value: Any, place: str) -> None:
     """The shape of beam sizes: a whole number, or several with spaces between."""
     sizes = [] if isinstance(value, bool) else str(value).split()

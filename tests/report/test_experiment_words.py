@@ -46,6 +46,16 @@ def test_words_that_the_shell_would_read_otherwise(key: str, value: str, told: s
     assert str(error.value).startswith(f"{key}: {told}")
 
 
+@pytest.mark.parametrize("key", ["training", "student", "rows.one.options"])
+@pytest.mark.parametrize("value", ["--log-format none", "--lr 1 --log-format=none --seed 1"])
+def test_a_training_without_a_log_has_no_place_in_the_table(key: str, value: str) -> None:
+    with pytest.raises(Misfit) as error:
+        check_keys(config(key, value))
+    assert str(error.value) == f"{key}: --log-format none leaves no log for the table; give simple or json"
+    check_keys(config(key, value.replace("none", "json")))
+    check_keys(config("decoding", value))
+
+
 @pytest.mark.parametrize(("value", "sound"), [("1 5", True), (5, True), ("1, 5", False), (0, False), ("", False)])
 def test_beam_sizes(value: Any, sound: bool) -> None:
     if sound:
