@@ -46,12 +46,21 @@ download() {
   fi
   mv "$2.part" "$2"
 }
+# quoted WORD...: shell words on one line, the same in every locale. (In most, %q leaves an ü as it is.)
+quoted() { LC_ALL=C printf '%q ' "$@"; }
+# lock DESCRIPTOR REASON: end with the reason where another process holds the lock. Some shared file systems have no locks.
+lock() {
+  local status=0 told
+  told=$(flock -w 10 "$1" 2>&1) || status=$?
+  ((status != 1)) || die "$2"
+  ((status == 0)) || say "goes on without a lock, so start nothing else in this folder meanwhile (${told##*: })"
+}
 # hold FOLDER: lock a folder until this script and all that it started have ended. (Snakemake's own lock stays behind when a
 # run is killed; the system drops this one with the last process.)
 hold() {
   mkdir -p "$1" 2>/dev/null && [[ -w $1 ]] || die "$1 cannot be written; give another folder"
   exec 9>"$1/lock"
-  flock -w 10 9 || die "another run is at work in $1; wait for it or end it"
+  lock 9 "another run is at work in $1; wait for it or end it"
 }
 # keep_a_cache FOLDER: where the user's cache cannot be written, Snakemake and fairseq-kd take one in FOLDER. (Snakemake
 # copies its files there and stops where it cannot.)
@@ -80,7 +89,7 @@ end_leftovers() {
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
 # OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
-  local folder=$2 reason reasons display status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  local folder=$2 reason reasons display signal status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${3:+--config "point=$3"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
@@ -96,14 +105,17 @@ run_workflow() {
   exec {reasons}< <(exec python "$root/scripts/progress" "$folder" "${command[@]}")
   display=$!
   trap : INT
-  trap 'kill "$display"' TERM
+  for signal in HUP TERM USR1; do
+    # shellcheck disable=SC2064
+    trap "kill -$signal \"\$display\" 2>/dev/null || true" "$signal"
+  done
   while wait "$display" && status=0 || status=$?; kill -0 "$display" 2>/dev/null; do :; done
-  trap - INT TERM
+  trap - HUP INT TERM USR1
   reason=$(cat <&"$reasons")
   exec {reasons}<&-
   case $status in
     0) return ;;
-    130 | 143) say "stopped by SIG$(kill -l "$status") (all output: $folder/workflow.log). Run it again to go on"; exit "$status" ;;
+    129 | 130 | 138 | 143) say "stopped by SIG$(kill -l "$status") (all output: $folder/workflow.log). Run it again to go on"; exit "$status" ;;
   esac
   die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }

@@ -3,7 +3,11 @@
 
 rule raw:
     output: touch("done/raw")
-    params: command=words(config["raw"]).format(scripts=shlex.quote(SCRIPTS), output="raw")
+    # Other braces are the command's own, as in awk '{print $1}'; Snakemake leaves alone what a function gives.
+    params:
+        command=lambda wildcards: words(config["raw"]).replace("{scripts}", shlex.quote(SCRIPTS)).replace(
+            "{output}", "raw"
+        ),
     shell: "{params.command}"
 
 
@@ -74,7 +78,7 @@ else:
     rule teacher:
         input: f"done/{TEACHER_DATA}"
         output: touch("done/teacher")
-        params: options=words(config["training"] + " " + config.get("teacher", ""))
+        params: options=lambda wildcards: words(config["training"] + " " + config.get("teacher", ""))
         threads: 2
         shell:
             "bash {SCRIPTS:q}/train.sh teacher {TEACHER_DATA}/data-bin --seed 1 "

@@ -36,7 +36,7 @@ source "$(dirname "$0")/common.sh"
 
 model='' data='' output='' shards=1 shard='' options=() seq_inter='' beam='' nbest='' reference='' selection=()
 student_data='' student_spm='' vocab_size='' post=() recut=() input='' subset=train
-threads=${OMP_NUM_THREADS:-$(nproc)}
+threads=$(nproc) # as OMP_NUM_THREADS says, of a list such as 4,2 the first
 while (($#)); do
   case $1 in
     -h | --help) usage ;;

@@ -48,16 +48,17 @@ done
 [[ -z $dictionaries || " $* " == *" --spm-model"* ]] || die "--dictionaries goes with --spm-model"
 
 # With the text's checksums: the same names with other text are another data-bin.
-arguments=$(
-  printf '%q ' "$@"
+sums=$(
   for prefix in "${prefixes[@]}"; do
     { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
   done | tr '\n' ' '
   [[ -z $dictionaries ]] || cat "$dictionaries/dict.$source.txt" "$dictionaries/dict.$target.txt" | cksum | tr '\n' ' '
 )
+arguments=$(quoted "$@")$sums
+earlier=$(printf '%q ' "$@")$sums # of a version that wrote the words as the locale had them
 end_if_done() {
   [[ -d $output/data-bin ]] || return 0
-  [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == "$arguments" ]] ||
+  [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == @("$arguments"|"$earlier") ]] ||
     die "$output was prepared with other arguments or text (see $output/data-bin/arguments); remove the folder or take another"
   rm -rf "$output/data-bin.new"
   say "$output/data-bin: done before"

@@ -102,7 +102,9 @@ if PRUNING:
 rule diagnosis:
     input: "done/teacher", f"done/{TEACHER_DATA}"
     output: "scores/diagnosis.json"
-    params: student=words(config["training"] + " " + config["student"]), options=words(config["decoding"])
+    params:
+        student=lambda wildcards: words(config["training"] + " " + config["student"]),
+        options=lambda wildcards: words(config["decoding"]),
     threads: 2
     shell:
         "fairseq-kd diagnose --teacher teacher/checkpoint_best.pt --data {TEACHER_DATA}/data-bin --subset test "

@@ -30,7 +30,7 @@ done
 mkdir -p "$save_dir" 2>/dev/null && [[ -w $save_dir ]] || die "$save_dir cannot be written; give another folder"
 # fairseq-train inherits the lock: if it outlives this script, the folder stays locked.
 exec 8>"$save_dir/lock"
-flock -w 10 8 || die "another training is at work in $save_dir; wait for it or end it"
+lock 8 "another training is at work in $save_dir; wait for it or end it"
 
 # The files that the arguments name count by their content: with other text or another teacher it is another training.
 # paths_of WORD: what a word names, one path or several joined by ':', goes to the array paths.
@@ -74,12 +74,11 @@ checksums() {
   # Text of the same lengths has the same index.
   for path in "${databins[@]}"; do { cat "$path/$subset"*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
 }
-arguments=$(
-  printf '%q ' "$@"
-  checksums "$@" | tr '\n' ' '
-)
-# A folder of an earlier version has no `texts`.
-if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" ]] ||
+sums=$(checksums "$@" | tr '\n' ' ')
+arguments=$(quoted "$@")$sums
+# A folder of an earlier version has no `texts`, and words as the locale had them.
+earlier=$(printf '%q ' "$@")$sums
+if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" && $(cat "$save_dir/arguments") != "$earlier" ]] ||
   { [[ -f $save_dir/texts ]] && ! cmp -s "$save_dir/texts" "$save_dir/texts.tmp"; }; then
   rm "$save_dir/texts.tmp"
   die "$save_dir was trained with other arguments, data or teacher (see $save_dir/arguments); remove the folder or take another"
@@ -164,10 +163,10 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-stopped='' status=0
+stopped='' status=0 signals=(HUP INT TERM USR1)
 read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
 exec 7> >(
-  trap '' INT TERM # it shows what the training says until the end
+  trap '' "${signals[@]}" # it shows what the training says until the end
   tee -a "$save_dir/train.log" | sed -un "$shown" >&2
 )
 display=$!
@@ -180,13 +179,15 @@ display=$!
 ) &
 training=$!
 exec 7>&-
-trap 'stopped=INT; kill "$training" 2>/dev/null' INT
-trap 'stopped=TERM; kill "$training" 2>/dev/null' TERM
+for signal in "${signals[@]}"; do
+  # shellcheck disable=SC2064
+  trap "stopped=$signal; kill \"\$training\" 2>/dev/null || true" "$signal" # it may have ended already
+done
 wait "$training" || status=$?
 [[ -z $stopped ]] || wait "$training" || status=$?
 wait "$display" || true
 if [[ -n $stopped ]]; then
-  say "$save_dir: stopped by SIG$stopped. Run it again to go on"
+  say "$save_dir: stopped by SIG$stopped. Run it again to go on" || true # the terminal may be gone
   exit $((128 + $(kill -l "$stopped")))
 fi
 ((status == 0)) ||

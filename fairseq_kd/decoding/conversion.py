@@ -161,7 +161,9 @@ def _arguments(config: Any) -> argparse.Namespace:
         if isinstance(values.get(side), dict):
             values |= {f"{side}_{name}": value for name, value in values.pop(side).items()}
     name = values.get("_name") or values.get("arch")
-    return argparse.Namespace(**{**values, "arch": name, "task": "translation"})
+    # Nobody asks for word alignments, and of a layer that the model does not have they abort the process.
+    unaligned = {"alignment_layer": -1, "alignment_heads": 1}
+    return argparse.Namespace(**{**values, **unaligned, "arch": name, "task": "translation"})
 
 
 def _convert(checked: Path, task: TranslationTask, folder: Path, precision: str) -> None:

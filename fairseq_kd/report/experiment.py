@@ -8,6 +8,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.report.experiment_points import check_equal, check_points
 from fairseq_kd.report.experiment_rows import check_rows, seeds
 from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
+from fairseq_kd.report.experiment_words import beam_sizes, command_words, training_words
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
     Misfit,
@@ -30,39 +31,40 @@ from fairseq_kd.storage.structured import Unreadable, read_yaml
 DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
 """What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
-_ROW = {"name": text, "data": text, "options": text}
-_MORE = {"start": text, "init": text, "seeds": seeds, "paper": paper}
+_ROW = {"name": text, "data": text, "options": training_words}
+_MORE = {"start": text, "init": command_words, "seeds": seeds, "paper": paper}
 _NEEDED = {
     "title": line,
     "languages": list_of(text, 2),
-    "raw": text,
+    "raw": command_words,
     "vocabulary": VOCABULARY,
-    "training": text,
-    "student": text,
-    "decoding": text,
-    "beams": _TEXT_OR_NUMBER,
+    "training": training_words,
+    "student": training_words,
+    "decoding": command_words,
+    "beams": beam_sizes,
     "seeds": seeds,
     "rows": map_of(keys(_ROW, _MORE, others=False)),
     "baseline": text,
 }
 _OPTIONAL = {
     "name": folder_name,
-    "teacher": text,
+    "teacher": training_words,
     "ready_teacher": READY,
     "teacher_vocabulary": whole(1),
-    "corpora": map_of(text),
+    "corpora": map_of(command_words),
     "texts": map_of(text),
-    "fine_tuning": text,
-    "seq_inter": text,
-    "distilled": text,
-    "samples": text,
-    "scoring": text,
-    "variants": map_of(text),
-    "risks": text,
+    "fine_tuning": training_words,
+    "seq_inter": command_words,
+    "distilled": command_words,
+    "samples": command_words,
+    "scoring": command_words,
+    "variants": map_of(command_words),
+    "risks": command_words,
     "cost": list_of(text),
-    "cache": map_of(text),
+    "cache": map_of(command_words),
     "pruning": keys(
-        {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": text}, others=False
+        {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": training_words},
+        others=False,
     ),
     "axis": keys({"label": line, "scale": among(("linear", "log"))}, others=False),
     "points": anything,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.report.experiment_words import command_words
 from fairseq_kd.storage.shapes import keys, misfit, one_of, text, truth, whole
 
 OWN = "teacher"
@@ -11,7 +12,7 @@ OWN = "teacher"
 VOCABULARY = one_of(whole(1), text)
 READY = one_of(
     text,
-    keys({"model": text}, {"dictionaries": text, "spm": text, "options": text, "scored": truth}, others=False),
+    keys({"model": text}, {"dictionaries": text, "spm": text, "options": command_words, "scored": truth}, others=False),
 )
 """The value of the key ``ready_teacher``: the path of a model, or a map."""
 

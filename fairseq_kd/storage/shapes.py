@@ -43,7 +43,9 @@ def anything(value: Any, place: str) -> None:
 def text(value: Any, place: str) -> None:
     """A string."""
     if not isinstance(value, str):
-        raise _misfit(value, place, "text")
+        # Norwegian's "no" is a truth value in YAML.
+        plain = value is None or isinstance(value, list | Mapping)
+        raise _misfit(value, place, "text" if plain else "text; put it into quotes")
 
 
 def line(value: Any, place: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fairseq_kd.storage.checksums import without_checksum
 from fairseq_kd.storage.shapes import Shape, anything, keys, refuse_excess
-from fairseq_kd.storage.yaml_lines import line_of
+from fairseq_kd.storage.yaml_lines import line_of, repeated_key
 
 MAPPING = keys({})
 """Any mapping."""
@@ -99,6 +99,10 @@ def read_yaml(path: str | Path, shape: Shape = MAPPING) -> dict[str, Any]:
         raise Unreadable("is nested too deeply") from None
     except Exception as error:  # PyYAML lets errors of int(), datetime() and others through
         raise Unreadable(f"is not YAML: {error}") from None
+    repeated = repeated_key(data)
+    if repeated:
+        line, key = repeated
+        raise Unreadable(f"line {line}, {key}: this key is there twice, and YAML would drop the first; rename one", key)
     try:
         return _checked(value, shape, MOST_OF_YAML, ours=False)
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""The line of a YAML file on which a key stands."""
+"""Where the keys of a YAML file stand, and which stands there twice."""
 
 from typing import Any
 
@@ -23,6 +23,33 @@ def line_of(data: bytes, place: str) -> int:
         name, line, node = max(fitting, key=lambda step: len(step[0]))
         place = place[len(name) + 1 :]
     return line + 1
+
+
+def repeated_key(data: bytes) -> tuple[int, str] | None:
+    """The first key that stands in one mapping twice, and the line of the second, from 1; None where there is none.
+
+    YAML forbids it, but its reader keeps the last value and drops the others in silence. A key that a mapping takes
+    from another by ``<<`` may be replaced.
+
+    Args:
+        data: of a file that is sound YAML.
+    """
+    import yaml
+
+    waiting: list[Any] = [yaml.compose(data, yaml.SafeLoader)]
+    seen: set[int] = set()  # an alias is the node that it names
+    found: list[tuple[int, str]] = []
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        steps = _steps(node)
+        waiting += [below for _, _, below in steps]
+        if isinstance(node, yaml.MappingNode):
+            names = [(key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key) for key, _ in node.value]
+            found += [(line + 1, name) for at, (name, line, _) in enumerate(steps) if names[at] in names[:at]]
+    return min(found, default=None)
 
 
 def _steps(node: Any) -> list[tuple[str, int, Any]]:

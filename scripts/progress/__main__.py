@@ -4,8 +4,8 @@
 
 Snakemake's output and that of all steps go to FOLDER/workflow.log. The progress goes to standard error: on a terminal
 one live line for each running step, elsewhere a plain line when a step starts and one when it ends. If Snakemake fails,
-the reason goes to standard output in one line, and the status is Snakemake's. SIGINT and SIGTERM end Snakemake and its
-steps; the status is then 130 or 143.
+the reason goes to standard output in one line, and the status is Snakemake's. SIGINT, SIGTERM, SIGHUP and SIGUSR1 end
+Snakemake and its steps; the status is then 128 and the number of the signal.
 """
 
 import contextlib
@@ -50,20 +50,22 @@ def start(command: list[str], path: Path) -> tuple[subprocess.Popen, int]:
 
 
 def stop_on_signals(process: subprocess.Popen) -> list[int]:
-    """Let SIGINT and SIGTERM end Snakemake and the steps that run here; the list gets the signals that came."""
+    """Let signals end Snakemake and the steps that run here; the list gets the signals that came."""
     signals: list[int] = []
 
     def stop(number: int, _: Any) -> None:
         signals.append(number)
-        if number == signal.SIGTERM:  # of SIGINT the terminal has told them already
+        if number != signal.SIGINT:  # of which the terminal has told them already
             steps = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGINT)  # as Ctrl-C: of SIGTERM Snakemake would wait for its steps
             for step in steps:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     step.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, stop)
     return signals
 
 

@@ -80,10 +80,18 @@ def test_unknown_symbols_in_the_gold_target_are_told(
     assert (tmp_path / "out" / "selected.txt").read_text() == "t1 t2\n" * 40
 
 
-def script(*words: object) -> subprocess.CompletedProcess:
+def script(*words: object, **variables: str) -> subprocess.CompletedProcess:
     """generate_distilled_corpus.sh --seq-inter."""
     command = ["bash", str(ROOT / "scripts" / "generate_distilled_corpus.sh"), "--seq-inter", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment())
+    return subprocess.run(command, capture_output=True, text=True, env=environment() | variables)
+
+
+def test_the_script_reads_threads_as_openmp_does(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    """4,2 are the threads of nested loops; module files of clusters set such lists."""
+    words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out", "--max-len-b", 5, *PLAIN]
+    done = script(*words, "--beam", 2, OMP_NUM_THREADS="2,1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "data-bin").is_dir()
 
 
 @pytest.mark.slow

@@ -120,8 +120,16 @@ points:
         ("seeds: [1]", "seeds: [1]\nname: 'a\n\n  b'", "line 13, name: 'a\\nb' is no name of a folder"),
         ("title: T", "title: |\n  one\n  two", "line 3, title: has several lines; write it in one"),
         ("title: T\n", "axis: {label: l, scale: log}\npoints: {1: {title: T}}\n", "line 2, title: is missing"),
+        ("languages: [a, b]", "languages: [nb, no]", "line 4, languages.1: False is no text; put it into quotes"),
+        (
+            "seeds: [1]",
+            "seeds: [1]\nbeams: 7",
+            "line 13, beams: this key is there twice, and YAML would drop the first",
+        ),
+        ("rows:\n", "rows:\n  plain: {name: A, data: gold, options: a}\n", "line 16, plain: this key is there twice"),
+        ("    data: gold\n", "    data: gold\n    data: gold\n", "line 18, data: this key is there twice"),
     ],
-    ids=range(19),
+    ids=range(23),
 )
 def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
     old: str, new: str, told: str, tmp_path: Path
@@ -134,6 +142,12 @@ def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
     with pytest.raises(UserError) as error:
         read_experiment(path, complete=True)
     assert str(error.value).startswith(f"fairseq_kd: error: --config {path}: {told}")
+
+
+def test_a_key_that_a_mapping_takes_from_another_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(WHOLE.replace("  plain:\n", "  plain: &row\n") + "  other: {<<: *row, name: Other}\n")
+    assert read_experiment(path, complete=True)["rows"]["other"]["name"] == "Other"
 
 
 def test_a_file_for_a_table_may_have_other_keys(tmp_path: Path) -> None:

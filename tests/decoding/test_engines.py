@@ -22,6 +22,7 @@ from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
+from tests.support.commands import run_command
 from tests.support.models import edited
 from tests.support.training import train_model
 
@@ -233,6 +234,17 @@ def test_a_model_of_few_positions_is_converted(tiny_corpus: Path, task: Translat
     learned = ["--encoder-learned-pos", "--decoder-learned-pos"]
     model = train_model(tiny_corpus, tmp_path, "--max-update", "1", "--disable-validation", *few, *learned)
     assert choose_engine("ctranslate2", "float32", [str(model)], task).engine == "ctranslate2"
+
+
+def test_a_model_that_aligns_words_with_fewer_layers_than_the_usual(tiny_corpus: Path, tmp_path: Path) -> None:
+    """transformer_align names the fifth layer for its alignments; CTranslate2 aborts where there is none."""
+    model = train_model(tiny_corpus, tmp_path / "model", "--max-update", "20", "--arch", "transformer_align")
+    found = []
+    for engine in ("ctranslate2", "fairseq"):
+        words = ["--model", model, "--data", tiny_corpus, "--subset", "test", "--beam", "1", "--max-len-b", "10"]
+        run_command("fairseq-kd", "decode", *words, "--engine", engine, "--output", tmp_path / engine)
+        found.append((tmp_path / engine / "test.tgt").read_text())
+    assert found[0] == found[1]
 
 
 def test_ensembles_are_fairseqs(tiny_teacher: Path, task: TranslationTask, caplog: pytest.LogCaptureFixture) -> None:

@@ -108,7 +108,7 @@ def become(request: dict[str, Any], received: list[int]) -> Callable[[], Any]:
     sys.argv, sys.path[:] = request["words"], request["path"]
     # Read when torch is imported
     torch = sys.modules["torch"]
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)).split(",")[0]))
     if sys.argv[0] == "-m":
         del sys.argv[0]
     name = Path(sys.argv[0]).name

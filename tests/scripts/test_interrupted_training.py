@@ -15,8 +15,15 @@ from tests.support.training import train_sh
 
 @pytest.mark.parametrize(
     ("number", "group"),
-    [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)],
-    ids=["Ctrl-C", "terminated", "the script alone"],
+    [
+        (signal.SIGINT, True),
+        (signal.SIGTERM, True),
+        (signal.SIGTERM, False),
+        (signal.SIGHUP, True),
+        (signal.SIGHUP, False),
+        (signal.SIGUSR1, False),
+    ],
+    ids=["Ctrl-C", "terminated", "the script alone", "a closed terminal", "hung up alone", "a cluster's warning"],
 )
 def test_it_stops_in_one_line_and_goes_on(
     number: signal.Signals, group: bool, tiny_corpus: Path, tmp_path: Path

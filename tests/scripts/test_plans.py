@@ -75,6 +75,15 @@ def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
     assert ("--dropout 0.7" in planned) == (point == "1e-3")
 
 
+def test_braces_are_a_commands_own(tmp_path: Path) -> None:
+    raw = "mkdir -p {output} && awk '{print $1}' {scripts}/common.sh >{output}/x{1..3}"
+    training = "--eval-bleu --eval-bleu-args '{}'"
+    planned = plan(tmp_path, raw=raw, training=training)
+    assert f"train.sh teacher data/data-bin --seed 1 {training}" in planned
+    scripts = ROOT / "scripts"
+    assert f"mkdir -p raw && awk '{{print $1}}' {scripts}/common.sh >raw/x{{1..3}}\n" in planned
+
+
 def test_a_target_other_than_the_table_is_made_alone(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(small_experiment("small", 1), sort_keys=False))

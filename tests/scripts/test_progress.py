@@ -136,7 +136,17 @@ def test_a_plan_goes_to_the_terminal(script: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a run" / "teacher").exists()
 
 
-@pytest.mark.parametrize("number, alone", [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize(
+    "number, alone",
+    [
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGHUP, False),
+        (signal.SIGHUP, True),
+        (signal.SIGUSR1, True),
+    ],
+)
 def test_a_signal_is_one_line_and_the_status(script: Path, tmp_path: Path, number: int, alone: bool) -> None:
     """To all processes, as the terminal and a cluster send it, or to the script alone: nothing is left running."""
     (tmp_path / "training.sh").write_text("echo begun; sleep 60; echo done\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ROOT
+from tests.support.commands import ROOT, environment
 from tests.support.scripts import refused, shell
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
@@ -158,6 +158,32 @@ def test_arguments_that_changed_are_refused(tmp_path: Path) -> None:
     assert "trained with other arguments" in refused("train.sh", "save", "data", "--arch", "x", folder=tmp_path)
     words = ["--source-lang", "a", "--target-lang", "b", "--output", "text"]
     assert "prepared with other arguments" in refused("prepare_data.sh", *words, folder=tmp_path)
+
+
+def test_text_that_was_prepared_in_another_locale(tmp_path: Path) -> None:
+    raw = tmp_path / "übung"
+    raw.mkdir()
+    for split in ("train", "valid", "test"):
+        for side in "ab":
+            (raw / f"{split}.{side}").write_text("".join(f"{side}{row} {side}{row % 7}\n" for row in range(90)))
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", f"übung/{split}")]
+    for locale, told in (("C.UTF-8", "ready"), ("C", "done before")):
+        done = shell("prepare_data.sh", *words, folder=tmp_path, LC_ALL=locale)
+        assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
+
+
+def test_a_file_system_without_locks(tmp_path: Path) -> None:
+    """Some shared file systems of clusters have none; util-linux says so like this."""
+    path = tmp_path / "bin" / "flock"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\necho "flock: $3: No locks available" >&2\nexit 71\n')
+    path.chmod(0o755)
+    places = f"{path.parent}:{environment()['PATH']}"
+    done = shell("train.sh", "save", "data", folder=tmp_path, PATH=places)
+    warning, error = done.stderr.splitlines()
+    assert warning.endswith("so start nothing else in this folder meanwhile (No locks available)")
+    assert error == "train.sh: error: data-bin data: no such folder"
 
 
 def multi30k(folder: Path, *names: str, zipped: bool = False) -> Path:

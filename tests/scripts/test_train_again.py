@@ -11,9 +11,9 @@ from tests.support.commands import environment, run_command
 from tests.support.training import train_sh
 
 
-def train(save_dir: Path, data: str, *options: object) -> subprocess.CompletedProcess:
+def train(save_dir: Path, data: str, *options: object, **variables: str) -> subprocess.CompletedProcess:
     words = train_sh(save_dir, Path(data), *map(str, options), "--max-epoch", "1", "--disable-validation")
-    return subprocess.run(words, capture_output=True, text=True, env=environment())
+    return subprocess.run(words, capture_output=True, text=True, env=environment() | variables)
 
 
 def reword(data: Path, split: str = "train") -> None:
@@ -60,6 +60,21 @@ def test_another_sentencepiece_model_of_the_teacher_counts(tiny_corpus: Path, tm
     assert "unrecognized arguments" in train(tmp_path / "save", str(tiny_corpus), *words).stderr
     models[1].write_text("b")
     assert_refused(train(tmp_path / "save", str(tiny_corpus), *words))
+
+
+def test_a_folder_that_was_begun_in_another_locale(tiny_corpus: Path, tmp_path: Path) -> None:
+    """A job of a cluster often has LC_ALL=C, the terminal in which the training was begun has not."""
+    data, save = shutil.copytree(tiny_corpus, tmp_path / "übung"), tmp_path / "save"
+    assert train(save, str(data), LC_ALL="C.UTF-8").returncode == 0
+    for locale in ("C", "C.UTF-8"):
+        assert "done before" in train(save, str(data), LC_ALL=locale).stderr
+    # A version before this wrote the words as the locale had them
+    path = save / "arguments"
+    assert "$'" in path.read_text()
+    path.write_text(path.read_text().replace("$'", "").replace("'", "").replace(r"\303\274", "ü"))
+    assert f"{data} " in path.read_text()
+    assert "done before" in train(save, str(data), LC_ALL="C.UTF-8").stderr
+    assert_refused(train(save, str(data), "--dropout", "0.3", LC_ALL="C.UTF-8"))
 
 
 @pytest.mark.parametrize("option", ["--distilled-data", "--teacher-cache"])

@@ -1,0 +1,41 @@
+"""Text in an experiment's YAML that a shell reads as words, checked before anything is trained."""
+
+import re
+import shlex
+from typing import Any
+
+from fairseq_kd.storage.shapes import misfit, text
+
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\\S""", re.DOTALL)
+
+
+def command_words(value: Any, place: str) -> None:
+    """The shape of options or of a command; the workflow joins their lines and gives them to a shell.
+
+    In a block of text YAML has no comments, so a ``#`` would reach the shell, which drops all behind it.
+    """
+    text(value, place)
+    bare = _QUOTED.sub("_", value)
+    if re.search(r"\\(\s|$)", bare):
+        raise misfit(place, "ends a line with \\; leave it out, as the lines are joined")
+    try:
+        shlex.split(value)
+    except ValueError:
+        raise misfit(place, "has a quote that is not closed") from None
+    if re.search(r"(?<!\S)#", bare):
+        reason = "'#' begins no comment in a block of text, and the shell would drop all words behind it"
+        raise misfit(place, f"{reason}; put the comment above the key")
+
+
+def training_words(value: Any, place: str) -> None:
+    """The shape of options of a training, whose log the table reads at the end."""
+    command_words(value, place)
+    if re.search(r"(?<!\S)--log-format[\s=]+none(?!\S)", value):
+        raise misfit(place, "--log-format none leaves no log for the table; give simple or json")
+
+
+def beam_sizes(value: Any, place: str) -> None:
+    """The shape of beam sizes: a whole number, or several with spaces between."""
+    sizes = [] if isinstance(value, bool) else str(value).split()
+    if not sizes or not all(re.fullmatch("0*[1-9][0-9]*", size) for size in sizes):
+        raise misfit(place, f"{value!r} are no beam sizes; give whole numbers with spaces between: 1 5")

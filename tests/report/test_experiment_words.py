@@ -1,0 +1,64 @@
+"""Options and commands in an experiment's YAML: what a shell would make of them."""
+
+from typing import Any
+
+import pytest
+
+from fairseq_kd.report.experiment import check_keys
+from fairseq_kd.storage.shapes import Misfit
+from tests.report.test_experiment_rows import KEYS, rows
+
+COMMENT = "'#' begins no comment in a block of text, and the shell would drop all words behind it; put the comment"
+BACKSLASH = "ends a line with \\; leave it out, as the lines are joined"
+QUOTE = "has a quote that is not closed"
+
+
+def config(key: str, value: str) -> dict[str, Any]:
+    """An experiment whose key ``key`` has the value."""
+    found = KEYS | rows(one={})
+    *above, last = key.split(".")
+    below: Any = found
+    for one in above:
+        below = below.setdefault(one, {})
+    below[last] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("--lr 1e-3\n# slowly\n--warmup-updates 200", COMMENT),
+        ("#--lr 1e-3", COMMENT),
+        ("--lr 1e-3 \\\n--warmup-updates 200", BACKSLASH),
+        ("--lr 1e-3 \\", BACKSLASH),
+        ('--eval-bleu-args \'{"beam": 1}', QUOTE),
+        ('--eval-bleu-args \'{"beam": 1}\' --prefix \'# \\ \' --name a#b --more \\# "\\" #"', ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["training", "teacher", "decoding", "raw", "rows.one.options", "rows.one.init", "cache.gold", "variants.v"]
+)
+def test_words_that_the_shell_would_read_otherwise(key: str, value: str, told: str) -> None:
+    if not told:
+        return check_keys(config(key, value))
+    with pytest.raises(Misfit) as error:
+        check_keys(config(key, value))
+    assert str(error.value).startswith(f"{key}: {told}")
+
+
+@pytest.mark.parametrize("key", ["training", "student", "rows.one.options"])
+@pytest.mark.parametrize("value", ["--log-format none", "--lr 1 --log-format=none --seed 1"])
+def test_a_training_without_a_log_has_no_place_in_the_table(key: str, value: str) -> None:
+    with pytest.raises(Misfit) as error:
+        check_keys(config(key, value))
+    assert str(error.value) == f"{key}: --log-format none leaves no log for the table; give simple or json"
+    check_keys(config(key, value.replace("none", "json")))
+    check_keys(config("decoding", value))
+
+
+@pytest.mark.parametrize(("value", "sound"), [("1 5", True), (5, True), ("1, 5", False), (0, False), ("", False)])
+def test_beam_sizes(value: Any, sound: bool) -> None:
+    if sound:
+        return check_keys(config("beams", value))
+    with pytest.raises(Misfit, match=r"^beams: .* are no beam sizes; give whole numbers with spaces between: 1 5$"):
+        check_keys(config("beams", value))
