@@ -49,7 +49,7 @@ def test_the_epoch_counts_where_updates_are_equal(tmp_path: Path) -> None:
 
 def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     """torch maps no such file into memory; the checkpoint is sound all the same."""
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder = tmp_path / os.fsdecode(b"d\xe9j\xe0")
     folder.mkdir()
     state(folder / "checkpoint_last.pt", 100)
     assert name_of_newest(folder) == "checkpoint_last.pt"

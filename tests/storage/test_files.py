@@ -179,7 +179,7 @@ def test_a_sweep_leaves_the_files_of_runs_at_work(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_utf_8_is_kept_in_json(tmp_path: Path) -> None:
-    path = os.fsdecode(b"caf\xe9/\xc3\xa9.pt")
+    path = os.fsdecode(b"d\xe9j\xe0/\xc3\xa9.pt")
     write_json(tmp_path / "report.json", {"model": path, "λ": 1.5})
     assert read_json(tmp_path / "report.json") == {"model": path, "λ": 1.5}
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["model"] == path
