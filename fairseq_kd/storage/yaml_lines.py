@@ -2,6 +2,9 @@
 
 from typing import Any
 
+MERGE = "tag:yaml.org,2002:merge"
+"""What YAML calls the key ``<<``."""
+
 
 def line_of(data: bytes, place: str) -> int:
     """The line, from 1, of a key. Where the key is missing, it is the line of the mapping that lacks it.
@@ -28,8 +31,8 @@ def line_of(data: bytes, place: str) -> int:
 def repeated_key(data: bytes) -> tuple[int, str] | None:
     """The first key that stands in one mapping twice, and the line of the second, from 1; None where there is none.
 
-    YAML forbids it, but its reader keeps the last value and drops the others in silence. A key that a mapping takes
-    from another by ``<<`` may be replaced.
+    YAML forbids it, but its reader keeps the last value and drops the others in silence. ``<<`` may come again, and a
+    key that it takes from another mapping may be replaced.
 
     Args:
         data: of a file that is sound YAML.
@@ -44,11 +47,13 @@ def repeated_key(data: bytes) -> tuple[int, str] | None:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        steps = _steps(node)
-        waiting += [below for _, _, below in steps]
-        if isinstance(node, yaml.MappingNode):
-            names = [(key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key) for key, _ in node.value]
-            found += [(line + 1, name) for at, (name, line, _) in enumerate(steps) if names[at] in names[:at]]
+        waiting += [below for _, _, below in _steps(node)]
+        keys: set[tuple[str, str]] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = (key.tag, str(key.value))
+            if name in keys and key.tag != MERGE:
+                found.append((key.start_mark.line + 1, name[1]))
+            keys.add(name)
     return min(found, default=None)
 
 
