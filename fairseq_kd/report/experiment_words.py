@@ -1,12 +1,11 @@
 """Text in an experiment's YAML that a shell reads as words, checked before anything is trained."""
 
 import re
-import shlex
 from typing import Any
 
 from fairseq_kd.storage.shapes import misfit, text
 
-_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\\S""", re.DOTALL)
+_QUOTED = re.compile(r"""\$'(?:\\.|[^'\\])*'|'[^']*'|"(?:\\.|[^"\\])*"|\\\S""", re.DOTALL)
 
 
 def command_words(value: Any, place: str) -> None:
@@ -16,15 +15,14 @@ def command_words(value: Any, place: str) -> None:
     """
     text(value, place)
     bare = _QUOTED.sub("_", value)
-    if re.search(r"\\(\s|$)", bare):
-        raise misfit(place, "ends a line with \\; leave it out, as the lines are joined")
-    try:
-        shlex.split(value)
-    except ValueError:
-        raise misfit(place, "has a quote that is not closed") from None
     if re.search(r"(?<!\S)#", bare):
         reason = "'#' begins no comment in a block of text, and the shell would drop all words behind it"
         raise misfit(place, f"{reason}; put the comment above the key")
+    if re.search(r"\\(\s|$)", bare):
+        reason = "\\ before a space: leave it out at the end of a line, as lines are joined"
+        raise misfit(place, f"{reason}; put a name with spaces into quotes")
+    if re.search("['\"]", bare):
+        raise misfit(place, "has a quote that is not closed")
 
 
 def training_words(value: Any, place: str) -> None:

@@ -146,7 +146,8 @@ def test_a_mistake_in_an_experiment_is_told_with_file_line_and_key(
 
 def test_a_key_that_a_mapping_takes_from_another_may_be_replaced(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    text = WHOLE.replace("  plain:\n", "  plain: &row\n").replace("seeds: [1]", "seeds: [1]\nx-more: &more {seeds: [2]}")
+    text = WHOLE.replace("  plain:\n", "  plain: &row\n")
+    text = text.replace("seeds: [1]", "seeds: [1]\nx-more: &more {seeds: [2]}")
     path.write_text(text + "  other: {<<: *row, name: Other}\n  two: {<<: *row, <<: *more, name: Two}\n")
     rows = read_experiment(path, complete=True)["rows"]
     assert rows["other"]["name"] == "Other" and rows["two"]["data"] == "gold" and rows["two"]["seeds"] == [2]

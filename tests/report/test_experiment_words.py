@@ -9,7 +9,7 @@ from fairseq_kd.storage.shapes import Misfit
 from tests.report.test_experiment_rows import KEYS, rows
 
 COMMENT = "'#' begins no comment in a block of text, and the shell would drop all words behind it; put the comment"
-BACKSLASH = "ends a line with \\; leave it out, as the lines are joined"
+BACKSLASH = "\\ before a space: leave it out at the end of a line, as lines are joined; put a name with spaces"
 QUOTE = "has a quote that is not closed"
 
 
@@ -29,9 +29,12 @@ def config(key: str, value: str) -> dict[str, Any]:
     [
         ("--lr 1e-3\n# slowly\n--warmup-updates 200", COMMENT),
         ("#--lr 1e-3", COMMENT),
+        ("--lr 1e-3\n# don't\n--warmup-updates 200", COMMENT),
         ("--lr 1e-3 \\\n--warmup-updates 200", BACKSLASH),
         ("--lr 1e-3 \\", BACKSLASH),
+        ("--prefix my\\ name", BACKSLASH),
         ('--eval-bleu-args \'{"beam": 1}', QUOTE),
+        ("--prefix $'it\\'s' --more \"$'\"", ""),
         ('--eval-bleu-args \'{"beam": 1}\' --prefix \'# \\ \' --name a#b --more \\# "\\" #"', ""),
     ],
 )
