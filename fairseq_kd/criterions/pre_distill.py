@@ -139,22 +139,21 @@ class PreDistillCriterion(FusedCriterion):
 
     def load_state_dict(self, state_dict: Mapping[str, Any] | None, *args: Any, **options: Any) -> Any:
         """As the base's; a map between other widths, of another student or teacher, changes nothing either."""
-        own = self.state_dict()
-        fits = {
-            name: value for name, value in (state_dict or {}).items() if name in own and value.shape == own[name].shape
-        }
+        own, given = self.state_dict(), state_dict or {}
+        fits = {name: given[name] for name in own.keys() & given.keys() if given[name].shape == own[name].shape}
         new = own.keys() - fits.keys()
-        if fits and new:
+        if given and new:
             warn_of_new(new)
-        return super().load_state_dict({**own, **fits} if fits else state_dict, *args, **options)
+        return super().load_state_dict({**own, **fits}, *args, **options)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log also the kl, per token in bits, and both sides' mean squared errors, each summed over its layers."""
         super().reduce_metrics(logging_outputs)
         log_mean(logging_outputs, "kl", per="kd_ntokens")
-        for name in (name for name in ("encoder_mse", "decoder_mse") if any(name in log for log in logging_outputs)):
-            log_mean(logging_outputs, name, per="kd_ntokens", unit=1.0, digits=4)
+        if any("encoder_mse" in log for log in logging_outputs):
+            for name in ("encoder_mse", "decoder_mse"):
+                log_mean(logging_outputs, name, per="kd_ntokens", unit=1.0, digits=4)
 
 
 def _linear_maps(task: TranslationKDTask) -> dict[str, nn.Module]:

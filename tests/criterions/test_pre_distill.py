@@ -276,6 +276,10 @@ def test_maps_of_another_width_start_anew(
     assert torch.equal(wide.state_dict()[encoder], before[encoder])
     assert torch.equal(wide.state_dict()[decoder], saved[decoder])
     assert f"{encoder} start anew" in caplog.messages[-1]
+    before = copy.deepcopy(wide.state_dict())
+    wide.load_state_dict({encoder: torch.zeros(16, 3), decoder: torch.zeros(16, 3)}, strict=True)
+    assert all(torch.equal(value, before[name]) for name, value in wide.state_dict().items())
+    assert f"{decoder}, {encoder} start anew" in caplog.messages[-1]
 
 
 def test_a_training_without_its_teacher_ends_at_once(tiny_corpus: Path) -> None:
