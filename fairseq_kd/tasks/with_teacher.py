@@ -24,7 +24,7 @@ from fairseq_kd.tasks.keep_zeros import PrunedWeights
 logger = logging.getLogger(__name__)
 
 OF_A_TEACHER = ("teacher_path", "teacher_cache", "teacher_spm")
-"""Options without which no criterion learns from a teacher."""
+"""Options that give a teacher, or tell how it cuts text."""
 _Task: Any = FairseqTask if TYPE_CHECKING else object
 
 
@@ -63,8 +63,7 @@ class WithTeacher(_Task):
         """As the task of fairseq.
 
         Raises:
-            UserError: a training is given a teacher, and the criterion is fairseq's own or has an empty
-                ``needs_teacher``.
+            UserError: a training is given a teacher, which the criterion, fairseq's or the plugin's, never asks.
         """
         criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
         given = next((name for name in OF_A_TEACHER if getattr(self.cfg, name, None)), None)
@@ -167,5 +166,5 @@ def criterion_name(cfg: Any, criterion: FairseqCriterion) -> str:
 
 def _may_ask_a_teacher(criterion: FairseqCriterion) -> bool:
     """Whether the criterion may ask the task for its teacher. One of the user's own, of which nothing is known, may."""
-    needs = getattr(criterion, "needs_teacher", None)
-    return bool(needs) if needs is not None else not type(criterion).__module__.startswith("fairseq.")
+    package = type(criterion).__module__.split(".")[0]
+    return package not in ("fairseq", "fairseq_kd") or bool(getattr(criterion, "needs_teacher", ""))

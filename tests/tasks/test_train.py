@@ -11,7 +11,11 @@ import pytest
 import torch
 import yaml
 from fairseq import tasks
+from fairseq.criterions import register_criterion
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
+from fairseq_kd.criterions.base import FusedConfig
+from fairseq_kd.criterions.fused_cross_entropy import FusedCrossEntropyCriterion
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from tests.support.commands import BIN, PLUGIN, ROOT, run_command
@@ -211,6 +215,15 @@ def test_a_teacher_that_the_criterion_does_not_ask_is_refused(option: str, crite
     task = tasks.setup_task(config.task)
     task.build_model(config.model, from_checkpoint=True)
     task.build_criterion(config.criterion)
+
+
+def test_a_criterion_of_the_users_own_may_ask_a_teacher(tiny_corpus: Path) -> None:
+    """Nothing is known of it, whichever criterion it extends."""
+    for number, base in enumerate((FusedCrossEntropyCriterion, CrossEntropyCriterion)):
+        name = f"own_{number}"
+        register_criterion(name, dataclass=FusedConfig)(type(name, (base,), {"__module__": __name__}))
+        words = ("--task", "translation_kd", "--criterion", name, "--teacher-path", "x")
+        assert type(build(tiny_corpus, *words)[2]).__name__ == name
 
 
 def test_assume_same_dictionary_is_the_way_round(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
