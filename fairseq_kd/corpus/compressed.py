@@ -83,7 +83,7 @@ class _Pieces(io.RawIOBase):
     """Pieces of bytes as a file."""
 
     def __init__(self, pieces: Iterator[bytes]):
-        self.pieces, self.left = pieces, b""
+        self.pieces, self.left = pieces, memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -93,7 +93,7 @@ class _Pieces(io.RawIOBase):
             piece = next(self.pieces, None)
             if piece is None:
                 return 0
-            self.left = piece
+            self.left = memoryview(piece)
         size = min(len(buffer), len(self.left))
         buffer[:size], self.left = self.left[:size], self.left[size:]
         return size
