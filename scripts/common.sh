@@ -7,7 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=${FAIRSEQ_KD_COMMAND:-$(basename "$0")}
 unset FAIRSEQ_KD_COMMAND
 die() { echo "$script: error: $*" >&2; exit 1; }
-say() { echo "$script: $*" >&2; }
+say() { echo "$script: $*" >&2 || true; } # the terminal may be gone
 # A user without an entry in the system's list, as in containers: Python's libraries ask for a name and a home.
 if ! getent passwd "$UID" >/dev/null 2>&1; then
   export USER=${USER:-$UID} HOME=${HOME:-${TMPDIR:-/tmp}/fairseq-kd-$UID}

@@ -187,7 +187,7 @@ wait "$training" || status=$?
 [[ -z $stopped ]] || wait "$training" || status=$?
 wait "$display" || true
 if [[ -n $stopped ]]; then
-  say "$save_dir: stopped by SIG$stopped. Run it again to go on" || true # the terminal may be gone
+  say "$save_dir: stopped by SIG$stopped. Run it again to go on"
   exit $((128 + $(kill -l "$stopped")))
 fi
 ((status == 0)) ||

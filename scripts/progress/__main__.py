@@ -55,6 +55,8 @@ def stop_on_signals(process: subprocess.Popen) -> list[int]:
 
     def stop(number: int, _: Any) -> None:
         signals.append(number)
+        if number == signal.SIGHUP:  # the terminal may be gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         if number != signal.SIGINT:  # of which the terminal has told them already
             steps = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGINT)  # as Ctrl-C: of SIGTERM Snakemake would wait for its steps

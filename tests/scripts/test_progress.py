@@ -174,6 +174,20 @@ def test_a_signal_is_one_line_and_the_status(script: Path, tmp_path: Path, numbe
     assert subprocess.run(["flock", "-n", lock, "true"]).returncode == 0  # the processes that held it have ended
 
 
+def test_a_terminal_that_is_closed_is_a_signal(script: Path, tmp_path: Path) -> None:
+    """Whatever is told then goes nowhere, and must not end in another status."""
+    (tmp_path / "training.sh").write_text("echo begun; sleep 60; echo done\n")
+    running, terminal = pty.fork()
+    if not running:
+        os.execvpe("bash", ["bash", str(script)], environment(forked=False))
+    log = tmp_path / "a run" / "teacher" / "train.log"
+    while not log.exists() or not log.read_text():
+        os.read(terminal, 1000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(running, 0)[1]) == 128 + signal.SIGHUP
+    assert subprocess.run(["flock", "-n", tmp_path / "a run" / "lock", "true"]).returncode == 0
+
+
 def test_every_rule_has_a_name() -> None:
     scripts = ROOT / "scripts"
     text = "".join(path.read_text() for path in (scripts / "Snakefile", *scripts.glob("*.smk")))
