@@ -78,7 +78,7 @@ sums=$(checksums "$@" | tr '\n' ' ')
 arguments=$(quoted "$@")$sums
 # A folder of an earlier version has no `texts`, and words as the locale had them.
 earlier=$(printf '%q ' "$@")$sums
-if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != "$arguments" && $(cat "$save_dir/arguments") != "$earlier" ]] ||
+if [[ -f $save_dir/arguments && $(cat "$save_dir/arguments") != @("$arguments"|"$earlier") ]] ||
   { [[ -f $save_dir/texts ]] && ! cmp -s "$save_dir/texts" "$save_dir/texts.tmp"; }; then
   rm "$save_dir/texts.tmp"
   die "$save_dir was trained with other arguments, data or teacher (see $save_dir/arguments); remove the folder or take another"

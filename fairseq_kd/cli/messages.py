@@ -15,9 +15,9 @@ VARIABLE = "FAIRSEQ_KD_VERBOSE"
 
 
 def print_all(stream: Any) -> None:
-    """Let a text stream take every text: it writes a path's bytes as they are, and other signs that it lacks by number.
+    """Let a text stream take every text, where Python would end in a UnicodeEncodeError after the work of a verb.
 
-    Python ends in a UnicodeEncodeError there, and a verb would do so after its work.
+    A path's bytes are written as they are, and other signs that the stream's encoding lacks as Python's escapes.
     """
     codecs.register_error("fairseq_kd", _printable)
     # A stream whose file was exchanged below it may take no other handler.

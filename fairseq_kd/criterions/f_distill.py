@@ -176,7 +176,7 @@ class FDistillCriterion(FusedCriterion):
         tokens: Sequence[TeacherTokens | None] | None = None,
         positions: float = math.inf,
     ) -> Tensor:
-        """Sequences of ``models`` that fit the positions of the other side, which reads them too."""
+        """Sequences of ``models``, no longer than the ``positions`` of the model that is to read them."""
         seed = (self.seed, self.task.update if self.training else EVALUATION)
         how = (self.sampling, seed, self.task.target_dictionary, tokens)
         if self.beam > 1:

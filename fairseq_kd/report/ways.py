@@ -52,7 +52,7 @@ def several_ways(evaluated: dict[str, list[Any]]) -> list[str]:
     """
     searches = [_options(one) for one in evaluated.get("decoding", ())]
     different = [
-        f"{key.replace('_', ' ')} {' or '.join(evaluated[key])}"
+        f"{key} {' or '.join(evaluated[key])}"
         for key in ("precision", "detokenize", "post_process")
         if len(evaluated.get(key, ())) > 1
     ]
