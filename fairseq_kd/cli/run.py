@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> None:
     """Run the experiment; a run that was stopped goes on."""
     config = find_config(options.config)
     if options.show:
-        sys.stdout.buffer.write(config.read_bytes())
+        if sys.stdout is not None:
+            sys.stdout.buffer.write(config.read_bytes())
         return
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if "snakemake" in missing and sys.version_info < (3, 11):

@@ -49,3 +49,9 @@ def test_who_reads_the_output_may_stop(buffered: str) -> None:
         words = ["fairseq-kd", "run", "--show", "multi30k"]
         done = subprocess.run(words, env=variables, stdout=output, stderr=subprocess.PIPE, text=True)
     assert done.stderr == "" and done.returncode == -signal.SIGPIPE
+
+
+def test_nobody_needs_to_read_the_output() -> None:
+    words = ["bash", "-c", "fairseq-kd run --show multi30k >&-"]
+    done = subprocess.run(words, env=environment(forked=False), stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
