@@ -1,5 +1,6 @@
 """The settings of finished or unfinished work, as JSON files keep them, and where two of them differ."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.shapes import Shape, anything
 from fairseq_kd.storage.structured import read_json
+
+CHECKSUM = re.compile("[0-9a-f]{32,}")
+"""A hash as it stands in a settings file; an error shows the beginning."""
 
 
 def read_settings(path: Path, work: str, shape: Shape = anything) -> dict[str, Any] | None:
@@ -51,4 +55,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    return "absent" if value is None else str(value)[:12]
+    if value is None:
+        return "absent"
+    text = str(value)
+    return text[:12] if CHECKSUM.fullmatch(text) else text or "empty"
