@@ -8,6 +8,7 @@ stages that stages.json has are not tried again.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,8 @@ def main() -> int:
     parser.add_argument("--stage", nargs="+", choices=[stage.name for stage in STAGES], metavar="NAME")
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     options = parser.parse_args()
+    # A background job of a script ignores SIGINT, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options.output.mkdir(parents=True, exist_ok=True)
     kept = options.output / "stages.json"
     table: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"stages": {}, "made": {}}
