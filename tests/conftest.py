@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     waits ten seconds for an answer.
     """
     os.environ.setdefault("SLURM_CONF", os.devnull)
+    # Where nohup starts the tests, they would ignore SIGHUP, and so would all that they start.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     quickly = not config.getoption("--no-fork")
     fork_commands(quickly)
     compose_quickly(quickly)
