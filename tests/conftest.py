@@ -29,8 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     waits ten seconds for an answer.
     """
     os.environ.setdefault("SLURM_CONF", os.devnull)
-    # Where nohup starts the tests, they would ignore SIGHUP, and so would all that they start.
+    # Where nohup or a background job starts the tests, they would ignore these, and so would all that they start.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     quickly = not config.getoption("--no-fork")
     fork_commands(quickly)
     compose_quickly(quickly)

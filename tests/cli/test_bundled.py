@@ -185,7 +185,6 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stderr is not None and running.stderr.readline() == "step 1 of 9, raw text\n"
     os.killpg(running.pid, signal.SIGINT)  # to all processes, as the terminal does

@@ -21,7 +21,6 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tiny_corpus: Path, tiny_tea
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not list(tmp_path.glob("out/parts/train-*.tsv")):
         assert running.poll() is None, running.communicate()

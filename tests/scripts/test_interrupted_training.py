@@ -31,7 +31,6 @@ def test_it_stops_in_one_line_and_goes_on(
     words, folder = train_sh(tmp_path / "save", tiny_corpus, "--max-epoch", "2000"), tmp_path / "save"
     running = subprocess.Popen(
         words, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     begun = epochs_begun(folder / "train.log", 3)
     while running.poll() is None and not begun():

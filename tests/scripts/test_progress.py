@@ -157,7 +157,6 @@ def test_a_signal_is_one_line_and_the_status(script: Path, tmp_path: Path, numbe
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stderr is not None and running.stderr.readline() == "step 1 of 3, teacher\n"
     log = tmp_path / "a run" / "teacher" / "train.log"
