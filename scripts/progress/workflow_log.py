@@ -1,6 +1,7 @@
 """The steps of a run, as Snakemake's log tells of them."""
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,6 +46,8 @@ NAMES = {
 """What the terminal calls the jobs of a rule."""
 FAULT = re.compile(r"^[\w.-]+: error: (.+)")
 EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception)\b.*")
+KILLED = re.compile(r"(?:died with <Signals\.\w+: (\d+)>|returned non-zero exit status (1(?:29|[3-5]\d|6[0-4])))\.$")
+"""How Snakemake tells of a step that a signal ended. A shell's status is then 128 and the signal's number."""
 
 
 STARTED = re.compile(r"(?:local)?(rule|Error in rule) (\w+):$")
@@ -218,6 +221,10 @@ def fault(lines: list[str]) -> str:
     for line in lines:
         if found := FAULT.match(line):
             return found[1]
+    for line in lines:
+        if found := KILLED.search(line):
+            name = signal.Signals(int(found[1] or int(found[2]) - 128)).name
+            return f"killed by {name}" + ("; memory may be full" if name == "SIGKILL" else "")
     for line, following in pairwise([*lines, ""]):
         if EXCEPTION.match(line) and not line.startswith("RuleException"):
             return f"{line} {following}".strip() if line.endswith(":") else line

@@ -82,6 +82,17 @@ def test_a_failure_is_one_line_and_the_status(command: list[str], tmp_path: Path
     assert again.returncode == 0 and again.stderr.startswith("step 1 of 2, student Word-KD\n")
 
 
+@pytest.mark.parametrize("script", ["exec bash -c 'kill -{} $$'", "bash -c 'kill -{} $$' || exit $?"])
+@pytest.mark.parametrize(("number", "told"), [(9, "killed by SIGKILL; memory may be full"), (15, "killed by SIGTERM")])
+def test_a_step_that_was_killed_names_the_signal(
+    command: list[str], tmp_path: Path, script: str, number: int, told: str
+) -> None:
+    words = script.format(number)
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.replace("echo drawn", words))
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, f"table: {told}\n")
+
+
 def test_a_snakefile_that_is_wrong(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("rule table:\n    output: config['none']\n")
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
