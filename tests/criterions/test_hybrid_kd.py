@@ -200,12 +200,17 @@ def test_a_cache_stands_in_for_the_teacher(
     assert 6 > found[0]["gate_g"] > found[1]["gate_g"], "of 4 words and a bucket the entropy is at most the whole one"
 
 
-def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path) -> None:
+@pytest.mark.parametrize("split", ["valid", "train"])
+def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path, split: str) -> None:
+    """Of the training set, too: fairseq-validate loads no gate."""
     task, model, criterion = setup(tiny_corpus, distilled, "normalised")
-    sample = batch(task, "valid", [0, 1, 2])
+    model.eval(), criterion.eval()
+    sample = batch(task, split, [0, 1, 2])
     other, _, token_kd = build(tiny_corpus, *TASK, "--criterion", "token_kd")
     other._teacher = task._teacher
-    assert criterion(model, sample)[0].item() == token_kd(model, sample)[0].item()
+    loss, _, log = criterion(model, sample)
+    assert loss.item() == token_kd(model, sample)[0].item()
+    assert not any("gate" in name for name in log)
 
 
 @pytest.mark.parametrize("gate", ["normalised", "by token"])
