@@ -114,7 +114,7 @@ class FDistillCriterion(FusedCriterion):
             log |= {
                 f"{term.name}_tokens": len(answer.symbols),
                 f"{term.name}_nll": losses.nll_loss,
-                f"{term.name}_divergence": losses.soft_loss,
+                f"{term.name}_divergence": losses.soft_loss / self.divergence.unit,
             }
             if term.name == "student":
                 log |= self._of_drawn(model, teacher, sample, term.sequences, answer, losses)
@@ -233,7 +233,7 @@ class FDistillCriterion(FusedCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log also each half of the divergence, per token of its own sequences, in bits.
+        """Log also each half of the divergence, per token of its own sequences, in bits where it has this unit.
 
         Where the student's own sequences are used, log their mean length, and the entropy as their mean −log₂ q. The
         base logs nll_loss and ppl where the student learns from gold targets.
@@ -241,7 +241,7 @@ class FDistillCriterion(FusedCriterion):
         super().reduce_metrics(logging_outputs)
         for prefixes in ("teacher", "student", "gold"):
             if summed(logging_outputs, f"{prefixes}_divergence") != 0:
-                log_mean(logging_outputs, f"{prefixes}_divergence", per=f"{prefixes}_tokens")
+                log_mean(logging_outputs, f"{prefixes}_divergence", per=f"{prefixes}_tokens", unit=1.0)
         log_mean(logging_outputs, "student_nll", per="student_drawn", name="entropy")
         if summed(logging_outputs, "student_tokens") > 0:
             log_mean(logging_outputs, "student_tokens", per="nsentences", name="rollout_length", unit=1.0)

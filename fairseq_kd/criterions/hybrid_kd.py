@@ -81,10 +81,11 @@ class HybridKDCriterion(TokenKDCriterion):
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:
         """The loss summed over both sequences' tokens by their weights, the sum of these, and what to log.
 
-        A validation set has no teacher's output. There the loss is that of ``token_kd``.
+        In validation the loss is that of ``token_kd``, on every set: fairseq-validate loads no gate, nor the number of
+        the update, and most sets have no teacher's output.
         """
-        if "distilled" not in sample:
-            return super().forward(model, sample)
+        if not self.training or "distilled" not in sample:
+            return super().forward(model, self._without_distilled(sample))
         targets = [sample["distilled"]] if self.on_distilled else [sample["target"], sample["distilled"]]
         asked = sample
         if self.on_distilled:  # the teacher answers about the tokens of ŷ
@@ -108,6 +109,11 @@ class HybridKDCriterion(TokenKDCriterion):
         if objective is not None:  # its gradient alone: the loss stays that of the formula
             loss = loss + objective - objective.detach()
         return loss, sample_size, log | own_log
+
+    def _without_distilled(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The batch as a set without the teacher's output has it: with no soft targets of that output."""
+        left_out = {"distilled", "soft_targets"} if self.on_distilled and "distilled" in sample else {"distilled"}
+        return {name: value for name, value in sample.items() if name not in left_out}
 
     def _gate_batch(
         self, sample: dict[str, Any], teacher: TeacherAnswer, states: Callable[[], tuple[Tensor, Tensor]]

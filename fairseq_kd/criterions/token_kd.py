@@ -1,6 +1,7 @@
 """Criterion ``token_kd``: word-level knowledge distillation (Kim & Rush 2016, section 3.1)."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +93,7 @@ class TokenKDCriterion(FusedCriterion):
         _check_vocabulary(task, self.teacher_vocabulary, kd_top_k)
         if not 0 <= kd_alpha <= 1:
             raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
-        if not kd_temperature > 0:
+        if not 0 < kd_temperature < math.inf:
             raise UserError(f"--kd-temperature {kd_temperature}: give a temperature above 0")
         if kd_top_k != 0:
             check_kept("--kd-top-k", kd_top_k, len(task.target_dictionary), or_all=True)

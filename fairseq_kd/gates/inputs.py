@@ -17,8 +17,8 @@ class Places:
 
     Attributes:
         sentence: the token's row, shape (tokens,).
-        column: the token's place in its row, from 0, shape (tokens,). Its relative place is the middle of the token,
-            (column + ½) / length.
+        column: the token's place among its row's tokens, from 0, shape (tokens,). Its relative place is the middle of
+            the token, (column + ½) / length.
         lengths: of the sequences, shape (sentences,).
     """
 
@@ -28,9 +28,9 @@ class Places:
 
     @classmethod
     def of(cls, real: Tensor) -> "Places":
-        """The places of the mask's tokens; the mask has shape (sentences, length) and padding on the right."""
-        sentence, column = real.nonzero(as_tuple=True)
-        return cls(sentence, column, real.sum(dim=1))
+        """The places of the mask's tokens; the mask has shape (sentences, length) and padding anywhere."""
+        sentence, place = real.nonzero(as_tuple=True)
+        return cls(sentence, real.cumsum(dim=1)[sentence, place] - 1, real.sum(dim=1))
 
     def within(self, lengths: Tensor) -> Tensor:
         """For each token, the column at its relative place in a sequence of another length.
@@ -48,6 +48,11 @@ class Places:
         """Each sentence's mean of its tokens' values (tokens,); shape (sentences,)."""
         sums = values.new_zeros(len(self.lengths)).index_add_(0, self.sentence, values)
         return sums / self.lengths
+
+
+def real_first(real: Tensor) -> Tensor:
+    """The columns of each row, those of the mask's tokens first, in their order; shape (sentences, length)."""
+    return real.logical_not().int().argsort(dim=1, stable=True)
 
 
 def certainty(entropy: Tensor) -> Tensor:
@@ -74,13 +79,14 @@ def edit_distance(one: Tensor, other: Tensor, pad: int) -> Tensor:
     """Levenshtein distance over the length of the longer sequence: 0 where both are equal, at most 1.
 
     Args:
-        one: shape (sentences, length), padded on the right.
-        other: shape (sentences, its length), padded on the right.
+        one: shape (sentences, length), padded anywhere.
+        other: shape (sentences, its length), padded anywhere.
         pad: the padding symbol, which does not count.
 
     Returns:
         Shape (sentences,).
     """
+    one, other = (side.gather(1, real_first(side.ne(pad))) for side in (one, other))  # padding moves to the right
     lengths, other_lengths = one.ne(pad).sum(dim=1), other.ne(pad).sum(dim=1)
     column = torch.arange(other.size(1) + 1, device=one.device)
     # A row of the usual table, for all sentences: edits[s, j] is the least number of edits from the first `token`
@@ -125,7 +131,6 @@ def local_inputs(states: Tensor, real: Tensor, places: Places) -> Tensor:
     Returns:
         Shape (tokens, 2 · width), float32 or wider.
     """
-    first = real.int().argmax(dim=1)  # fairseq pads sources on the left; (sentences,)
-    column = first[places.sentence] + places.within(real.sum(dim=1))  # (tokens,)
+    column = real_first(real)[places.sentence, places.within(real.sum(dim=1))]  # (tokens,)
     mean = gate_inputs(states, real)  # (sentences, width)
     return torch.cat([mean[places.sentence], states[places.sentence, column].to(mean.dtype)], dim=1)

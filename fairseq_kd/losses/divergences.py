@@ -151,6 +151,7 @@ class Family:
         default: the parameter where the user gives none; None where there is no parameter.
         takes_zero: whether the parameter can be 0.
         mixes: whether it compares with a mixture of teacher and student; β is the teacher's share in the mixture.
+        bits: whether it is made of logarithms, and so a log shows it in bits; a distance like TVD has no unit.
     """
 
     value: Callable[..., Tensor]
@@ -160,6 +161,7 @@ class Family:
     default: float | None = None
     takes_zero: bool = False
     mixes: bool = False
+    bits: bool = True
 
     def at(self, parameter: float | None) -> "Bound":
         """The divergence with its parameter set; ``None`` sets the default.
@@ -180,7 +182,7 @@ class Family:
         half = _half(settled(self.value))
         on_teacher, on_student = map(settled, self.halves) if self.halves else (half, half)
         share = (0.5 if fixed else parameter) if self.mixes else None
-        return Bound(settled(self.value), on_teacher, on_student, share)
+        return Bound(settled(self.value), on_teacher, on_student, share, math.log(2) if self.bits else 1.0)
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,8 @@ class Bound:
     on_student_prefixes: Divergence
     teacher_share: float | None
     """β of its mixture; None where it has none."""
+    unit: float
+    """What a value is divided by in a log: log 2 to give bits, or 1."""
 
 
 def _half(value: Divergence) -> Divergence:
@@ -228,7 +232,7 @@ DIVERGENCES: dict[str, Family] = {
     "kl": Family(kl, lambda u: _u_log(u, u), "teacher"),
     "rkl": Family(rkl, lambda u: -math.log(u), "student"),
     "js": Family(partial(generalized_js, weight=0.5), _js_generator, "both", halves=_TO_MIDDLE, mixes=True),
-    "tvd": Family(tvd, lambda u: abs(u - 1) / 2, "both"),
+    "tvd": Family(tvd, lambda u: abs(u - 1) / 2, "both", bits=False),
     "engine": Family(engine, None, "student"),
     "generalized_js": Family(generalized_js, _js_generator, "both", halves=_TO_MIDDLE, default=0.5, mixes=True),
     "skew_kl": Family(
@@ -237,7 +241,9 @@ DIVERGENCES: dict[str, Family] = {
     "skew_rkl": Family(
         skew_rkl, lambda u, weight: -math.log((1 - weight) * u + weight), "student", default=0.1, takes_zero=True
     ),
-    "alpha": Family(alpha, lambda u, weight: (u**weight - 1) / (weight * (weight - 1)), "both", default=0.5),
-    "hellinger": Family(hellinger, lambda u: (math.sqrt(u) - 1) ** 2 / 2, "both"),
+    "alpha": Family(
+        alpha, lambda u, weight: (u**weight - 1) / (weight * (weight - 1)), "both", default=0.5, bits=False
+    ),
+    "hellinger": Family(hellinger, lambda u: (math.sqrt(u) - 1) ** 2 / 2, "both", bits=False),
 }
 """The registry: divergences by the names of `--divergence`."""

@@ -63,12 +63,16 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
 def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
     """The decoder's input that predicts ``targets``: each row moved right by one, behind ``</s>``. Same shape.
 
-    Rows may be padded on either side; ``</s>`` stands at the first real token's place.
+    Rows may be padded on either side; ``</s>`` stands at the first real token's place. A ``<pad>`` within a row, from a
+    text that has it, is one of the row's symbols, as fairseq's own batches have it.
     """
     real = targets.ne(symbols.pad())
+    within = real.cumsum(dim=1).gt(0) & real.flip(1).cumsum(dim=1).flip(1).gt(
+        0
+    )  # from the first to the last real token
     moved = torch.cat([targets[:, :1], targets[:, :-1]], dim=1)
-    first = real & real.cumsum(dim=1).eq(1)  # one place in each row
-    return moved.masked_fill(first, symbols.eos()).masked_fill(~real, symbols.pad())
+    first = within & within.cumsum(dim=1).eq(1)  # one place in each row
+    return moved.masked_fill(first, symbols.eos()).masked_fill(~within, symbols.pad())
 
 
 def unwrap(model: nn.Module) -> Any:

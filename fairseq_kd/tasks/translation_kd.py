@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
@@ -124,6 +125,20 @@ class TranslationKDTask(WithTeacher, TranslationTask):
             self.datasets[split] = add_soft_targets(self, split, loaded, data, self._caches()[turn])
         if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
             self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> Any:
+        """As :meth:`WithTeacher.train_step`, but the stand-in of a process without a batch is of the training set.
+
+        fairseq's own is of the set that it read last, which is a validation set in the first epoch and after each
+        validation within an epoch. It may lack distilled or soft targets. The processes would then log different
+        figures, whose sums over all of them fail.
+        """
+        if ignore_grad:
+            own = self.train_iterator.first_batch
+            sample = utils.move_to_cuda(own, sample["id"].device) if sample["id"].is_cuda else own
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def validation_batch(self) -> dict[str, Any]:
         """A batch of the first validation set: one for each update, again from the first when all have come.

@@ -419,6 +419,19 @@ def test_the_entropy_is_of_the_tokens_that_were_drawn(tiny_corpus: Path, longest
     assert log["student_tokens"] == sequences.ne(pad).sum() == len(bits) + cut
 
 
+@pytest.mark.parametrize("name", ["kl", "tvd", "hellinger", "alpha"])
+def test_a_logged_distance_is_its_formula_and_a_divergence_is_in_bits(tiny_corpus: Path, name: str) -> None:
+    """TVD is at most 1, also in the log."""
+    task, model, criterion = setup(tiny_corpus, "--divergence", name, "--prefixes", "gold")
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    _, _, log = criterion(model, sample)
+    with metrics.aggregate(new_root=True) as logged:
+        criterion.reduce_metrics([log])
+    mean = by_hand(task, model, sample, sample["target"], criterion.divergence.value) / sample["ntokens"]
+    expected = mean / math.log(2) if name == "kl" else mean
+    assert logged.get_smoothed_values()["gold_divergence"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_validation_draws_the_same_every_time(tiny_corpus: Path) -> None:
     task, model, criterion = setup(tiny_corpus, "--divergence", "rkl")
     model.eval(), criterion.eval()

@@ -42,6 +42,19 @@ def test_two_processes_equal_one(tiny_corpus: Path, tiny_teacher: Path, distille
         assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_a_process_that_has_run_out_of_batches_adds_nothing(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    """An epoch of seven batches. fairseq's stand-in for the eighth is of the validation set, without ŷ."""
+    options = [*hybrid(tiny_teacher, distilled), "--max-update", "100", "--max-epoch", "1", "--max-tokens", "340"]
+    options += ["--optimizer", "sgd", "--dropout", "0", "--lr", "0.5", "--clip-norm", "0", "--gate-lr-scale", "3"]
+    one = train_model(tiny_corpus, tmp_path / "one", *options, "--update-freq", "2")
+    two = train_on_two_processes(tiny_corpus, tmp_path / "two", *options)
+    assert read_checkpoint(two)["optimizer_history"][-1]["num_updates"] == 4
+    assert_same_weights(one, two, rtol=1e-4, atol=1e-6)
+    assert_same_signal(one, two, rtol=1e-4, atol=1e-6)
+
+
 def test_a_resumed_run_equals_an_unbroken_one(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
 ) -> None:

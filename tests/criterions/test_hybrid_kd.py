@@ -11,6 +11,7 @@ from fairseq.logging import metrics
 from fairseq_kd import cli
 from fairseq_kd.criterions.hybrid_kd import HybridKDCriterion
 from fairseq_kd.losses.token_values import entropies
+from fairseq_kd.networks.teacher import Teacher
 from tests.support.hybrid import GATES, ROWS, TASK, setup
 from tests.support.models import ARCHITECTURES, batch, build
 
@@ -200,12 +201,37 @@ def test_a_cache_stands_in_for_the_teacher(
     assert 6 > found[0]["gate_g"] > found[1]["gate_g"], "of 4 words and a bucket the entropy is at most the whole one"
 
 
-def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path) -> None:
+@pytest.mark.parametrize("gate", [("fixed", "--gate-value", "1"), ("learned", "--gate-level", "token")])
+def test_a_target_with_a_literal_pad(tiny_corpus: Path, distilled: Path, gate: tuple[str, ...]) -> None:
+    """It is no target, but the decoder reads it where fairseq puts it: the token-level loss is that of token_kd."""
+    words = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", *gate)
+    task, model, criterion = build(tiny_corpus, *words)
+    _, other, _ = build(tiny_corpus, seed=2)
+    task._teacher = Teacher([other.eval().requires_grad_(False)])
+    task.load_dataset("train")
+    rows, pad = [task.dataset("train")[row] for row in ROWS], torch.tensor([task.target_dictionary.pad()])
+    for row in rows:
+        row["target"] = torch.cat([row["target"][:1], pad, pad, row["target"][1:]])
+    sample = task.dataset("train").collater(rows)
+    loss, _, log = criterion.train()(model.train(), sample)
+    token_kd = build(tiny_corpus, *TASK, "--criterion", "token_kd")[2]
+    token_kd.task = task
+    expected, _, wanted = token_kd(model, sample)
+    assert log["kd_loss"].item() == pytest.approx(wanted["kd_loss"].item(), rel=1e-5)
+    assert gate[0] == "learned" or loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("split", ["valid", "train"])
+def test_validation_is_token_kd(tiny_corpus: Path, distilled: Path, split: str) -> None:
+    """Of the training set, too: fairseq-validate loads no gate."""
     task, model, criterion = setup(tiny_corpus, distilled, "normalised")
-    sample = batch(task, "valid", [0, 1, 2])
+    model.eval(), criterion.eval()
+    sample = batch(task, split, [0, 1, 2])
     other, _, token_kd = build(tiny_corpus, *TASK, "--criterion", "token_kd")
     other._teacher = task._teacher
-    assert criterion(model, sample)[0].item() == token_kd(model, sample)[0].item()
+    loss, _, log = criterion(model, sample)
+    assert loss.item() == token_kd(model, sample)[0].item()
+    assert not any("gate" in name for name in log)
 
 
 @pytest.mark.parametrize("gate", ["normalised", "by token"])

@@ -137,7 +137,13 @@ def test_the_teacher_is_in_nobodys_reach(tiny_corpus: Path) -> None:
     assert not task.state_dict()
 
 
-OUT_OF_RANGE = [("--kd-alpha", "1.5"), ("--kd-temperature", "0"), ("--kd-top-k", "-1"), ("--label-smoothing", "1")]
+OUT_OF_RANGE = [
+    ("--kd-alpha", "1.5"),
+    ("--kd-temperature", "0"),
+    ("--kd-temperature", "inf"),
+    ("--kd-top-k", "-1"),
+    ("--label-smoothing", "1"),
+]
 
 
 @pytest.mark.parametrize("option", OUT_OF_RANGE)

@@ -84,6 +84,20 @@ def test_a_cache_of_the_distilled_data_bin_serves_it(
         assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-3)
 
 
+def test_soft_targets_of_the_teachers_output_are_none_of_the_gold_targets(
+    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    """Validation of the training set is on gold targets."""
+    cache(str(tiny_teacher), distilled, tmp_path, 4, subset="train", teacher_data=str(tiny_corpus))
+    shared = (*TASK, "--criterion", "hybrid_kd", "--distilled-data", str(distilled), "--gate", "fixed", *DISTILLED)
+    task, model, criterion = build(tiny_corpus, *shared, "--teacher-cache", str(tmp_path))
+    sample = batch(task, "train", ROWS)
+    assert sample["distilled"].ne(task.target_dictionary.pad()).sum() != sample["ntokens"]
+    _, size, log = criterion.eval()(model.eval(), sample)
+    assert log["nll_loss"] == log["loss"] and size == sample["ntokens"]
+    assert "kd_loss" not in log
+
+
 @pytest.mark.parametrize("prefixes", ["gold", "distilled"])
 def test_a_cache_of_the_other_data_bin_is_refused(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path, prefixes: str

@@ -44,6 +44,17 @@ def test_edit_distance_is_the_recursion(rows: list[list[int]], seed: int) -> Non
         assert value == pytest.approx(levenshtein(one, other) / max(len(one), len(other)))
 
 
+def test_padding_within_a_sequence_does_not_count() -> None:
+    """A text may hold a literal ``<pad>``."""
+    plain, others = padded([[2, 3, 4], [5]]), padded([[2, 4], [3, 3, 5, 2]])
+    holed = torch.tensor([[2, PAD, 3, PAD, 4], [PAD, 5, PAD, PAD, PAD]])
+    assert edit_distance(holed, others, PAD).tolist() == edit_distance(plain, others, PAD).tolist()
+    assert edit_distance(others, holed, PAD).tolist() == edit_distance(others, plain, PAD).tolist()
+    assert Places.of(holed.ne(PAD)).column.tolist() == [0, 1, 2, 0]
+    local = local_inputs(holed[:, :, None].float(), holed.ne(PAD), Places.of(torch.ones(2, 3, dtype=torch.bool)))
+    assert local[:, 1].tolist() == [2, 3, 4, 5, 5, 5]
+
+
 def test_places_tell_the_same_part_of_sequences_of_other_lengths() -> None:
     one, other = Places.of(padded([[2, 3, 4, 5], [2]]).ne(PAD)), Places.of(padded([[2, 2], [2, 2, 2]]).ne(PAD))
     assert one.column.tolist() == [0, 1, 2, 3, 0]

@@ -13,6 +13,7 @@ import yaml
 from fairseq import tasks
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.optim import build_optimizer
 
 from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.criterions.fused_cross_entropy import FusedCrossEntropyCriterion
@@ -84,6 +85,37 @@ def test_resume_gives_the_parameters_of_an_unbroken_run(
         train_model(tiny_corpus, tmp_path / "broken", *options, "--max-update", updates)
     broken = train_model(tiny_corpus, tmp_path / "broken", *options, "--max-update", "17")
     assert_same_weights(unbroken, broken, rtol=0, atol=0)
+
+
+STAND_INS = {
+    "hybrid_kd": "--criterion hybrid_kd --gate fixed --distilled-data {distilled} --teacher-path {teacher}",
+    "soft targets": "--criterion token_kd --teacher-cache {cache}",
+    "rollouts ahead": "--criterion f_distill --divergence rkl --rollout-refresh 2 --teacher-path {teacher}",
+}
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_the_stand_in_of_a_process_without_a_batch_is_like_its_batches(
+    kind: str, tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+) -> None:
+    """fairseq gives a batch of the validation set, where soft targets, say, are missing: no figure could be summed."""
+    if kind == "soft targets":
+        write = ("--data", tiny_corpus, "--subset", "train", "--output", tmp_path / "cache", "--top-k", "4")
+        run_command("fairseq-kd", "cache", "--model", tiny_teacher, *write)
+    words = STAND_INS[kind].format(distilled=distilled, teacher=tiny_teacher, cache=tmp_path / "cache")
+    task, model, criterion = build(tiny_corpus, "--task", "translation_kd", *words.split())
+    cfg = configured(tiny_corpus, "--lr", "0.1").optimizer
+    optimizer = build_optimizer(cfg, list(model.parameters()))
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+    iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=400, seed=1)
+    other = task.get_batch_iterator(task.dataset("valid"), max_tokens=400, seed=1).first_batch
+    of_batch, of_stand_in = (
+        task.train_step(sample, model, criterion.train(), optimizer, 0, ignore_grad=ignored)
+        for sample, ignored in ((next(iterator.next_epoch_itr()), False), (other, True))
+    )
+    assert of_stand_in[0] == 0
+    assert [*of_stand_in[2]] == [*of_batch[2]]
 
 
 def test_a_student_needs_no_teacher_any_more(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
