@@ -67,9 +67,8 @@ def previous_tokens(targets: Tensor, symbols: Any) -> Tensor:
     text that has it, is one of the row's symbols, as fairseq's own batches have it.
     """
     real = targets.ne(symbols.pad())
-    within = real.cumsum(dim=1).gt(0) & real.flip(1).cumsum(dim=1).flip(1).gt(
-        0
-    )  # from the first to the last real token
+    begun, to_come = real.cumsum(dim=1), real.flip(1).cumsum(dim=1).flip(1)  # real tokens up to here and from here on
+    within = begun.gt(0) & to_come.gt(0)  # from the first to the last real token
     moved = torch.cat([targets[:, :1], targets[:, :-1]], dim=1)
     first = within & within.cumsum(dim=1).eq(1)  # one place in each row
     return moved.masked_fill(first, symbols.eos()).masked_fill(~within, symbols.pad())
