@@ -304,3 +304,15 @@ def test_train_without_the_package(tmp_path: Path) -> None:
     assert (
         done.stderr == f"train.sh: error: fairseq_kd is not installed for {tmp_path}/bin/python; run scripts/setup.sh\n"
     )
+
+
+def test_published_pictures_are_those_of_the_table(tmp_path: Path) -> None:
+    made, results = tmp_path / "made", tmp_path / "results"
+    for folder, names in ((made, ("table.md", "gate.png")), (results, ("gate.png", "pruning.png", "mine.png"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
+    publish = f'source "{ROOT}/scripts/common.sh"; publish "$@"'
+    subprocess.run(["bash", "-c", publish, "publish", made, results], check=True)
+    kept = {path.name: path.read_text() for path in results.iterdir()}
+    assert kept == {"table.md": "made", "gate.png": "made", "mine.png": "results"}
