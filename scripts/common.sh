@@ -132,6 +132,11 @@ copy_splits() {
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }
+# quietly COMMAND…: without the INFO lines that fairseq logs, for instance that tensorboardX should be installed, which
+# nothing here needs.
+quietly() {
+  { "$@" 2>&1 >&3 3>&- | sed -u '/^INFO:fairseq\./d; / | INFO | fairseq\./d' >&2 3>&-; } 3>&1
+}
 # publish FROM TO: copy a folder's files, each whole or not at all. Pictures of an earlier table go.
 publish() {
   local path file
