@@ -132,13 +132,21 @@ copy_splits() {
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }
-# publish FROM TO: copy a folder's files, each whole or not at all.
+# quietly COMMAND…: without the INFO lines that fairseq logs, for instance that tensorboardX should be installed, which
+# nothing here needs.
+quietly() {
+  { "$@" 2>&1 >&3 3>&- | sed -u '/^INFO:fairseq\./d; / | INFO | fairseq\./d' >&2 3>&-; } 3>&1
+}
+# publish FROM TO: copy a folder's files, each whole or not at all. Pictures of an earlier table go.
 publish() {
   local path file
   mkdir -p "$2"
   for path in "$1"/*; do
     file=$(basename "$path")
     cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"
+  done
+  for file in risks.png gate.png pruning.png; do
+    [[ -e $1/$file ]] || rm -f "$2/$file"
   done
 }
 # own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.

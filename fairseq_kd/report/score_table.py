@@ -49,7 +49,7 @@ def table(
     Args:
         files: JSON files of `fairseq-kd evaluate`. Results of one name are one row; rows keep the files' order.
         output: folder for table.md, table.json, table.png, speed.png, and risks.png, gate.png and pruning.png where
-            the options below ask for them.
+            the options below ask for them; where they do not, those of an earlier table are removed.
         risks: JSON files of `fairseq-kd risks`, in any order; a row is recognised by its checkpoints.
         baseline: name of the row that the others are compared with, by paired bootstrap.
         teacher: name of the row that pictures draw as a dashed line.
@@ -81,12 +81,16 @@ def table(
     text, drawn = markdown(made), without_pruned(made)
     write_plot(drawn, folder / "table.png")
     write_speed(drawn, folder / "speed.png")
-    if risks:
-        write_risks_plot(made, folder / "risks.png")
-    if gated_rows(made):
-        write_gates(made, folder / "gate.png")
-    if pruned_rows(made):
-        write_pruning(made, folder / "pruning.png")
+    pictures = {
+        "risks.png": (risks, write_risks_plot),
+        "gate.png": (gated_rows(made), write_gates),
+        "pruning.png": (pruned_rows(made), write_pruning),
+    }
+    for name, (wanted, write) in pictures.items():
+        if wanted:
+            write(made, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier table
     with whole_file(folder / "table.md") as handle:
         handle.write(text)
     write_json(folder / "table.json", made)

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -149,6 +152,16 @@ def test_the_experiments_page_has_every_key() -> None:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         keys |= {*config, *(key for row in config["rows"].values() for key in row)}
     assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_the_module_of_a_new_gate_passes_the_lint() -> None:
+    """A page that tells how to extend the project gives code that the project takes."""
+    page = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    (module,) = [body for body in fences(page, "python") if "register_gate" in body]
+    for words in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *words, "--stdin-filename", "fairseq_kd/gates/length.py", "-"]
+        done = subprocess.run(ruff, cwd=ROOT, input=textwrap.dedent(module), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_readme_is_short() -> None:

@@ -226,6 +226,16 @@ def test_the_function_returns_what_it_writes(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_pictures_of_an_earlier_table_do_not_stay_beside_a_new_one(table, tmp_path):
+    """They would show risks, gates or pruned models that the table does not have."""
+    folder = tmp_path / "made" / "table"
+    folder.mkdir(parents=True)
+    for name in ("risks.png", "gate.png", "pruning.png", "mine.png"):
+        (folder / name).write_bytes(b"of an earlier table")
+    table([result("a", 1, BAD)])
+    assert {path.name for path in folder.glob("*.png")} == {"table.png", "speed.png", "mine.png"}
+
+
 CHINESE = [f"今天第{row}天的天气很好，我们学习机器翻译。" for row in range(30)]
 
 
