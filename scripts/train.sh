@@ -6,9 +6,9 @@
 #
 # The script writes to SAVE_DIR the checkpoints, train.log, `arguments`, `texts` and, at the end, `done`. `arguments` holds
 # the arguments, and checksums of the data, of the teacher and of the model that the training starts from. `texts` holds
-# checksums of the training text. The script refuses others for the same SAVE_DIR. Without a GPU it adds --cpu. Without
-# --task it adds --task translation_kd: that trains as fairseq's `translation` does, but a resumed training has the batches
-# of an unbroken one.
+# checksums of the training text. The script refuses others for the same SAVE_DIR, unless the training failed before its
+# first checkpoint. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as fairseq's
+# `translation` does, but a resumed training has the batches of an unbroken one.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -190,6 +190,9 @@ if [[ -n $stopped ]]; then
   say "$save_dir: stopped by SIG$stopped. Run it again to go on"
   exit $((128 + $(kill -l "$stopped")))
 fi
-((status == 0)) ||
+if ((status)); then
+  # Nothing was trained, perhaps because of a wrong option, which may then be corrected.
+  compgen -G "$save_dir/checkpoint*.pt" >/dev/null || rm -f "$save_dir/arguments" "$save_dir/texts"
   die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
+fi
 touch "$save_dir/done"

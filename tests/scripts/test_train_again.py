@@ -42,22 +42,33 @@ def test_text_of_the_same_lengths_is_other_text(tiny_corpus: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("words", [("--train-subset", "valid"), ("--train-subset=valid",)])
 def test_the_text_of_another_training_split_counts(words: tuple[str, ...], tiny_corpus: Path, tmp_path: Path) -> None:
-    """No training is needed: the folder keeps what the first run, which an unknown option ends, was given."""
     data = shutil.copytree(tiny_corpus, tmp_path / "data")
-    for _ in range(2):
-        assert "unrecognized arguments" in train(tmp_path / "save", str(data), *words, "--no-such-option").stderr
+    assert train(tmp_path / "save", str(data), *words).returncode == 0
     reword(data)  # is not trained on
-    assert "unrecognized arguments" in train(tmp_path / "save", str(data), *words, "--no-such-option").stderr
+    assert "done before" in train(tmp_path / "save", str(data), *words).stderr
     reword(data, "valid")
-    assert_refused(train(tmp_path / "save", str(data), *words, "--no-such-option"))
+    assert_refused(train(tmp_path / "save", str(data), *words))
+
+
+def test_options_of_a_training_that_failed_at_once_may_be_corrected(tiny_corpus: Path, tmp_path: Path) -> None:
+    failed = train(tmp_path / "save", str(tiny_corpus), "--dropuot", "0.3")
+    assert failed.returncode == 1 and "unrecognized arguments: --dropuot" in failed.stderr
+    done = train(tmp_path / "save", str(tiny_corpus), "--dropout", "0.3")
+    assert done.returncode == 0, done.stderr
+    assert_refused(train(tmp_path / "save", str(tiny_corpus), "--dropout", "0.4"))
 
 
 def test_another_sentencepiece_model_of_the_teacher_counts(tiny_corpus: Path, tmp_path: Path) -> None:
     models = [tmp_path / "source.model", tmp_path / "target.model"]
     for path in models:
         path.write_text("a")
-    words = ["--teacher-spm", ":".join(map(str, models)), "--no-such-option"]
-    assert "unrecognized arguments" in train(tmp_path / "save", str(tiny_corpus), *words).stderr
+    launcher = tmp_path / "launcher"  # in the place of a training that fails after its first checkpoint
+    launcher.write_text(f"#!/bin/sh\n: >{tmp_path}/save/checkpoint_1_1.pt\nexit 1\n")
+    launcher.chmod(0o755)
+    words = ["--teacher-spm", ":".join(map(str, models))]
+    begun = train(tmp_path / "save", str(tiny_corpus), *words, FAIRSEQ_KD_LAUNCHER=str(launcher))
+    assert "training failed" in begun.stderr
+    assert "no sound checkpoint" in train(tmp_path / "save", str(tiny_corpus), *words).stderr
     models[1].write_text("b")
     assert_refused(train(tmp_path / "save", str(tiny_corpus), *words))
 
