@@ -34,6 +34,7 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
     """The options of fairseq's ``translation``, and the teacher's."""
 
     valid_subset: str = II("dataset.valid_subset")
+    patience: int = II("checkpoint.patience")
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
