@@ -98,16 +98,21 @@ def choose_pair(
     Args:
         data: the folder, or several as ``a:b``; the first one counts.
         given: languages that the user named. They may be those of the files in the other direction.
-        recorded: asked for a checkpoint's languages where the folder holds several pairs.
+        recorded: asked for a checkpoint's languages where the folder holds several pairs, or names that tell none.
 
     Raises:
         UserError: there is no such folder, it holds no data-bin or not the given languages, or several pairs fit.
     """
     folder = first_folder(data)
     pairs = pairs_in(folder)
+    unclear = not pairs and any(folder.glob("*.idx"))
+    if unclear and not any(given):
+        given = recorded()
     if not pairs and not (all(given) and _has_dictionaries(folder, given)):
         raw = any(re.fullmatch(r".+\.[^.]+-[^.]+\.[^.]+", path.name) for path in folder.iterdir() if path.is_file())
         reason = "it holds raw text; leave out --dataset-impl raw" if raw else "was it made by fairseq-preprocess?"
+        if unclear:
+            reason = "if the languages hold a dot, as tok.en, give --source-lang and --target-lang"
         raise UserError(f"data-bin {folder}: no file named like train.en-de.en.idx; {reason}")
     if not any(given):
         fitting = pairs

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fairseq.data.data_utils import post_process
 
@@ -15,6 +15,18 @@ MARKS = {
     "subword_nmt": "@@ at the end of parts",
     "none": "neither ▁ nor @@",
 }
+OTHER_MARKS = {
+    re.compile("Ġ.*"): "Ġ at the start of words, as byte-level BPE has it",
+    re.compile("##.+"): "## at the start of parts, as WordPiece has it",
+    re.compile("[^<].*</w>"): "</w> at the end of words",
+    re.compile(".+_EOW"): "_EOW at the end of words",
+    re.compile(".*￭.*"): "￭ between parts, as OpenNMT's tokenizer has it",
+}
+"""Marks that no way of joining knows."""
+FEWEST_NUMBERS = 256
+"""The symbols of a vocabulary of numbers alone, which then counts as GPT-2's: that has one for each byte, and more."""
+SHARE = 0.01
+"""A text may hold a mark by chance; a vocabulary of subwords has it in more symbols than this share."""
 
 
 def join(subwords: str, post: str) -> str:
@@ -67,10 +79,21 @@ def fitting_post_process(symbols: Iterable[str]) -> str | None:
         kind = "sentencepiece" if "▁" in symbol else "subword_nmt" if symbol.endswith("@@") else "none"
         counts[kind] += len(symbol) > 0
     marked = max(("sentencepiece", "subword_nmt"), key=counts.__getitem__)
-    # A text may hold one of the marks by chance; a vocabulary of subwords has it in many.
-    if counts[marked] > 0.01 * sum(counts.values()):
+    if counts[marked] > SHARE * sum(counts.values()):
         return marked
     return "none" if counts["none"] else None
+
+
+def other_marks(symbols: Sequence[str]) -> str | None:
+    """The marks of a vocabulary or a text that no way of joining knows, in words; None where there are none."""
+    for pattern, words in OTHER_MARKS.items():
+        if sum(pattern.fullmatch(symbol) is not None for symbol in symbols) > SHARE * len(symbols):
+            return words
+    own = {symbol for symbol in symbols if not symbol.startswith("madeupword")}
+    numbers = sum(symbol.isdecimal() for symbol in own)
+    if len(own) >= FEWEST_NUMBERS and numbers > (1 - SHARE) * len(own):
+        return "numbers alone, as the byte-level BPE of GPT-2 and BART has them"
+    return None
 
 
 def warn_of_joining(symbols: Iterable[str], post: str, what: str, option: str = "--post-process") -> None:
@@ -82,8 +105,15 @@ def warn_of_joining(symbols: Iterable[str], post: str, what: str, option: str = 
         what: what the message calls them.
         option: that chooses ``post``.
     """
-    fitting = fitting_post_process(symbols)
-    if fitting is not None and fitting != post:
+    symbols = list(symbols)
+    fitting, unknown = fitting_post_process(symbols), other_marks(symbols)
+    if fitting == "none" and unknown is not None:
+        logger.warning(
+            "%s %s does not fit %s, which has %s: no %s joins these, so that the text and its scores are of parts of "
+            "words; join the text with the tool that cut it, and score that",
+            option, post, what, unknown, option,
+        )  # fmt: skip
+    elif fitting is not None and fitting != post:
         logger.warning(
             "%s %s does not fit %s, which has %s: the joined text is wrong; give %s %s",
             option, post, what, MARKS[fitting], option, fitting,

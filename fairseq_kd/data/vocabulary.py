@@ -10,7 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_kd.data.databin import read_dictionary
-from fairseq_kd.data.databin_files import folders
+from fairseq_kd.data.databin_files import folders, pairs_in
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def recorded_languages(config: DictConfig, task: TranslationTask) -> tuple[str, 
 
 
 def check_languages(path: str, config: DictConfig, task: TranslationTask, role: str) -> None:
-    """Warn where a checkpoint recorded other languages than the task's.
+    """Warn where a checkpoint recorded other languages than the task's, or a data-bin of the opposite direction.
 
     Raises:
         UserError: it translates in the opposite direction.
@@ -45,6 +45,25 @@ def check_languages(path: str, config: DictConfig, task: TranslationTask, role: 
         )
     if recorded != own:
         logger.warning("%s %s was trained on %s, the data is %s", role, path, "-".join(recorded), "-".join(own))
+    elif _recorded_pair(config) == own[::-1] != own:
+        logger.warning(
+            "%s %s: its data-bin %s is %s, and the data is read as %s: the %s seems to translate in the opposite "
+            "direction",
+            role, path, recorded_task(config)["data"], "-".join(own[::-1]), "-".join(own), role,
+        )  # fmt: skip
+
+
+def _recorded_pair(config: DictConfig) -> tuple[str, str] | None:
+    """The only pair of the data-bin that a checkpoint recorded; None where it names languages, or the folder is gone.
+
+    fairseq takes the pair of the data-bin where --source-lang and --target-lang are not given, and does not record it.
+    """
+    recorded = recorded_task(config)
+    first = folders(str(recorded.get("data") or ""))[0]
+    if recorded.get("source_lang") or recorded.get("target_lang") or not recorded.get("data") or not first.is_dir():
+        return None
+    pairs = pairs_in(first)
+    return pairs[0] if len(pairs) == 1 else None
 
 
 def check_vocabulary(

@@ -1,5 +1,6 @@
 """Task ``translation_kd``: fairseq's ``translation`` with a frozen teacher."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,15 @@ from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
 from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
     """The options of fairseq's ``translation``, and the teacher's."""
 
     valid_subset: str = II("dataset.valid_subset")
+    patience: int = II("checkpoint.patience")
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -156,7 +160,8 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         """As ``translation``, but rows that --teacher-cache lacks are no mistake: the log told them with the split."""
         if isinstance(dataset, CachedDataset):
             indices = dataset.with_soft_targets(indices)
-        return super().filter_indices_by_size(indices, dataset, *args, **options)
+        self._fitting: np.ndarray = super().filter_indices_by_size(indices, dataset, *args, **options)
+        return self._fitting
 
     def get_batch_iterator(
         self, dataset: FairseqDataset, *args: Any, epoch: int = 1, **options: Any
@@ -165,12 +170,30 @@ class TranslationKDTask(WithTeacher, TranslationTask):
 
         fairseq draws the batches once per process and keeps them over all epochs. Its seed depends on the epoch in
         which the process began. Here that is always epoch 1. The order of the batches still changes with each epoch.
+        A warning counts the rows that fairseq leaves out.
+
+        Raises:
+            UserError: fairseq leaves out all rows.
         """
         kept = self.dataset_to_epoch_iter.get(dataset)
+        self._fitting = np.array([])
         iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
         if iterator is not kept:
+            self._tell_lost_rows(dataset, iterator)
             iterator.epoch = epoch
             dataset.set_epoch(epoch)
         if dataset is self.datasets.get(self.cfg.train_subset):
             self.train_iterator = iterator
         return iterator
+
+    def _tell_lost_rows(self, dataset: FairseqDataset, iterator: EpochBatchIterator) -> None:
+        """fairseq-fixed leaves out the last batch unless its rows are a multiple of --required-batch-size-multiple."""
+        rows = len(self._fitting)
+        lost = rows - sum(map(len, iterator.frozen_batches))
+        if lost <= 0:
+            return
+        split = next((name for name, loaded in self.datasets.items() if loaded is dataset), "a set")
+        advice = f"rows of {split} are in no batch: give --required-batch-size-multiple 1, else fairseq leaves them out"
+        if lost == rows:
+            raise UserError(f"all {rows} {advice}")
+        logger.warning("%d of %d %s", lost, rows, advice)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from fairseq.criterions import FairseqCriterion
+from fairseq.data import FairseqDataset
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import nn
@@ -19,6 +21,7 @@ from fairseq_kd.networks.second_copies import keep_one_copy
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
 from fairseq_kd.storage.files import split_paths
+from fairseq_kd.tasks.early_stopping import keep_count, validations_without_gain
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
 logger = logging.getLogger(__name__)
@@ -132,13 +135,23 @@ class WithTeacher(_Task):
         self.update = update_num
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
+    def get_batch_iterator(self, dataset: FairseqDataset, *args: Any, **options: Any) -> EpochBatchIterator:
+        """As the task of fairseq. The iterator's state, which checkpoints hold, has the count of --patience."""
+        iterator: EpochBatchIterator = super().get_batch_iterator(dataset, *args, **options)
+        keep_count(iterator)
+        return iterator
+
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """As the task of fairseq. With --keep-zeros the first call remembers which of the loaded weights are zero.
 
         Raises:
+            SystemExit: of status 0, where a training is resumed that --patience had ended.
             UserError: --keep-zeros is given, and no weight is zero.
         """
         super().begin_epoch(epoch, model)
+        if 0 < getattr(self.cfg, "patience", 0) <= validations_without_gain():
+            logger.info("the training had ended: validation was no better for --patience %d", self.cfg.patience)
+            raise SystemExit(0)
         if self.cfg.keep_zeros and self._pruned is None:
             self._pruned = PrunedWeights(model)
 

@@ -117,6 +117,18 @@ def test_folders_without_a_databin(tmp_path: Path) -> None:
     assert choose_pair(tmp_path / "dictionaries", ("en", "de")) == ("en", "de")
 
 
+def test_languages_that_hold_a_dot(tmp_path: Path) -> None:
+    """fairseq cannot find them in the names either: the user or the checkpoint has to name them."""
+    pair = ("tok.en", "tok.de")
+    write_databin(tmp_path, pair, {"test": 2})
+    assert choose_pair(tmp_path, pair) == choose_pair(tmp_path, recorded=lambda: pair) == pair
+    assert splits_of(tmp_path, *pair) == ["test"]
+    with pytest.raises(
+        UserError, match=r"if the languages hold a dot, as tok\.en, give --source-lang and --target-lang"
+    ):
+        choose_pair(tmp_path)
+
+
 def test_parts_of_train(tmp_path: Path) -> None:
     rows = {"train": 20, "train1": 3, "train2": 2, "train4": 7, "valid": 2, "valid1": 2}
     write_databin(tmp_path, ("en", "de"), rows)

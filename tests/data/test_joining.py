@@ -57,6 +57,35 @@ def test_a_way_that_does_not_fit_is_told(post: str, told: bool, caplog: pytest.L
     assert ("give --post-process subword_nmt" in caplog.text) == told
 
 
+@pytest.mark.parametrize("post", ["sentencepiece", "none"])
+@pytest.mark.parametrize(
+    ("symbols", "mark"),
+    [
+        (["Ġa", "b"], "Ġ"),
+        (["a", "##b"], "##"),
+        (["a", "b</w>"], "</w>"),
+        (["a_EOW", "b"], "_EOW"),
+        (["a￭", "b"], "￭"),
+        ([*map(str, range(300)), "madeupword0000"], "numbers alone"),
+    ],
+)
+def test_marks_that_no_way_joins_are_told(
+    symbols: list[str], mark: str, post: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Joined as "none", which the warning advised, BLEU counted parts of words."""
+    with caplog.at_level(logging.WARNING):
+        warn_of_joining(symbols, post, "the dictionary of de")
+    assert f"which has {mark}" in caplog.text and "join the text with the tool that cut it" in caplog.text
+    assert "give --post-process" not in caplog.text
+
+
+@pytest.mark.parametrize("symbols", [["a", "</w>", "#", "##"], ["▁Ġ", "▁b"], list("0123456789")])
+def test_words_that_look_like_marks(symbols: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_joining(symbols, fitting_post_process(symbols) or "none", "the dictionary of de")
+    assert not caplog.text
+
+
 def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = tmp_path / "text"
     text.write_bytes("\ufeffone line\nother \ufeff\n".encode())

@@ -7,7 +7,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries
-from fairseq_kd.data.vocabulary import dictionary_files
+from fairseq_kd.data.vocabulary import check_languages, dictionary_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 
@@ -36,6 +36,17 @@ def test_a_data_bin_cut_short_is_refused(language: str, tiny_corpus: Path, tiny_
     words = ["decode", "--model", str(tiny_teacher), "--data", str(data), "--subset", "test", "--output"]
     with pytest.raises(UserError, match="'test' cannot be read"):
         cli.main([*words, str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(("read", "told"), [(("tgt", "src"), True), (("src", "tgt"), False)])
+def test_a_teacher_of_the_opposite_direction_is_told(
+    read: tuple[str, str], told: bool, tiny_corpus: Path, tiny_teacher: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training without --source-lang records no languages, and joined dictionaries do not tell a direction."""
+    config = read_checkpoint(tiny_teacher)["cfg"]
+    config.task.data = str(tiny_corpus)
+    check_languages("teacher.pt", config, open_dictionaries(tiny_corpus, read), "teacher")
+    assert ("the teacher seems to translate in the opposite direction" in caplog.text) == told
 
 
 @pytest.mark.parametrize("name", ["plain", "a:b"])

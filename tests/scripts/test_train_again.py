@@ -1,5 +1,6 @@
 """scripts/train.sh, run again in the same folder after its data changed."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -125,3 +126,20 @@ def test_a_checkpoint_that_somebody_put_there(tiny_corpus: Path, tiny_teacher: P
     # Without such an option, or with its default, it is resumed, as fairseq-train does.
     done = train(save, str(tiny_corpus), "--restore-file", "checkpoint_last.pt")
     assert done.returncode == 0 and "going on from checkpoint_last.pt" in done.stderr
+
+
+def test_patience_counts_over_an_interruption(tiny_corpus: Path, tmp_path: Path) -> None:
+    """Without a learning rate no validation is better than the first, so that --patience 2 ends the third epoch."""
+    options = ("--lr", "0", "--patience", "2", "--max-epoch", "8")
+    words = [word for word in train_sh(tmp_path / "whole", tiny_corpus, *options) if word != "--no-epoch-checkpoints"]
+    subprocess.run(words, check=True, capture_output=True, env=environment())
+    whole = tmp_path / "whole"
+    assert sorted(path.name for path in whole.glob("checkpoint[0-9]*")) == [f"checkpoint{n}.pt" for n in (1, 2, 3)]
+    for epochs in (2, 3):  # 3: killed after the last checkpoint, and before the end
+        cut = shutil.copytree(whole, tmp_path / f"cut{epochs}")
+        for name in ("done", "train.log", "checkpoint_best.pt", *["checkpoint3.pt"] * (epochs == 2)):
+            (cut / name).unlink()
+        shutil.copy(cut / f"checkpoint{epochs}.pt", cut / "checkpoint_last.pt")
+        subprocess.run([*words[:2], str(cut), *words[3:]], check=True, capture_output=True, env=environment())
+        trained = re.findall("epoch ([0-9]+) [|] valid on", (cut / "train.log").read_text())
+        assert trained == ["003"] * (epochs == 2) and (cut / "done").exists()
