@@ -7,7 +7,7 @@
 #
 # The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
 # languages to DIR. It makes DIR/data-bin too, with one row for each row of subwords and the bytes of fairseq-preprocess. The
-# folder appears only when it is whole. A run that was killed goes on where it was. DIR/data-bin/arguments records the
+# folder appears only when it is whole. The text may be compressed: PREFIX.S.gz, .xz or .zst. A run that was killed goes on where it was. DIR/data-bin/arguments records the
 # arguments; the script refuses other arguments for the same DIR. With --dictionaries the data-bin gets dict.S.txt and
 # dict.T.txt of FOLDER, those of a teacher, for instance, whose sentencepiece model cuts the text.
 set -euo pipefail
@@ -47,10 +47,17 @@ for language in ${dictionaries:+"$source" "$target"}; do
 done
 [[ -z $dictionaries || " $* " == *" --spm-model"* ]] || die "--dictionaries goes with --spm-model"
 
+# text_of FILE: its bytes, or those of the compressed file that `fairseq-kd prepare` takes in its place.
+text_of() {
+  local ending
+  for ending in '' .gz .xz .zst; do
+    [[ ! -e $1$ending ]] || { cat "$1$ending" && return; }
+  done
+}
 # With the text's checksums: the same names with other text are another data-bin.
 sums=$(
   for prefix in "${prefixes[@]}"; do
-    { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
+    { { text_of "$prefix.$source" && text_of "$prefix.$target"; } 2>/dev/null || true; } | cksum
   done | tr '\n' ' '
   [[ -z $dictionaries ]] || cat "$dictionaries/dict.$source.txt" "$dictionaries/dict.$target.txt" | cksum | tr '\n' ' '
 )
