@@ -22,10 +22,15 @@ def rows(**more: dict[str, Any]) -> dict[str, Any]:
 
 def plan(folder: Path, *options: str, **changes: Any) -> str:
     """What Snakemake prints of its jobs and their commands."""
+    return workflow(folder, "-n", "-p", *options, **changes)
+
+
+def workflow(folder: Path, *options: str, **changes: Any) -> str:
+    """What Snakemake prints."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(small_experiment("small", 1, **changes), sort_keys=False))
     words = ["--snakefile", ROOT / "scripts" / "Snakefile", "--configfile", path, "--directory", folder, "--cores", "2"]
-    done = run_command("snakemake", "-n", "-p", *words, *options)
+    done = run_command("snakemake", *words, *options)
     return done.stdout + done.stderr
 
 
@@ -90,3 +95,37 @@ def test_a_target_other_than_the_table_is_made_alone(tmp_path: Path) -> None:
     done = shell("run.sh", path, "done/raw", "--cores", "1", folder=tmp_path)
     assert done.returncode == 0 and "made what was asked for" in done.stderr, done.stderr
     assert (tmp_path / "runs" / "small" / "raw" / "train.src").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all steps of the small experiment are marked as done."""
+    folder = tmp_path_factory.mktemp("finished")
+    marks = [f"done/{step}" for step in ("raw", "data", "teacher", "distilled", "seq_kd.1", "table", "report")]
+    for name in [*marks, "scores/teacher.json", "scores/seq_kd.1.json"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    workflow(folder, "--touch", "--forceall")
+    return folder
+
+
+SCORED = {"score_teacher", "score_student", "table", "report"}
+ROW = small_experiment("small", 1)["rows"]["seq_kd"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, set()),
+        ({"beams": "1 5"}, SCORED),
+        ({"scoring": "--metrics rouge"}, SCORED),
+        ({"title": "Another title"}, {"table", "report"}),
+        ({"rows": {"seq_kd": ROW | {"paper": {1: {"bleu": 20}}}}}, {"table", "report"}),
+        ({"rows": {"seq_kd": ROW | {"name": "New"}}, "baseline": "New"}, SCORED - {"score_teacher"}),
+    ],
+    ids=["nothing", "beams", "scoring", "title", "paper", "name"],
+)
+def test_a_key_that_changed_after_a_run(changes: dict[str, Any], again: set[str], finished: Path) -> None:
+    """What it enters is made again, and nothing else."""
+    planned = plan(finished, **changes)
+    assert set(re.findall(r"^(?:local)?rule (\w+):$", planned, re.MULTILINE)) == again, planned
