@@ -114,6 +114,11 @@ def _names(config: dict[str, Any]) -> None:
         for name in row["data"].split("+"):
             among((*DATA, *own))(name, f"rows.{key}.data")
         among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
+        if "init" in row and "start" in row:
+            raise misfit(f"rows.{key}.init", "goes with no start, as a training begins with one model; leave out one")
+    joined = [row["data"] for row in rows.values()]
+    for name in config.get("cache", {}):
+        among(dict.fromkeys([*DATA, *own, *joined]))(name, f"cache.{name}")
     among(row["name"] for row in rows.values())(config["baseline"], "baseline")
     pruning = config.get("pruning")
     if pruning:
@@ -128,7 +133,7 @@ def _own_data(config: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for key in ("corpora", "texts"):
         for name in config.get(key, {}):
-            if not re.fullmatch(r"[a-z]\w*", name):
+            if not isinstance(name, str) or not re.fullmatch(r"[a-z]\w*", name):
                 raise misfit(f"{key}.{name}", "name it with small letters, digits and _")
             if name in (*DATA, *found):
                 raise misfit(f"{key}.{name}", "the name is in use; take another")
