@@ -71,6 +71,18 @@ def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
     assert links == {"raw", "data"}
 
 
+@pytest.mark.parametrize("given", [["--config", "beams=3"], ["--config=beams=3"], ["-C", "beams=3", "title=x"]])
+def test_keys_that_are_replaced_for_a_run_of_a_study(given: list[str], tmp_path: Path) -> None:
+    """Of several --config Snakemake takes the last alone, and the script gives one too."""
+    keys = small_experiment(
+        "small", 1, axis={"label": "Dropout", "scale": "linear"}, points={1: {"student": "--dropout 0.7"}}
+    )
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
+    done = shell("run.sh", "config.yaml", "-n", "-p", *given, "--cores", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--dropout 0.7" in done.stdout + done.stderr and "--beam 3" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("point", ["1", "1e-3"])
 def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
     """One without keys, and one that YAML reads as text and Snakemake's --config as a number."""
