@@ -61,6 +61,17 @@ def test_a_row_waits_for_what_its_options_name(tmp_path: Path) -> None:
     assert waits_for(planned, "axb.1") == {"data", "teacher"}
 
 
+def test_a_row_waits_for_paths_in_quotes_and_for_those_of_all_rows(tmp_path: Path) -> None:
+    options = (
+        "--criterion token_kd --teacher-path 'students/one.1/checkpoint_best.pt' --teacher-data \"samples/data-bin\""
+    )
+    own = rows(one={"options": "--teacher-cache distilled/data-bin --criterion token_kd"}, two={"options": options})
+    more = {"student": "--dropout 0.1 --teacher-cache caches/gold", "cache": {"gold": "--top-k 8"}}
+    planned = plan(tmp_path, baseline="Two", rows=own, **more)
+    assert waits_for(planned, "one.1") == {"data", "teacher", "distilled", "gold.cache"}
+    assert waits_for(planned, "two.1") == {"data", "teacher", "samples", "one.1", "gold.cache"}
+
+
 def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
     points = {1: {"teacher_vocabulary": 90}, 2: {"teacher_vocabulary": 120}}
     keys = small_experiment("small", 1, axis={"label": "Subwords", "scale": "linear"}, points=points)
