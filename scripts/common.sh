@@ -141,10 +141,12 @@ copy_splits() {
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }
-# publish FROM TO: copy a folder's files, each whole or not at all.
+# publish FROM TO: copy a folder's files, each whole or not at all. Pictures that not all tables and studies have stay only if
+# they are new.
 publish() {
   local path file
   mkdir -p "$2"
+  for file in risks.png gate.png pruning.png decoding.png; do [[ -e $1/$file ]] || rm -f "$2/$file"; done
   for path in "$1"/*; do
     file=$(basename "$path")
     cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"

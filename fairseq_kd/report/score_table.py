@@ -49,7 +49,7 @@ def table(
     Args:
         files: JSON files of `fairseq-kd evaluate`. Results of one name are one row; rows keep the files' order.
         output: folder for table.md, table.json, table.png, speed.png, and risks.png, gate.png and pruning.png where
-            the options below ask for them.
+            the options below ask for them; those of a table that was there before go.
         risks: JSON files of `fairseq-kd risks`, in any order; a row is recognised by its checkpoints.
         baseline: name of the row that the others are compared with, by paired bootstrap.
         teacher: name of the row that pictures draw as a dashed line.
@@ -81,12 +81,15 @@ def table(
     text, drawn = markdown(made), without_pruned(made)
     write_plot(drawn, folder / "table.png")
     write_speed(drawn, folder / "speed.png")
-    if risks:
-        write_risks_plot(made, folder / "risks.png")
-    if gated_rows(made):
-        write_gates(made, folder / "gate.png")
-    if pruned_rows(made):
-        write_pruning(made, folder / "pruning.png")
+    for name, draw, asked in (
+        ("risks.png", write_risks_plot, risks),
+        ("gate.png", write_gates, gated_rows(made)),
+        ("pruning.png", write_pruning, pruned_rows(made)),
+    ):
+        if asked:
+            draw(made, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of a table that was here before
     with whole_file(folder / "table.md") as handle:
         handle.write(text)
     write_json(folder / "table.json", made)
