@@ -4,6 +4,7 @@ fairseq imports this package for ``--user-dir``, and then :func:`register` runs 
 quick: `fairseq-kd --help` answers before torch or fairseq is loaded.
 """
 
+import logging
 import sys
 
 
@@ -15,5 +16,13 @@ def register() -> None:
     from fairseq_kd import criterions, tasks  # noqa: F401
 
 
+def _of_use(record: logging.LogRecord) -> bool:
+    """Whether a message of fairseq's text-to-speech task, which this package never runs, tells more than its import."""
+    return "install tensorboardX" not in record.getMessage()
+
+
 if "fairseq" in sys.modules:
     register()
+else:
+    # A training with --tensorboard-logdir is told by another logger.
+    logging.getLogger("fairseq.tasks.text_to_speech").addFilter(_of_use)

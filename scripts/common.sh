@@ -89,10 +89,19 @@ end_leftovers() {
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
 # OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
-  local folder=$2 reason reasons display signal status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
-  command+=(${3:+--config "point=$3"} --directory "$folder")
+  local folder=$2 point=${3:+point=$3} word words=() reason reasons display signal status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  command+=(${point:+--config "$point"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
+  # Snakemake forgets a --config when another comes, so that of the user takes the point along.
+  for word in "$@"; do
+    case $word in
+      --config | -C) words+=(--config ${point:+"$point"}) ;;
+      --config=*) words+=(--config ${point:+"$point"} "${word#*=}") ;;
+      *) words+=("$word") ;;
+    esac
+  done
+  set -- ${words[@]+"${words[@]}"}
   "${command[@]}" --unlock >/dev/null 2>&1 || true
   command+=(--cores "$(env -u OMP_NUM_THREADS nproc)" --rerun-incomplete "$@")
   case " $* " in
@@ -132,21 +141,15 @@ copy_splits() {
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }
-# quietly COMMAND…: without the INFO lines that fairseq logs, for instance that tensorboardX should be installed, which
-# nothing here needs.
-quietly() {
-  { "$@" 2>&1 >&3 3>&- | sed -u '/^INFO:fairseq\./d; / | INFO | fairseq\./d' >&2 3>&-; } 3>&1
-}
-# publish FROM TO: copy a folder's files, each whole or not at all. Pictures of an earlier table go.
+# publish FROM TO: copy a folder's files, each whole or not at all. Pictures that not all tables and studies have stay only if
+# they are new.
 publish() {
   local path file
   mkdir -p "$2"
+  for file in risks.png gate.png pruning.png decoding.png; do [[ -e $1/$file ]] || rm -f "$2/$file"; done
   for path in "$1"/*; do
     file=$(basename "$path")
     cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"
-  done
-  for file in risks.png gate.png pruning.png; do
-    [[ -e $1/$file ]] || rm -f "$2/$file"
   done
 }
 # own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.

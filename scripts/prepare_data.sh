@@ -7,9 +7,10 @@
 #
 # The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
 # languages to DIR. It makes DIR/data-bin too, with one row for each row of subwords and the bytes of fairseq-preprocess. The
-# folder appears only when it is whole. A run that was killed goes on where it was. DIR/data-bin/arguments records the
-# arguments; the script refuses other arguments for the same DIR. With --dictionaries the data-bin gets dict.S.txt and
-# dict.T.txt of FOLDER, those of a teacher, for instance, whose sentencepiece model cuts the text.
+# folder appears only when it is whole. The text may be compressed: PREFIX.S.gz, .xz or .zst. A run that was killed goes on
+# where it was. DIR/data-bin/arguments records the arguments; the script refuses other arguments for the same DIR. With
+# --dictionaries the data-bin gets dict.S.txt and dict.T.txt of FOLDER, those of a teacher, for instance, whose sentencepiece
+# model cuts the text.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
@@ -47,10 +48,17 @@ for language in ${dictionaries:+"$source" "$target"}; do
 done
 [[ -z $dictionaries || " $* " == *" --spm-model"* ]] || die "--dictionaries goes with --spm-model"
 
+# text_of FILE: its bytes, or those of the compressed file that `fairseq-kd prepare` takes in its place.
+text_of() {
+  local ending
+  for ending in '' .gz .xz .zst; do
+    [[ ! -e $1$ending ]] || { cat "$1$ending" && return; }
+  done
+}
 # With the text's checksums: the same names with other text are another data-bin.
 sums=$(
   for prefix in "${prefixes[@]}"; do
-    { cat "$prefix.$source" "$prefix.$target" 2>/dev/null || true; } | cksum
+    { { text_of "$prefix.$source" && text_of "$prefix.$target"; } 2>/dev/null || true; } | cksum
   done | tr '\n' ' '
   [[ -z $dictionaries ]] || cat "$dictionaries/dict.$source.txt" "$dictionaries/dict.$target.txt" | cksum | tr '\n' ' '
 )
@@ -78,7 +86,7 @@ else
   rm -rf "$new"
   mkdir "$new"
   text=$output/subword
-  quietly python -m fairseq_kd.corpus.binarise "$new" "$dictionaries" "$source" "$target" \
+  python -m fairseq_kd.corpus.binarise "$new" "$dictionaries" "$source" "$target" \
     "train=$text/train" "valid=$text/valid" "test=$text/test" || exit 1
   python -m fairseq_kd.data.databin_checksums "$new"
 fi

@@ -4,13 +4,13 @@
 def scoring(name):
     """What evaluate is given besides, for the teacher, a row's runs or pruned.SPARSITY."""
     cost = "--cost --teacher teacher/checkpoint_best.pt" if name in config.get("cost", []) else ""
-    return words(" ".join([config["decoding"], config.get("scoring", ""), cost]))
+    return words(" ".join([f"--beam {config['beams']}", config["decoding"], config.get("scoring", ""), cost]))
 
 
 # Both threads for one scoring at a time: its speeds are part of the table. The report shows FILE.jsonl beside FILE.json.
 EVALUATE = (
     "fairseq-kd evaluate --model {params.model} --data {params.data}/data-bin --subset test "
-    "--reference raw/test.{TARGET} --beam {config[beams]} --name {params.name:q} --seed {params.seed} "
+    "--reference raw/test.{TARGET} --name {params.name:q} --seed {params.seed} "
     "--output {output} --save-outputs {output}l {params.options}"
 )
 

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         type=Path,
         help="make a lexical shortlist of parallel text, usually the distilled corpus, and put it into the folder as "
-        f"{VOCABULARY_MAP}; a data-bin, or two files TEXT.LANG in the model's subwords; needs eflomal (ctranslate2)",
+        f"{VOCABULARY_MAP}; a data-bin, or two files TEXT.LANG in the model's subwords, also .gz, .xz or .zst; needs "
+        "eflomal (ctranslate2)",
     )
     add(
         "--shortlist-candidates",

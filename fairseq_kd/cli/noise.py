@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--source-lang", required=True, metavar="S", help="source language, the ending of the source files")
     add("--target-lang", required=True, metavar="T", help="target language, the ending of the target files")
-    add("--input", required=True, metavar="DIR", type=Path, help="folder with {train,valid,test}.{S,T}, raw text")
+    add("--input", required=True, metavar="DIR", type=Path,
+        help="folder with {train,valid,test}.{S,T}, raw text, also .gz, .xz or .zst")  # fmt: skip
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder for the same files, with noise in those of train, and noise.json")  # fmt: skip
     add("--kind", default="misalign", choices=KINDS,

@@ -12,7 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source-lang", required=True, metavar="S", help="source language, the ending of the source files")
     add("--target-lang", required=True, metavar="T", help="target language, the ending of the target files")
     for split in SPLITS:
-        add(f"--{split}", required=True, metavar="PREFIX", help=f"raw text of {split}: PREFIX.S and PREFIX.T")
+        add(
+            f"--{split}",
+            required=True,
+            metavar="PREFIX",
+            help=f"raw text of {split}: PREFIX.S and PREFIX.T, also .gz, .xz or .zst",
+        )
     vocabulary = parser.add_mutually_exclusive_group(required=True)
     vocabulary.add_argument(
         "--vocab-size",

@@ -8,6 +8,7 @@ import numpy as np
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.word_alignment import Rows
+from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
@@ -30,13 +31,13 @@ class Text:
 
 
 def text_files(text: Path, task: TranslationTask) -> list[Path]:
-    """The files of parallel text: a data-bin's training split, or TEXT.SOURCE and TEXT.TARGET.
+    """The files of parallel text: a data-bin's training split, or TEXT.SOURCE and TEXT.TARGET, perhaps compressed.
 
     Raises:
         UserError: one is missing.
     """
     pair = (task.cfg.source_lang, task.cfg.target_lang)
-    files = [Path(f"{text}.{language}") for language in pair]
+    files = [find_text(Path(f"{text}.{language}")) for language in pair]
     if text.is_dir():
         files = [text / name for name in file_names(text, TRAIN, *pair, *pair)]
     for file in files:

@@ -159,9 +159,11 @@ def _cut(model: Path, sides: Sides, blocks: Mapping[str, Sequence[Block]], worke
 
     def jobs() -> Iterator[tuple[Block, Path, tuple[Stretch, Stretch], bool]]:
         for split, some in missing.items():
-            source, target = (side.stretches for side in sides[split])
-            for block in some:
-                yield block, model, (source[block.number], target[block.number]), split == "train"
+            wanted = {block.number: block for block in some}
+            source, target = (side.stretches() for side in sides[split])
+            for number, pair in enumerate(zip(source, target, strict=True)):
+                if number in wanted:
+                    yield wanted[number], model, pair, split == "train"
 
     with tqdm(total=total, initial=total - left, desc="subwords", disable=None, unit="row") as bar:
         for rows in in_processes(cut_block, jobs(), workers, "prepare"):

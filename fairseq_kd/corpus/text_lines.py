@@ -23,8 +23,13 @@ def blocks_of(lines: Iterable[bytes], size: int, name: str) -> Iterator[list[str
     Raises:
         UserError: a line is not UTF-8; the message gives its number, from 1.
     """
-    first, rows = 1, iter(lines)
-    while block := list(itertools.islice(rows, size)):
+    rows = iter(lines)
+    return _decoded(iter(lambda: list(itertools.islice(rows, size)), []), name)
+
+
+def _decoded(blocks: Iterable[list[bytes]], name: str) -> Iterator[list[str]]:
+    first = 1
+    for block in blocks:
         try:
             # One call for the block: a line at a time takes twice as long.
             texts = b"".join(block).decode("utf-8").removesuffix("\n").split("\n")
@@ -46,21 +51,21 @@ def not_utf8(block: list[bytes], first: int, name: str) -> UserError:
     raise AssertionError("each line is UTF-8, so their sum is")
 
 
-def file_blocks(path: Path, size: int, name: str = "") -> Iterator[list[str]]:
-    """The lines of a file, as :func:`blocks_of` gives them. The file is compressed if its name ends so.
+def byte_blocks(path: Path, size: int, name: str = "") -> Iterator[list[bytes]]:
+    """The lines of a file as bytes with their line breaks, ``size`` at a time.
 
     Args:
-        path: of the file.
+        path: of the file. It is compressed if its name ends so.
         size: as for :func:`blocks_of`.
         name: what errors call the file; "": its path.
 
     Raises:
-        UserError: the file is missing, unreadable, damaged, cut short, or not UTF-8.
+        UserError: the file is missing, unreadable, damaged or cut short.
     """
     name, done = name or str(path), 0
     try:
         with open_bytes(path) as handle:
-            for block in blocks_of(handle, size, name):
+            while block := list(itertools.islice(handle, size)):
                 yield block
                 done += len(block)
     except FileNotFoundError:
@@ -70,6 +75,15 @@ def file_blocks(path: Path, size: int, name: str = "") -> Iterator[list[str]]:
         raise UserError(f"{reason}; get the file again") from None
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
+
+
+def file_blocks(path: Path, size: int, name: str = "") -> Iterator[list[str]]:
+    """The lines of a file, as :func:`blocks_of` gives them. The arguments are those of :func:`byte_blocks`.
+
+    Raises:
+        UserError: as :func:`byte_blocks`, or a line is not UTF-8.
+    """
+    return _decoded(byte_blocks(path, size, name), name or str(path))
 
 
 def stream_lines(path: Path, name: str = "") -> Iterator[str]:

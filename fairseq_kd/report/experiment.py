@@ -8,7 +8,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.report.experiment_points import check_equal, check_points
 from fairseq_kd.report.experiment_rows import check_rows, seeds
 from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
-from fairseq_kd.report.experiment_words import beam_sizes, command_words, training_words
+from fairseq_kd.report.experiment_words import beam_sizes, command_words, option_words, training_words
 from fairseq_kd.report.paper_shape import paper
 from fairseq_kd.storage.shapes import (
     Misfit,
@@ -32,7 +32,7 @@ DATA = ("gold", "distilled", "samples", "seq_inter", "gold_distilled")
 """What a row can be trained on, besides an experiment's own corpora and texts."""
 _TEXT_OR_NUMBER = one_of(number, text)
 _ROW = {"name": text, "data": text, "options": training_words}
-_MORE = {"start": text, "init": command_words, "seeds": seeds, "paper": paper}
+_MORE = {"start": text, "init": option_words, "seeds": seeds, "paper": paper}
 _NEEDED = {
     "title": line,
     "languages": list_of(text, 2),
@@ -40,7 +40,7 @@ _NEEDED = {
     "vocabulary": VOCABULARY,
     "training": training_words,
     "student": training_words,
-    "decoding": command_words,
+    "decoding": option_words,
     "beams": beam_sizes,
     "seeds": seeds,
     "rows": map_of(keys(_ROW, _MORE, others=False)),
@@ -51,17 +51,17 @@ _OPTIONAL = {
     "teacher": training_words,
     "ready_teacher": READY,
     "teacher_vocabulary": whole(1),
-    "corpora": map_of(command_words),
+    "corpora": map_of(option_words),
     "texts": map_of(text),
     "fine_tuning": training_words,
-    "seq_inter": command_words,
-    "distilled": command_words,
-    "samples": command_words,
-    "scoring": command_words,
-    "variants": map_of(command_words),
-    "risks": command_words,
+    "seq_inter": option_words,
+    "distilled": option_words,
+    "samples": option_words,
+    "scoring": option_words,
+    "variants": map_of(option_words),
+    "risks": option_words,
     "cost": list_of(text),
-    "cache": map_of(command_words),
+    "cache": map_of(option_words),
     "pruning": keys(
         {"of": text, "sparsities": list_of(_TEXT_OR_NUMBER), "scheme": text, "options": training_words},
         others=False,
@@ -114,6 +114,11 @@ def _names(config: dict[str, Any]) -> None:
         for name in row["data"].split("+"):
             among((*DATA, *own))(name, f"rows.{key}.data")
         among({"teacher", *rows} - {key})(row.get("start", "teacher"), f"rows.{key}.start")
+        if "init" in row and "start" in row:
+            raise misfit(f"rows.{key}.init", "goes with no start, as a training begins with one model; leave out one")
+    joined = [row["data"] for row in rows.values()]
+    for name in config.get("cache", {}):
+        among(dict.fromkeys([*DATA, *own, *joined]))(name, f"cache.{name}")
     among(row["name"] for row in rows.values())(config["baseline"], "baseline")
     pruning = config.get("pruning")
     if pruning:
@@ -128,7 +133,7 @@ def _own_data(config: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for key in ("corpora", "texts"):
         for name in config.get(key, {}):
-            if not re.fullmatch(r"[a-z]\w*", name):
+            if not isinstance(name, str) or not re.fullmatch(r"[a-z]\w*", name):
                 raise misfit(f"{key}.{name}", "name it with small letters, digits and _")
             if name in (*DATA, *found):
                 raise misfit(f"{key}.{name}", "the name is in use; take another")

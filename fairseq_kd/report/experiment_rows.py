@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fairseq_kd.storage.shapes import list_of, misfit, whole
+from fairseq_kd.compress.options import SCHEMES
+from fairseq_kd.storage.shapes import among, list_of, misfit, whole
 
 
 def seeds(value: Any, place: str) -> None:
@@ -37,17 +38,27 @@ def check_rows(config: dict[str, Any]) -> None:
         config: the keys, each with a value of the right kind.
 
     Raises:
-        Misfit: a row's key is no name of a file, two rows have one name, or the baseline lacks a seed of a row.
+        Misfit: a key is no name of a file, a name is none, two rows have one name, the baseline lacks a seed of a row,
+            or the pruning cannot be done.
     """
     for key in config["rows"]:
         if not isinstance(key, str) or not re.fullmatch(r"\w[\w.-]*", key):
             raise misfit(f"rows.{key}", "name it with letters, digits, _, - and .; put quotes around a number")
+        if not re.fullmatch(r"[^-\s].*", config["rows"][key]["name"]):
+            raise misfit(f"rows.{key}.name", "give one line of text that does not begin with '-'")
+    for variant in config.get("variants", {}):
+        if not isinstance(variant, str) or not re.fullmatch(r"\w[\w.-]*", variant):
+            raise misfit(f"variants.{variant}", "name it with letters, digits, _, - and .; put quotes around a number")
+        if variant == "risks":
+            raise misfit("variants.risks", "the name is in use; take another")
     taken: dict[str, str] = {}
     for place, name in _names(config):
         if name in taken:
             raise misfit(place, f"the table would have two rows {name!r}, this and {taken[name]}; take another name")
         taken[name] = place.removesuffix(".name") or "the teacher's"
     _check_seeds(config)
+    if "pruning" in config:
+        _check_pruning(config["pruning"])
 
 
 def _names(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -63,6 +74,21 @@ def _names(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield place, pruned_name(config["rows"][pruning["of"]]["name"], sparsity)
         except ValueError:
             raise misfit(place, f"{sparsity!r} is no number") from None
+
+
+def _check_pruning(pruning: dict[str, Any]) -> None:
+    """What scripts/prune_and_retrain.sh, the last of the trainings, would refuse."""
+    among(SCHEMES)(pruning["scheme"], "pruning.scheme")
+    if not pruning["sparsities"]:
+        raise misfit("pruning.sparsities", "there are none; give one or more")
+    before = 0.0
+    for position, sparsity in enumerate(pruning["sparsities"]):
+        place = f"pruning.sparsities.{position}"
+        if not re.fullmatch(r"0?\.[0-9]*[1-9][0-9]*", str(sparsity)):
+            raise misfit(place, f"{sparsity!r} is no sparsity; give the share of zeros, such as 0.8")
+        if float(sparsity) <= before:
+            raise misfit(place, "has to be higher than the one before")
+        before = float(sparsity)
 
 
 def _check_seeds(config: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.report.experiment_words import command_words
+from fairseq_kd.report.experiment_words import option_words
 from fairseq_kd.storage.shapes import keys, misfit, one_of, text, truth, whole
 
 OWN = "teacher"
@@ -12,7 +12,7 @@ OWN = "teacher"
 VOCABULARY = one_of(whole(1), text)
 READY = one_of(
     text,
-    keys({"model": text}, {"dictionaries": text, "spm": text, "options": command_words, "scored": truth}, others=False),
+    keys({"model": text}, {"dictionaries": text, "spm": text, "options": option_words, "scored": truth}, others=False),
 )
 """The value of the key ``ready_teacher``: the path of a model, or a map."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fairseq_kd.storage.shapes import misfit, text
 
+_SUBSTITUTED = re.compile(r"\$\([^()]*\)|`[^`]*`")
 _QUOTED = re.compile(r"""\$'(?:\\.|[^'\\])*'|'[^']*'|"(?:\\.|[^"\\])*"|\\\S""", re.DOTALL)
 
 
@@ -15,7 +16,7 @@ def command_words(value: Any, place: str) -> None:
     """
     text(value, place)
     bare = _QUOTED.sub("_", value)
-    if re.search(r"(?<!\S)#", bare):
+    if re.search(r"(?<![^\s;&|<>()`])#", bare):
         reason = "'#' begins no comment in a block of text, and the shell would drop all words behind it"
         raise misfit(place, f"{reason}; put the comment above the key")
     if re.search(r"\\(\s|$)", bare):
@@ -25,9 +26,17 @@ def command_words(value: Any, place: str) -> None:
         raise misfit(place, "has a quote that is not closed")
 
 
+def option_words(value: Any, place: str) -> None:
+    """The shape of options, which no sign of the shell's may end: the command would run without those behind it."""
+    command_words(value, place)
+    sign = re.search(r"[;&|<>()]", _SUBSTITUTED.sub("_", _QUOTED.sub("_", value)))
+    if sign:
+        raise misfit(place, f"the shell ends the options at {sign[0]!r}; put a value that has it into quotes")
+
+
 def training_words(value: Any, place: str) -> None:
     """The shape of options of a training, whose log the table reads at the end."""
-    command_words(value, place)
+    option_words(value, place)
     if re.search(r"(?<!\S)--log-format[\s=]+none(?!\S)", value):
         raise misfit(place, "--log-format none leaves no log for the table; give simple or json")
 

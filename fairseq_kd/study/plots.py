@@ -52,12 +52,12 @@ def write_lengths(study: dict[str, Any], path: Path) -> None:
 def write_decoding(study: dict[str, Any], path: Path) -> None:
     """Draw the difference of each two lines over decoding procedures: a panel for each pair, a line for each point.
 
-    With a single line there is no pair, and no file is written.
+    With a single line there is no pair, and no file is written; one of a study that was there before goes.
     """
     measures, found = study["measures"], study["over_axis"]["comparisons"]
     pairs = [(pair["line"], pair["other"]) for pair in next(iter(found.values()))]
     if not pairs:
-        return
+        return path.unlink(missing_ok=True)
     figure = Figure(figsize=(max(7, 4.2 * len(pairs)), 4), layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False, sharey=True)[0]
     places = study["over_axis"]["places"]

@@ -104,6 +104,18 @@ def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: P
 
 
 @pytest.mark.integration
+def test_modules_of_the_scripts_say_nothing_of_what_fairseq_could_use() -> None:
+    """fairseq advises everybody at its import to install tensorboardX, for a task of its own."""
+    show = "import fairseq_kd.corpus.binarise; from fairseq.logging import progress_bar as bars; "
+    show += "bars.SummaryWriter = None; bars.TensorboardProgressBarWrapper([], 'logs')"
+    command = [sys.executable, "-c", show]
+    done = subprocess.run(command, env=environment(forked=False), capture_output=True, text=True, check=True)
+    # What a training with --tensorboard-logdir is told stays.
+    (line,) = done.stderr.splitlines()
+    assert "tensorboard not found, please install with: pip install tensorboard" in line
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("before", "after"),
     [(["--verbose"], []), pytest.param([], ["--verbose"], marks=pytest.mark.slow)],

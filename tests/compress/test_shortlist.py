@@ -1,5 +1,6 @@
 """`fairseq-kd export --shortlist`: a vocabulary map of aligned text, and the folder that holds it."""
 
+import gzip
 import sys
 from collections import Counter
 from pathlib import Path
@@ -94,12 +95,18 @@ def test_the_options_need_each_other(tiny_teacher: Path, tiny_corpus: Path, tmp_
         cli.main(words)
 
 
-def test_two_files_give_the_text_that_their_data_bin_gives(tiny_text: Path, tiny_corpus: Path) -> None:
+def test_two_files_give_the_text_that_their_data_bin_gives(tiny_text: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     task = open_databin(tiny_corpus, "test")
-    files, databin = (read_text(text, task) for text in (tiny_text / "train", tiny_corpus))
+    for language in ("src", "tgt"):
+        packed = gzip.compress((tiny_text / f"train.{language}").read_bytes())
+        (tmp_path / f"train.{language}.gz").write_bytes(packed)
+    files, compressed, databin = (
+        read_text(text, task) for text in (tiny_text / "train", tmp_path / "train", tiny_corpus)
+    )
     assert len(files.sources) == 300
-    for mine, other in ((files.sources, databin.sources), (files.targets, databin.targets)):
-        assert all(np.array_equal(one, two) for one, two in zip(mine, other, strict=True))
+    for mine in (files, compressed):
+        for own, other in ((mine.sources, databin.sources), (mine.targets, databin.targets)):
+            assert all(np.array_equal(one, two) for one, two in zip(own, other, strict=True))
 
 
 def test_text_that_cannot_be_used_is_refused(tiny_text: Path, tiny_corpus: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Noise in the training text: misaligned targets, the rates of noisy tokens, what stays, and the verb."""
 
+import gzip
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -205,6 +206,18 @@ def test_options_of_another_kind_are_refused(tmp_path: Path, options: list[str],
     with pytest.raises(UserError, match=message):
         cli.main([*VERB, "--input", str(tmp_path / "clean"), "--output", str(tmp_path / "noisy"), *options])
     assert not (tmp_path / "noisy").exists()
+
+
+def test_compressed_text_gets_the_noise_of_plain_text(tmp_path: Path) -> None:
+    clean, packed = tmp_path / "clean", tmp_path / "packed"
+    write_text(clean, {"train": 30, "valid": 5, "test": 5})
+    packed.mkdir()
+    for path in clean.iterdir():
+        (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    for folder in (clean, packed):
+        cli.main([*VERB, "--input", str(folder), "--share", "0.5", "--output", f"{folder}.noisy"])
+    noisy = [{path.name: path.read_bytes() for path in Path(f"{folder}.noisy").iterdir()} for folder in (clean, packed)]
+    assert noisy[0] == noisy[1] and len(noisy[0]) == 7
 
 
 def test_two_languages_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Raw text to subwords: what comes back, what is dropped, what is refused."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write_raw(tmp_path)
     (tmp_path / "valid.de").unlink()
     assert f"{tmp_path}/valid.de: no such file" in refused(tmp_path, tmp_path / "out")
-    (tmp_path / "valid.de.gz").touch()
-    assert "valid.de: no such file, but valid.de.gz is there; unpack it" in refused(tmp_path, tmp_path / "out")
+    (tmp_path / "valid.de.gz").write_bytes(gzip.compress(b"the ab\n" * 99)[:-9])
+    assert "valid.de.gz: damaged or cut short after about 0 lines" in refused(tmp_path, tmp_path / "out")
+    message = refused(tmp_path, tmp_path / "out", "--vocab-size", "20", "--target-lang", "de.gz")
+    assert f"--target-lang de.gz: give de, and {tmp_path}/train.de.gz is found" in message
 
 
 def test_sides_of_different_length_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """`fairseq-kd prepare` in blocks: the same bytes however it was cut up, killed or shared among processes."""
 
 import fcntl
+import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data import Dictionary
 
@@ -59,6 +62,20 @@ def whole(text: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
 def test_blocks_and_processes_leave_no_trace(text: dict[str, Path], whole: dict[str, bytes], tmp_path: Path) -> None:
     assert made(text, tmp_path, block_rows=4, workers=2) == whole
     assert whole["subword/train.en"].count(b"\n") == 57 - 2 and "data-bin/train.en-de.de.idx" in whole
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_compressed_text(workers: int, text: dict[str, Path], whole: dict[str, bytes], tmp_path: Path) -> None:
+    """The files are those of plain text, and work that was done with plain text is done."""
+    packers = {".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
+    for number, path in enumerate(sorted(text["train"].parent.iterdir())):
+        ending, pack = list(packers.items())[number % 3]
+        (tmp_path / f"{path.name}{ending}").write_bytes(pack(path.read_bytes()))
+    packed = {split: tmp_path / split for split in text}
+    assert made(packed, tmp_path / "out", workers=workers) == whole
+    before = contents(tmp_path / "out")
+    prepare(text, ("en", "de"), tmp_path / "out", vocab_size=22, block_rows=4, data_bin=tmp_path / "out" / "data-bin")
+    assert contents(tmp_path / "out") == before
 
 
 def test_the_data_bin_has_fairseqs_own_bytes(whole: dict[str, bytes], tmp_path: Path) -> None:

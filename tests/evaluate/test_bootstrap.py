@@ -74,6 +74,18 @@ def test_systems_with_the_same_matches_in_each_sentence_do_not_differ() -> None:
         assert one.p_value(other) == other.p_value(one) == p_over_seeds([one, one], [other, other]) == 1
 
 
+def test_how_often_equal_systems_differ_and_intervals_miss_by_chance() -> None:
+    """docs/how-to/scores.md says: a p below 0.05 in about one pair in ten. Scores are means over made-up sentences."""
+    draw, pairs, size = np.random.default_rng(7), 500, 100
+    weights = draw.multinomial(size, np.full(size, 1 / size), size=BOOTSTRAP_SAMPLES) / size
+    small, missed = 0, 0
+    for _ in range(pairs):
+        one, other = (Resampled(float(line.mean()), weights @ line) for line in draw.normal(size=(2, size)))
+        small += one.p_value(other) < 0.05
+        missed += abs(one.score) > one.interval()
+    assert 0.07 < small / pairs < 0.13 and 0.03 < missed / pairs < 0.08
+
+
 def seeds_of(means: list[float], sentences: np.ndarray) -> list[Resampled]:
     """Made-up seeds of one row: their own means, and the same effect of the sentences on all."""
     return [Resampled(mean, mean + sentences) for mean in means]

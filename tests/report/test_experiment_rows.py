@@ -69,3 +69,62 @@ def test_a_rows_key_is_a_name_of_files(key: Any) -> None:
     config = KEYS | {"rows": {key: {"name": "One", "data": "gold", "options": ""}}}
     with pytest.raises(Misfit, match=rf"^rows\.{key}: name it with letters, digits, _, - and \.; put quotes around"):
         check_keys(config)
+
+
+@pytest.mark.parametrize("name", ["", " ", "-One", "--baseline", "One\nTwo"])
+def test_a_rows_name_is_a_line_that_no_command_takes_for_an_option(name: str) -> None:
+    config = KEYS | rows(one={}, two={"name": name})
+    with pytest.raises(Misfit, match=r"^rows\.two\.name: give one line of text that does not begin with '-'$"):
+        check_keys(config)
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "", 8, "risks"])
+def test_a_variants_name_is_a_part_of_names_of_files(name: Any) -> None:
+    config = KEYS | rows(one={}) | {"variants": {name: "--precision int8"}}
+    with pytest.raises(Misfit, match=rf"^variants\.{name}: (name it with letters, digits|the name is in use)"):
+        check_keys(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sparsities": []}, "pruning.sparsities: there are none; give one or more"),
+        ({"sparsities": [40]}, "pruning.sparsities.0: 40 is no sparsity; give the share of zeros, such as 0.8"),
+        ({"sparsities": [0.4, 1]}, "pruning.sparsities.1: 1 is no sparsity"),
+        ({"sparsities": ["nan"]}, "pruning.sparsities.0: 'nan' is no sparsity"),
+        ({"sparsities": [0.6, 0.4]}, "pruning.sparsities.1: has to be higher than the one before"),
+        ({"scheme": "class-blnd"}, "pruning.scheme: there is no 'class-blnd'; did you mean 'class-blind'?"),
+    ],
+)
+def test_a_pruning_that_would_fail_after_all_trainings(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(Misfit) as error:
+        check_keys(KEYS | rows(one={}) | {"pruning": PRUNED | changes})
+    assert str(error.value).startswith(told)
+    check_keys(
+        KEYS | rows(one={}) | {"pruning": PRUNED | {"sparsities": [0.05, ".5", 0.75], "scheme": "class-uniform"}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"cache": {"glod": "--top-k 8"}}, "cache.glod: there is no 'glod'; did you mean 'gold'?"),
+        ({"cache": {"gold+mono": "--top-k 8"}}, "cache.gold+mono: there is no 'gold+mono'"),
+        ({"corpora": {8: "--beam 5"}}, "corpora.8: name it with small letters, digits and _"),
+        ({"texts": {True: "raw/x"}}, "texts.True: name it with small letters, digits and _"),
+        ({"rows": rows(one={"init": "x", "start": "teacher"})["rows"]}, "rows.one.init: goes with no start"),
+    ],
+)
+def test_names_of_data_and_a_start_that_would_be_passed_over(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(Misfit) as error:
+        check_keys(KEYS | rows(one={}) | more)
+    assert str(error.value).startswith(told)
+
+
+def test_a_cache_can_be_of_each_kind_of_data() -> None:
+    own = {
+        "corpora": {"mono": "x"},
+        "texts": {"rest": "x"},
+        "cache": dict.fromkeys(["gold", "mono", "rest", "gold+rest"], "x"),
+    }
+    check_keys(KEYS | rows(one={"data": "gold+rest"}) | own)

@@ -30,12 +30,15 @@ def config(key: str, value: str) -> dict[str, Any]:
         ("--lr 1e-3\n# slowly\n--warmup-updates 200", COMMENT),
         ("#--lr 1e-3", COMMENT),
         ("--lr 1e-3\n# don't\n--warmup-updates 200", COMMENT),
+        ("--lr 1e-3; # slowly\n--warmup-updates 200", COMMENT),
+        ("--lr 1e-3;# slowly\n--warmup-updates 200", COMMENT),
+        ("--lr $(#slowly\n)", COMMENT),
         ("--lr 1e-3 \\\n--warmup-updates 200", BACKSLASH),
         ("--lr 1e-3 \\", BACKSLASH),
         ("--prefix my\\ name", BACKSLASH),
         ('--eval-bleu-args \'{"beam": 1}', QUOTE),
         ("--prefix $'it\\'s' --more \"$'\"", ""),
-        ('--eval-bleu-args \'{"beam": 1}\' --prefix \'# \\ \' --name a#b --more \\# "\\" #"', ""),
+        ('--eval-bleu-args \'{"beam": 1}\' --prefix \'# \\ \' --name a#b ${#a} ";#" --more \\# "\\" #"', ""),
     ],
 )
 @pytest.mark.parametrize(
@@ -47,6 +50,21 @@ def test_words_that_the_shell_would_read_otherwise(key: str, value: str, told: s
     with pytest.raises(Misfit) as error:
         check_keys(config(key, value))
     assert str(error.value).startswith(f"{key}: {told}")
+
+
+@pytest.mark.parametrize(
+    ("value", "sign"),
+    [("--lr 1e-3; --seed 2", ";"), ("--lr 1&2", "&"), ("--langs a|b", "|"), ("--seed <2", "<"), ("--filter (a)", "(")],
+)
+@pytest.mark.parametrize("key", ["training", "decoding", "rows.one.init", "corpora.more"])
+def test_options_are_no_two_commands(key: str, value: str, sign: str) -> None:
+    """The shell would end the options at such a sign, and run the training without those behind it."""
+    with pytest.raises(Misfit) as error:
+        check_keys(config(key, value))
+    assert str(error.value) == f"{key}: the shell ends the options at {sign!r}; put a value that has it into quotes"
+    for sound in (f"--prefix '{value}'", f'--prefix "{value}"', f"--prefix a\\{sign}b", "--seed $(ls | wc -l) `a|b`"):
+        check_keys(config("training", sound))
+    check_keys(config("raw", "if true; then a | b >c; fi"))
 
 
 @pytest.mark.parametrize("key", ["training", "student", "rows.one.options"])

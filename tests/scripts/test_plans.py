@@ -22,10 +22,15 @@ def rows(**more: dict[str, Any]) -> dict[str, Any]:
 
 def plan(folder: Path, *options: str, **changes: Any) -> str:
     """What Snakemake prints of its jobs and their commands."""
+    return workflow(folder, "-n", "-p", *options, **changes)
+
+
+def workflow(folder: Path, *options: str, **changes: Any) -> str:
+    """What Snakemake prints."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(small_experiment("small", 1, **changes), sort_keys=False))
     words = ["--snakefile", ROOT / "scripts" / "Snakefile", "--configfile", path, "--directory", folder, "--cores", "2"]
-    done = run_command("snakemake", "-n", "-p", *words, *options)
+    done = run_command("snakemake", *words, *options)
     return done.stdout + done.stderr
 
 
@@ -56,6 +61,17 @@ def test_a_row_waits_for_what_its_options_name(tmp_path: Path) -> None:
     assert waits_for(planned, "axb.1") == {"data", "teacher"}
 
 
+def test_a_row_waits_for_paths_in_quotes_and_for_those_of_all_rows(tmp_path: Path) -> None:
+    options = (
+        "--criterion token_kd --teacher-path 'students/one.1/checkpoint_best.pt' --teacher-data \"samples/data-bin\""
+    )
+    own = rows(one={"options": "--teacher-cache distilled/data-bin --criterion token_kd"}, two={"options": options})
+    more = {"student": "--dropout 0.1 --teacher-cache caches/gold", "cache": {"gold": "--top-k 8"}}
+    planned = plan(tmp_path, baseline="Two", rows=own, **more)
+    assert waits_for(planned, "one.1") == {"data", "teacher", "distilled", "gold.cache"}
+    assert waits_for(planned, "two.1") == {"data", "teacher", "samples", "one.1", "gold.cache"}
+
+
 def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
     points = {1: {"teacher_vocabulary": 90}, 2: {"teacher_vocabulary": 120}}
     keys = small_experiment("small", 1, axis={"label": "Subwords", "scale": "linear"}, points=points)
@@ -64,6 +80,18 @@ def test_a_study_over_teachers_shares_no_teacher(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     links = {path.name for path in (tmp_path / "out" / "runs" / "small" / "1").iterdir() if path.is_symlink()}
     assert links == {"raw", "data"}
+
+
+@pytest.mark.parametrize("given", [["--config", "beams=3"], ["--config=beams=3"], ["-C", "beams=3", "title=x"]])
+def test_keys_that_are_replaced_for_a_run_of_a_study(given: list[str], tmp_path: Path) -> None:
+    """Of several --config Snakemake takes the last alone, and the script gives one too."""
+    keys = small_experiment(
+        "small", 1, axis={"label": "Dropout", "scale": "linear"}, points={1: {"student": "--dropout 0.7"}}
+    )
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
+    done = shell("run.sh", "config.yaml", "-n", "-p", *given, "--cores", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--dropout 0.7" in done.stdout + done.stderr and "--beam 3" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("point", ["1", "1e-3"])
@@ -90,3 +118,37 @@ def test_a_target_other_than_the_table_is_made_alone(tmp_path: Path) -> None:
     done = shell("run.sh", path, "done/raw", "--cores", "1", folder=tmp_path)
     assert done.returncode == 0 and "made what was asked for" in done.stderr, done.stderr
     assert (tmp_path / "runs" / "small" / "raw" / "train.src").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all steps of the small experiment are marked as done."""
+    folder = tmp_path_factory.mktemp("finished")
+    marks = [f"done/{step}" for step in ("raw", "data", "teacher", "distilled", "seq_kd.1", "table", "report")]
+    for name in [*marks, "scores/teacher.json", "scores/seq_kd.1.json"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    workflow(folder, "--touch", "--forceall")
+    return folder
+
+
+SCORED = {"score_teacher", "score_student", "table", "report"}
+ROW = small_experiment("small", 1)["rows"]["seq_kd"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, set()),
+        ({"beams": "1 5"}, SCORED),
+        ({"scoring": "--metrics rouge"}, SCORED),
+        ({"title": "Another title"}, {"table", "report"}),
+        ({"rows": {"seq_kd": ROW | {"paper": {1: {"bleu": 20}}}}}, {"table", "report"}),
+        ({"rows": {"seq_kd": ROW | {"name": "New"}}, "baseline": "New"}, SCORED - {"score_teacher"}),
+    ],
+    ids=["nothing", "beams", "scoring", "title", "paper", "name"],
+)
+def test_a_key_that_changed_after_a_run(changes: dict[str, Any], again: set[str], finished: Path) -> None:
+    """What it enters is made again, and nothing else."""
+    planned = plan(finished, **changes)
+    assert set(re.findall(r"^(?:local)?rule (\w+):$", planned, re.MULTILINE)) == again, planned

@@ -174,6 +174,28 @@ def test_text_that_was_prepared_in_another_locale(tmp_path: Path) -> None:
         assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
 
 
+def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        for side in "ab":
+            lines = "".join(f"{side}{row} {side}{row % 7}\n" for row in range(90))
+            (tmp_path / f"{split}.{side}.gz").write_bytes(gzip.compress(lines.encode()))
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
+    done = shell("prepare_data.sh", *words, folder=tmp_path)
+    assert done.returncode == 0 and done.stderr.endswith("out/data-bin: ready\n"), done.stderr
+    (tmp_path / "test.b.gz").write_bytes(gzip.compress(b"b1 b2\n" * 90))
+    assert "prepared with other arguments or text" in refused("prepare_data.sh", *words, folder=tmp_path)
+
+
+def test_published_results_have_no_picture_of_a_table_before(tmp_path: Path) -> None:
+    for path in ("made/table.md", "made/risks.png", "results/risks.png", "results/pruning.png", "results/mine.png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    words = ["bash", "-c", 'source "$0"; publish made results', ROOT / "scripts" / "common.sh"]
+    subprocess.run(words, cwd=tmp_path, env=environment(), check=True)
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"table.md", "risks.png", "mine.png"}
+
+
 def test_a_file_system_without_locks(tmp_path: Path) -> None:
     """Some shared file systems of clusters have none; util-linux says so like this."""
     path = tmp_path / "bin" / "flock"

@@ -107,13 +107,18 @@ def _over(
 def _crossings(over: dict[str, Any], measure: str, axis: str) -> str:
     """Where lines cross, in words."""
     found = [
-        f"{pair['line']} and {pair['other']} cross at {one['at']:.3g} (95 % interval {one['interval'][0]:.3g} to "
-        f"{one['interval'][1]:.3g}, in {one['share']:.0%} of resamples)"
+        f"{pair['line']} and {pair['other']} cross at {one['at']:.3g} ({_span(one['interval'])}"
+        f"in {one['share']:.0%} of resamples)"
         for pair in over["comparisons"].get(measure, ())
         for one in pair.get("crossings", ())
     ]
     words = f"Crossings along {axis}: {'; '.join(found)}." if found else "No two lines cross."
     return f"Bands are 95 % intervals. {words}"
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    """The interval of a crossing in words; no words where no resample has the crossing."""
+    return f"95 % interval {interval[0]:.3g} to {interval[1]:.3g}, " if interval else ""
 
 
 def _draw_line(picture: Picture, number: int, name: str, course: Sequence[Any], seed: str) -> None:

@@ -97,7 +97,7 @@ _TABLE = keys(
     {"pairs": list_of(_PAIR), "paper": list_of(_PAPER)},
 )
 _POINTS = keys({"mean": number, "interval": list_of(number, 2)})
-_CROSSING = keys({"at": number, "share": number, "interval": list_of(number, 2)})
+_CROSSING = keys({"at": number, "share": number, "interval": maybe(list_of(number, 2))})
 _OVER = keys(
     {
         "places": list_of(number),

@@ -154,6 +154,17 @@ def test_gates_and_a_study_are_drawn(tmp_path: Path) -> None:
     assert made["title"] == study["title"] and made["tables"] == made["speed"] == []
 
 
+def test_a_crossing_that_no_resample_has(tmp_path: Path) -> None:
+    """Its interval is null in study.json: two lines so near each other that they move up and down together."""
+    study = json.loads((ROOT / "results" / "study_size" / "study.json").read_text())
+    study.pop("checksum", None)
+    crossing = next(one for pair in study["over_axis"]["comparisons"]["beam 5"] for one in pair["crossings"])
+    crossing.update(interval=None, share=0.0)
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    ((drawn,), place) = shown([tmp_path / "study.json"])["studies"], f"cross at {crossing['at']:.3g}"
+    assert any(f"{place} (in 0% of resamples)" in one["note"] for one in drawn["pictures"])
+
+
 def test_an_old_table_is_compared_with_its_own_baseline() -> None:
     old = json.loads((ROOT / "results" / "f_distill" / "table.json").read_text())
     assert "pairs" not in old
