@@ -89,19 +89,20 @@ end_leftovers() {
 # terminal shows each step's progress; FOLDER/workflow.log gets the output of Snakemake and of all steps. nproc would count
 # OMP_NUM_THREADS, which is about the threads of one step.
 run_workflow() {
-  local folder=$2 point=${3:+point=$3} word words=() reason reasons display signal status command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
+  local folder=$2 point=${3:+point=$3} word passed=() reason reasons display signal status
+  local command=(snakemake --snakefile "$root/scripts/Snakefile" --configfile "$1")
   command+=(${point:+--config "$point"} --directory "$folder")
   keep_a_cache "$folder"
   shift 3
   # Snakemake forgets a --config when another comes, so that of the user takes the point along.
   for word in "$@"; do
     case $word in
-      --config | -C) words+=(--config ${point:+"$point"}) ;;
-      --config=*) words+=(--config ${point:+"$point"} "${word#*=}") ;;
-      *) words+=("$word") ;;
+      --config | -C) passed+=(--config ${point:+"$point"}) ;;
+      --config=*) passed+=(--config ${point:+"$point"} "${word#*=}") ;;
+      *) passed+=("$word") ;;
     esac
   done
-  set -- ${words[@]+"${words[@]}"}
+  set -- "${passed[@]}"
   "${command[@]}" --unlock >/dev/null 2>&1 || true
   command+=(--cores "$(env -u OMP_NUM_THREADS nproc)" --rerun-incomplete "$@")
   case " $* " in

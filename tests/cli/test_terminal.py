@@ -104,9 +104,10 @@ def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: P
 
 
 @pytest.mark.integration
-def test_modules_of_the_scripts_say_nothing_of_what_fairseq_could_use() -> None:
+@pytest.mark.parametrize("module", ["binarise", "distilled_databin"])
+def test_modules_of_the_scripts_say_nothing_of_what_fairseq_could_use(module: str) -> None:
     """fairseq advises everybody at its import to install tensorboardX, for a task of its own."""
-    show = "import fairseq_kd.corpus.binarise; from fairseq.logging import progress_bar as bars; "
+    show = f"import fairseq_kd.corpus.{module}; from fairseq.logging import progress_bar as bars; "
     show += "bars.SummaryWriter = None; bars.TensorboardProgressBarWrapper([], 'logs')"
     command = [sys.executable, "-c", show]
     done = subprocess.run(command, env=environment(forked=False), capture_output=True, text=True, check=True)

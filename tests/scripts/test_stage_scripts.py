@@ -329,30 +329,6 @@ def test_train_without_the_package(tmp_path: Path) -> None:
     )
 
 
-def test_what_the_import_of_fairseq_logs_is_not_shown() -> None:
-    """fairseq's import sets logging up, and asks for tensorboardX, which nothing here needs."""
-    program = """
-import sys, logging
-logging.warning("sets logging up")
-import fairseq.tasks.text_to_speech
-logging.getLogger("fairseq_kd.corpus").warning("a warning")
-print("the output")
-sys.exit("fairseq_kd: error: a line")
-"""
-    quietly = f'set -euo pipefail; source "{ROOT}/scripts/common.sh"; quietly python -c "$1"'
-    done = subprocess.run(["bash", "-c", quietly, "test", program], capture_output=True, text=True, env=environment())
-    assert (done.returncode, done.stdout) == (1, "the output\n")
-    said = [line for line in done.stderr.splitlines() if "Warning" not in line and not line.startswith(" ")]
-    assert said == ["WARNING:root:sets logging up", "WARNING:fairseq_kd.corpus:a warning", "fairseq_kd: error: a line"]
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_modules_that_import_fairseq_are_quiet(script: Path) -> None:
-    for module in ("corpus.binarise", "corpus.distilled_databin"):
-        calls = re.findall(rf"^.*python -m fairseq_kd\.{module}.*$", script.read_text(encoding="utf-8"), re.MULTILINE)
-        assert [line for line in calls if "quietly python" not in line] == []
-
-
 def test_published_pictures_are_those_of_the_table(tmp_path: Path) -> None:
     made, results = tmp_path / "made", tmp_path / "results"
     for folder, names in ((made, ("table.md", "gate.png")), (results, ("gate.png", "pruning.png", "mine.png"))):
