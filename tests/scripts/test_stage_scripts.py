@@ -1,7 +1,6 @@
 """The stage scripts, called wrongly: their manual or one line, a status other than 0, and nothing written."""
 
 import gzip
-import re
 import shutil
 import subprocess
 import sys
