@@ -94,6 +94,16 @@ def test_keys_that_are_replaced_for_a_run_of_a_study(given: list[str], tmp_path:
     assert "--dropout 0.7" in done.stdout + done.stderr and "--beam 3" in done.stdout + done.stderr
 
 
+def test_lists_and_maps_given_in_the_command(tmp_path: Path) -> None:
+    """Snakemake reads them, but leaves the numbers and truth values in them as text."""
+    model = tmp_path / "checkpoint.pt"
+    given = ["seeds=[3]", f"ready_teacher={{model: {model}, scored: false}}", "rows={seq_kd: {seeds: [4, 5]}}"]
+    planned = plan(tmp_path, "--config", *given)
+    trained = re.findall(r"train\.sh students/(\S+) \S+ --seed (\d+) ", planned)
+    assert sorted(trained) == [("seq_kd.4", "4"), ("seq_kd.5", "5")]
+    assert "scores/teacher.json" not in planned
+
+
 @pytest.mark.parametrize("point", ["1", "1e-3"])
 def test_a_point_of_a_study(point: str, tmp_path: Path) -> None:
     """One without keys, and one that YAML reads as text and Snakemake's --config as a number."""
