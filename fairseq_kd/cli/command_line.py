@@ -5,6 +5,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Collection
+from types import FrameType
 from typing import Any
 
 from fairseq_kd.cli.messages import VARIABLE, on_terminal, print_all
@@ -100,15 +101,34 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one verb. The modules of the other verbs are not imported."""
     words = sys.argv[1:] if arguments is None else arguments
     print_all(sys.stdout)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         with on_terminal(verbose="--verbose" in words):
             run_verb(read_words(words))
     except KeyboardInterrupt:
-        print("fairseq_kd: interrupted", file=sys.stderr, flush=True)
-        _end_by(signal.SIGINT)
+        _end_interrupted()
     except BrokenPipeError:
         # Whoever read standard output has enough, as in `fairseq-kd table … | head`.
         _end_by(signal.SIGPIPE)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; while a module is imported, end at once.
+
+    Libraries catch the exception at the import of another, numpy for instance, and go on with half of it.
+    """
+    around = frame
+    while around is not None:
+        if around.f_code.co_filename == "<frozen importlib._bootstrap>":
+            _end_interrupted()
+        around = around.f_back
+    signal.default_int_handler(number, frame)
+
+
+def _end_interrupted() -> None:
+    print("fairseq_kd: interrupted", file=sys.stderr, flush=True)
+    _end_by(signal.SIGINT)
 
 
 def _end_by(number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,3 +55,25 @@ def test_nobody_needs_to_read_the_output() -> None:
     words = ["bash", "-c", "fairseq-kd run --show multi30k >&-"]
     done = subprocess.run(words, env=environment(forked=False), stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_at_the_import_of_a_library(tmp_path: Path) -> None:
+    """torch catches whatever the import of numpy raises. The verb went on with half of numpy, to a traceback."""
+    program = """
+import signal, sys
+from contextlib import suppress
+from fairseq_kd.cli.command_line import main
+
+class Finder:
+    def find_spec(name, *_):
+        if name == "torch":
+            with suppress(BaseException):
+                signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder)
+main(["merge", "none"])
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(forked=False), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "fairseq_kd: interrupted\n")

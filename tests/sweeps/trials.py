@@ -83,7 +83,9 @@ class Trials:
         """SIGKILL to the process that does a random one of the operations on files, then the same command again."""
         self._fresh()
         at = self.draw.randint(1, max(1, self.expected.operations))
-        self._run(kill=at)
+        running = self._start(kill=at)
+        self._wait(running)
+        self._gone(running)
         return self._again(f"killed at operation {at}")
 
     def stopped(self) -> str | None:
@@ -189,10 +191,14 @@ class Trials:
         if running.poll() is None:
             os.killpg(running.pid, number)
         done = self._wait(running)
+        self._gone(running)
+        return done
+
+    def _gone(self, running: subprocess.Popen) -> None:
+        """Wait until no process of the run is left: a forked command may end a moment after its waiting parent."""
         deadline = time.monotonic() + AT_ONCE
         while at_work(running.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return done
 
     def _again(self, what: str) -> str | None:
         self.log.unlink(missing_ok=True)
