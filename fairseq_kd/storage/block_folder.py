@@ -177,11 +177,14 @@ class BlockFolder:
         Args:
             outputs: files of the finished output, whose temporary files go too.
         """
-        leftovers = list(self.folder.glob("*.tmp"))
-        for path in (*outputs, self.output / SIGNATURE):
-            leftovers += path.parent.glob(f"{glob.escape(path.name)}.*.tmp")
-        for path in leftovers:
+        for path in self.folder.glob("*.tmp"):
             remove_leftover(path)
+        self._sweep_output(outputs)
+
+    def _sweep_output(self, outputs: Sequence[Path]) -> None:
+        for path in (*outputs, self.output / SIGNATURE):
+            for leftover in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+                remove_leftover(leftover)
 
     def finish(self, outputs: Sequence[Path], details: dict[str, Any]) -> dict[str, Any]:
         """Write the signature of the finished output and return it.
@@ -198,10 +201,14 @@ class BlockFolder:
     def finished(self, outputs: Iterable[Path]) -> dict[str, Any] | None:
         """The signature where all ``outputs`` exist and have the hashes that it says; else None.
 
+        Where they have, the temporary files that killed runs left of them are deleted.
+
         Raises:
             UserError: as :attr:`signature`.
         """
-        signature = self.signature
+        signature, outputs = self.signature, list(outputs)
         hashes = {} if signature is None else signature.get("sha256", {})
-        whole = all(path.is_file() and file_hash(path) == hashes.get(path.name) for path in outputs)
-        return signature if whole else None
+        if not all(path.is_file() and file_hash(path) == hashes.get(path.name) for path in outputs):
+            return None
+        self._sweep_output(outputs)
+        return signature

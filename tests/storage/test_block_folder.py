@@ -159,6 +159,19 @@ def test_what_killed_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> None
     assert set(tmp_path.rglob("*")) == kept
 
 
+def test_finished_work_keeps_no_leftover(tmp_path: Path) -> None:
+    """Files like those of an earlier signature, as where a merge was killed while it wrote the same signature again."""
+    made = folder(tmp_path)
+    output = tmp_path / "text"
+    output.write_text("a\n")
+    made.claim()
+    made.finish([output], {})
+    for name in ("signature.json.new.tmp", "text.new.tmp"):
+        (tmp_path / name).touch()
+    assert made.finished([output])
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_differences_name_what_both_sides_have(tmp_path: Path) -> None:
     assert differences({"a": 1, "more": 2}, {"a": 1}) == ""
     assert differences({"a": {"b": 1}}, {"a": {"b": None}}) == "a.b is 1 there, absent here"
