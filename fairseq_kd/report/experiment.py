@@ -1,8 +1,11 @@
 """An experiment's YAML, as configs/*.yaml describe it, checked key by key before use."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.experiment_points import check_equal, check_points
@@ -162,3 +165,29 @@ def read_experiment(config: str | Path, *, complete: bool = False, option: str =
     except Unreadable as error:
         advice = "" if error.place else "; give the experiment's file"
         raise UserError(f"{option}{config}: {error}{advice}") from None
+
+
+def given_keys(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The lists and maps that Snakemake's ``--config`` gave an experiment, with numbers and truth values in them.
+
+    Snakemake reads ``seeds=[3]`` and ``ready_teacher={model: teacher.pt, scored: false}``, but leaves text within.
+
+    Args:
+        config: the experiment, in which Snakemake has put what was given.
+        given: what --config gave, as Snakemake reads it.
+    """
+    return {key: _typed(config[key], one) for key, one in given.items() if isinstance(one, Mapping | list)}
+
+
+def _typed(value: Any, given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return {**value, **{key: _typed(value[key], one) for key, one in given.items()}}
+    if isinstance(given, list):
+        return [_typed(one, one) for one in given]
+    if not isinstance(given, str):
+        return value
+    try:
+        read = yaml.safe_load(given)
+    except yaml.YAMLError:
+        return given
+    return read if isinstance(read, bool | int | float) else given

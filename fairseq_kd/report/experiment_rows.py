@@ -42,13 +42,11 @@ def check_rows(config: dict[str, Any]) -> None:
             or the pruning cannot be done.
     """
     for key in config["rows"]:
-        if not isinstance(key, str) or not re.fullmatch(r"\w[\w.-]*", key):
-            raise misfit(f"rows.{key}", "name it with letters, digits, _, - and .; put quotes around a number")
+        _check_key(key, f"rows.{key}")
         if not re.fullmatch(r"[^-\s].*", config["rows"][key]["name"]):
             raise misfit(f"rows.{key}.name", "give one line of text that does not begin with '-'")
     for variant in config.get("variants", {}):
-        if not isinstance(variant, str) or not re.fullmatch(r"\w[\w.-]*", variant):
-            raise misfit(f"variants.{variant}", "name it with letters, digits, _, - and .; put quotes around a number")
+        _check_key(variant, f"variants.{variant}")
         if variant == "risks":
             raise misfit("variants.risks", "the name is in use; take another")
     taken: dict[str, str] = {}
@@ -59,6 +57,12 @@ def check_rows(config: dict[str, Any]) -> None:
     _check_seeds(config)
     if "pruning" in config:
         _check_pruning(config["pruning"])
+
+
+def _check_key(key: Any, place: str) -> None:
+    """Files are named by it."""
+    if not isinstance(key, str) or not re.fullmatch(r"\w[\w.-]*", key):
+        raise misfit(place, "name it with letters, digits, _, - and .; put quotes around a number")
 
 
 def _names(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,7 @@
 """Text in an experiment's YAML that a shell reads as words, checked before anything is trained."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from fairseq_kd.storage.shapes import misfit, text
 
@@ -49,32 +46,3 @@ def beam_sizes(value: Any, place: str) -> None:
     sizes = [] if isinstance(value, bool) else str(value).split()
     if not sizes or not all(re.fullmatch("0*[1-9][0-9]*", size) for size in sizes):
         raise misfit(place, f"{value!r} are no beam sizes; give whole numbers with spaces between: 1 5")
-
-
-def with_types(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment whose keys Snakemake's ``--config`` has replaced, with values of the types that YAML gives them.
-
-    Snakemake reads ``seeds=[3]`` and ``ready_teacher={model: teacher.pt, scored: false}``, but leaves text within.
-
-    Args:
-        config: the experiment with what was given.
-        given: what --config gave, as Snakemake reads it.
-    """
-    return {
-        **config,
-        **{key: _typed(config[key], one) for key, one in given.items() if isinstance(one, Mapping | list)},
-    }
-
-
-def _typed(value: Any, given: Any) -> Any:
-    if isinstance(given, Mapping):
-        return {**value, **{key: _typed(value[key], one) for key, one in given.items()}}
-    if isinstance(given, list):
-        return [_typed(one, one) for one in given]
-    if not isinstance(given, str):
-        return value
-    try:
-        read = yaml.safe_load(given)
-    except yaml.YAMLError:
-        return given
-    return read if isinstance(read, bool | int | float) else given

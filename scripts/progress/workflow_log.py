@@ -223,8 +223,9 @@ def fault(lines: list[str]) -> str:
             return found[1]
     for line in lines:
         if found := KILLED.search(line):
-            name = signal.Signals(int(found[1] or int(found[2]) - 128)).name
-            return f"killed by {name}" + ("; memory may be full" if name == "SIGKILL" else "")
+            number = int(found[1] or int(found[2]) - 128)
+            name = {one.value: one.name for one in signal.Signals}.get(number, f"signal {number}")
+            return f"killed by {name}" + ("; memory may be full" if number == signal.SIGKILL else "")
     for line, following in pairwise([*lines, ""]):
         if EXCEPTION.match(line) and not line.startswith("RuleException"):
             return f"{line} {following}".strip() if line.endswith(":") else line

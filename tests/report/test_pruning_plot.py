@@ -34,15 +34,6 @@ def test_without_the_option_nothing_is_drawn(table):
     assert without_pruned(content) == content
 
 
-def test_a_new_table_leaves_no_picture_of_the_one_before(table):
-    runs = [pruned("a", 1000), pruned("a, half", 500)]
-    _, _, folder = table(runs, "--pruning", "a", "a, half")
-    for name in ("risks.png", "gate.png", "mine.png"):
-        (folder / name).touch()
-    table(runs)
-    assert {path.name for path in folder.glob("*.png")} == {"table.png", "speed.png", "mine.png"}
-
-
 @pytest.mark.parametrize(
     ("other", "message"),
     [

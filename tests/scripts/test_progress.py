@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from training_log import TrainingLog
-from workflow_log import NAMES, Workflow, duration
+from workflow_log import NAMES, Workflow, duration, fault
 
 from tests.support.commands import ROOT, environment
 
@@ -91,6 +91,11 @@ def test_a_step_that_was_killed_names_the_signal(
     (tmp_path / "Snakefile").write_text(SNAKEFILE.replace("echo drawn", words))
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, f"table: {told}\n")
+
+
+def test_a_signal_without_a_name() -> None:
+    """Linux keeps 32 and 33 for itself; a step may also end with this status by its own choice."""
+    assert fault(["Command 'x' returned non-zero exit status 160."]) == "killed by signal 32"
 
 
 def test_a_snakefile_that_is_wrong(command: list[str], tmp_path: Path) -> None:

@@ -186,15 +186,6 @@ def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
     assert "prepared with other arguments or text" in refused("prepare_data.sh", *words, folder=tmp_path)
 
 
-def test_published_results_have_no_picture_of_a_table_before(tmp_path: Path) -> None:
-    for path in ("made/table.md", "made/risks.png", "results/risks.png", "results/pruning.png", "results/mine.png"):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).touch()
-    words = ["bash", "-c", 'source "$0"; publish made results', ROOT / "scripts" / "common.sh"]
-    subprocess.run(words, cwd=tmp_path, env=environment(), check=True)
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"table.md", "risks.png", "mine.png"}
-
-
 def test_a_file_system_without_locks(tmp_path: Path) -> None:
     """Some shared file systems of clusters have none; util-linux says so like this."""
     path = tmp_path / "bin" / "flock"
