@@ -9,8 +9,7 @@ from types import FrameType
 from typing import Any
 
 from fairseq_kd.cli.messages import VARIABLE, on_terminal, print_all
-from fairseq_kd.errors import UserError
-from fairseq_kd.storage.files import NO_ROOM
+from fairseq_kd.storage.files import one_line_errors
 from fairseq_kd.storage.provenance import versions
 
 VERBS = {
@@ -155,14 +154,7 @@ def read_words(words: list[str]) -> argparse.Namespace:
 
 def run_verb(options: argparse.Namespace) -> None:
     """Run the verb that the command line names; an error of the file system becomes a :class:`UserError`."""
-    try:
+    with one_line_errors():
         verb_module(options.verb).run(options)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError as error:
-        if error.filename is None:
-            if error.errno in NO_ROOM:
-                raise UserError(f"{error.strerror}; make room and run the same command again") from None
-            raise
-        # Of a renaming, the second name is the one that the user gave.
-        raise UserError(f"{error.filename2 or error.filename}: {error.strerror}") from None

@@ -17,6 +17,7 @@ from fairseq_kd.corpus.text_lines import file_blocks
 from fairseq_kd.data.databin import read_dictionary
 from fairseq_kd.data.row_files import open_row_files
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import one_line_errors
 
 BLOCK_ROWS = 1000
 
@@ -115,4 +116,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

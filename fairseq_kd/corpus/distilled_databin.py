@@ -14,6 +14,7 @@ from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
 from fairseq_kd.errors import UserError
+from fairseq_kd.storage.files import one_line_errors
 
 SPLIT = "train"
 
@@ -121,4 +122,5 @@ def main(step: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with one_line_errors():
+        main(*sys.argv[1:])

@@ -7,7 +7,7 @@ from typing import Any
 from fairseq_kd.data.databin_files import UNNAMED, choose_pair, pairs_in
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
-from fairseq_kd.storage.files import file_hash
+from fairseq_kd.storage.files import file_hash, one_line_errors
 from fairseq_kd.storage.settings import read_settings
 from fairseq_kd.storage.shapes import file_name, keys, list_of, map_of, maybe, text, whole
 
@@ -94,4 +94,5 @@ def main(folder: str, student_data: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with one_line_errors():
+        main(*sys.argv[1:])

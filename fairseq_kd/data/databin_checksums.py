@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.checksums import checksums_of, first_changed
-from fairseq_kd.storage.files import write_json
+from fairseq_kd.storage.files import one_line_errors, write_json
 from fairseq_kd.storage.shapes import keys, map_of, text
 from fairseq_kd.storage.structured import Unreadable, read_json
 
@@ -50,4 +50,5 @@ def check_databin(data: Path, names: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    write_checksums(Path(sys.argv[1]))
+    with one_line_errors():
+        write_checksums(Path(sys.argv[1]))

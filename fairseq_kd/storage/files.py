@@ -12,10 +12,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from fairseq_kd.errors import UserError
 from fairseq_kd.storage.checksums import seal_of, with_checksum
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a used-up quota, a file above the limit: Python does not say which file it was."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """For a whole program: an error of the file system becomes a :class:`UserError`, which is one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            if error.errno in NO_ROOM:
+                raise UserError(f"{error.strerror}; make room and run the same command again") from None
+            raise
+        # Of a renaming, the second name is the one that the user gave.
+        raise UserError(f"{error.filename2 or error.filename}: {error.strerror}") from None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Text in subwords becomes a data-bin again: every symbol of the dictionary comes back."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,28 @@ def test_an_error_is_one_line_with_one_prefix(step: str, tmp_path: Path) -> None
     line = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert line.startswith("fairseq_kd: error: d") and line.count("fairseq_kd: error") == 1
+
+
+WRITING = {
+    "corpus.binarise": ("{out}", "{data}", "src", "tgt", "train={text}/train"),
+    "corpus.distilled_databin": ("keep", "{text}", "src", "tgt", "{out}"),
+    "corpus.distilled_databin sources": ("sources", "{out}", "{data}", "src", "tgt"),
+    "data.databin_checksums": ("{out}",),
+}
+
+
+@pytest.mark.parametrize("step", WRITING)
+def test_a_full_disk_is_one_line(step: str, tiny_text: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "text", tmp_path / "out"
+    shutil.copytree(tiny_text, text)
+    # A row that the teacher did not translate; the rest is copied.
+    (text / "train.tgt").write_text((text / "train.tgt").read_text().partition("\n")[2] + "\n")
+    out.mkdir()
+    for number in range(60):
+        (out / f"split{number}.bin").touch()
+    words = [word.format(out=out, data=tiny_corpus, text=text) for word in WRITING[step]]
+    # A file may hold 1,024 bytes: the limit's error is that of a full disk with another number.
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", sys.executable, "-m", f"fairseq_kd.{step.split()[0]}"]
+    done = subprocess.run([*limited, *words], capture_output=True, text=True, env=environment(forked=False))
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("fairseq_kd: error: ") and "File too large" in done.stderr

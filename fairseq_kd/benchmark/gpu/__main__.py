@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from fairseq_kd.benchmark.gpu import PARTS
+from fairseq_kd.storage.files import one_line_errors
 
 
 def main() -> int:
@@ -32,4 +33,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line_errors():
+        sys.exit(main())
