@@ -117,7 +117,7 @@ begun=''
 [[ ! -f $save_dir/arguments ]] || begun=1
 restore=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
-  newest=$(fairseq-kd last-checkpoint "$save_dir")
+  newest=$(fairseq-kd last-checkpoint --finish "$save_dir")
   [[ -n $newest ]] ||
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
   say "$save_dir: going on from $(basename "$newest")"
@@ -163,11 +163,13 @@ fi
 say "$save_dir: training, see $save_dir/train.log"
 # The log gets everything. The terminal gets one line for each validation, at once (-u).
 shown="s#^.* [|] \\(epoch [0-9]*\\) [|] valid on .* subset [|] \\(.*\\) [|] wps .*#${save_dir//[&\\#]/_}: \\1: \\2#p"
-stopped='' status=0 signals=(HUP INT TERM USR1)
+stopped='' unwritten='' training='' status=0 signals=(HUP INT TERM USR1)
+trap 'unwritten=1; [[ -z $training ]] || kill "$training" 2>/dev/null || true' USR2
 read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
 exec 7> >(
   trap '' "${signals[@]}" # it shows what the training says until the end
-  tee -a "$save_dir/train.log" | sed -un "$shown" >&2
+  # Without its log, a table would have wrong figures of the training.
+  tee --output-error=exit -a "$save_dir/train.log" | sed -un "$shown" >&2 || kill -USR2 $$
 )
 display=$!
 # In the background, so that a signal to this script alone ends the training at once; bash lets such a command ignore
@@ -183,13 +185,15 @@ for signal in "${signals[@]}"; do
   # shellcheck disable=SC2064
   trap "stopped=$signal; kill \"\$training\" 2>/dev/null || true" "$signal" # it may have ended already
 done
+[[ -z $unwritten ]] || kill "$training" 2>/dev/null || true
 wait "$training" || status=$?
-[[ -z $stopped ]] || wait "$training" || status=$?
+[[ -z $stopped$unwritten ]] || wait "$training" || status=$?
 wait "$display" || true
 if [[ -n $stopped ]]; then
   say "$save_dir: stopped by SIG$stopped. Run it again to go on"
   exit $((128 + $(kill -l "$stopped")))
 fi
+[[ -z $unwritten ]] || die "$save_dir/train.log cannot be written, so the training was stopped; make room and run it again"
 if ((status)); then
   # Nothing was trained, perhaps because of a wrong option, which may then be corrected.
   compgen -G "$save_dir/checkpoint*.pt" >/dev/null || rm -f "$save_dir/arguments" "$save_dir/texts"

@@ -1,18 +1,31 @@
 """`fairseq-kd last-checkpoint`: where a training goes on."""
 
 import argparse
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
+    parser.add_argument(
+        "--finish",
+        action="store_true",
+        help="first finish what a killed training was saving: copies, files that it does not keep, the last line of "
+        "DIR/train.log; no training may be at work in DIR",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the newest sound checkpoint's path, or nothing where there is none; mend a best one that was cut short."""
-    from fairseq_kd.networks.resume import newest_sound_checkpoint, repair_copies
+    """Print the newest sound checkpoint's path, or nothing where there is none."""
+    from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
 
     path = newest_sound_checkpoint(options.folder)
-    if path is not None:
-        repair_copies(options.folder, path)
-        print(path)
+    if path is None:
+        return
+    if options.finish:
+        finish_saving(options.folder, path)
+        log, line = Path(options.folder, "train.log"), epoch_line(path)
+        if line and log.is_file():
+            with open(log, "a", encoding="utf-8") as handle:
+                handle.write(f"\n{line}\n")  # the kill may have cut the line before
+    print(path)

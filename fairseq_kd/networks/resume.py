@@ -2,11 +2,17 @@
 
 import logging
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fairseq.checkpoint_utils import save_checkpoint
+from fairseq.logging.meters import MetersDict
+from omegaconf import open_dict
+
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import check_checkpoint
+from fairseq_kd.networks.checkpoints import check_checkpoint, read_checkpoint
 from fairseq_kd.storage.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -61,16 +67,90 @@ def _rank(name: str) -> int:
     return 0 if "best" in name else 1
 
 
-def repair_copies(folder: str | Path, sound: Path) -> None:
-    """Put ``sound`` in the place of checkpoint_best.pt where that is damaged.
+def finish_saving(folder: str | Path, newest: Path) -> None:
+    """Do what a killed training had still to do after it wrote its newest checkpoint: copy it, delete older ones.
 
-    fairseq was copying the newest file to it when it was killed, and would write it again only for a better one.
+    fairseq writes a state to one file, copies that to the other names of the state, and then deletes what
+    ``--keep-last-epochs`` and its like do not keep. After a kill in between, checkpoint_best.pt would stay that of an
+    earlier epoch. fairseq's own function runs again, with the options that the checkpoint recorded.
+
+    Args:
+        folder: the training's ``--save-dir``.
+        newest: what :func:`newest_sound_checkpoint` found there.
+
+    Raises:
+        OSError: a file cannot be written.
     """
-    best = Path(folder, "checkpoint_best.pt")
-    if not best.exists():
+    state = read_checkpoint(newest, on_disk=True)
+    options, reached = state["cfg"].checkpoint, state.get("extra_state") or {}
+    if "train_iterator" not in reached:
         return
+    score = reached.get("val_loss")
+    with open_dict(options):
+        options.save_dir = str(folder)
+        if newest.name == "checkpoint_last.pt":
+            # The name that is written last: the copies are there. No name is due, only what is to be deleted.
+            score, options.save_interval_updates = None, 0
+            options.no_epoch_checkpoints = options.no_last_checkpoints = True
+    vars(save_checkpoint).pop("best", None)
+    if "best" in reached:
+        save_checkpoint.best = reached["best"]
     try:
-        check_checkpoint(best)
-    except UserError:
-        with whole_file(best, "wb") as handle:
-            handle.write(sound.read_bytes())
+        save_checkpoint(options, _Saved(newest, _progress(state)[0]), _Reached(reached["train_iterator"]), score)
+    finally:
+        vars(save_checkpoint).pop("best", None)
+
+
+def epoch_line(newest: Path) -> str | None:
+    """What fairseq-train logs of an epoch, ``| train | epoch 003 | loss 4.1 | … | num_updates 51``.
+
+    fairseq logs it after it saved the epoch's end, so that a kill in between loses it; nobody trains that epoch again.
+    Its figures are in the checkpoint. None if ``newest`` is a state within an epoch, or has no figures.
+    """
+    reached = check_checkpoint(newest).get("extra_state") or {}
+    where = _Reached(reached.get("train_iterator") or {"epoch": 1, "iterations_in_epoch": 1})
+    saved = (reached.get("metrics") or {}).get("train")
+    if not (saved and where.end_of_epoch()):
+        return None
+    figures = MetersDict()
+    figures.load_state_dict(saved)
+    words = [f"{name} {value}" for name, value in figures.get_smoothed_values().items()]
+    return " | ".join(["| train", f"epoch {where.epoch:03d}", *words])
+
+
+class _Saved:
+    """A state that was saved, in the place of the trainer that fairseq's function asks to save it."""
+
+    data_parallel_rank, checkpoint_suffix, should_save_checkpoint_on_current_rank = 0, "", True
+    task = None
+
+    def __init__(self, path: Path, updates: int):
+        self.path, self.updates = path, updates
+
+    def consolidate_optimizer(self) -> None:
+        """Nothing: the state is on disk."""
+
+    def get_num_updates(self) -> int:
+        return self.updates
+
+    def save_checkpoint(self, name: str, _: dict[str, Any]) -> str:
+        """Copy the state to its first name, which it has as a rule."""
+        if not (Path(name).exists() and self.path.samefile(name)):
+            with whole_file(name, "wb") as handle, open(self.path, "rb") as saved:
+                shutil.copyfileobj(saved, handle)
+        return name
+
+
+class _Reached:
+    """Where the training's batches were, in the place of fairseq's iterator over them."""
+
+    def __init__(self, saved: Mapping[str, Any]):
+        self.saved = saved
+        # fairseq saves the end of an epoch as the start of the next one.
+        self.epoch = saved["epoch"] - self.end_of_epoch()
+
+    def end_of_epoch(self) -> bool:
+        return self.saved.get("iterations_in_epoch", 0) == 0
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return self.saved

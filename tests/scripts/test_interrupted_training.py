@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_kd.report.training_log import read_training_log
 from tests.support.commands import environment
 from tests.support.kills import at_work, epochs_begun
 from tests.support.training import train_sh
@@ -49,3 +50,15 @@ def test_it_stops_in_one_line_and_goes_on(
     os.killpg(again.pid, signal.SIGKILL)
     assert "going on from checkpoint_last.pt" in first
     again.communicate()
+
+
+def test_without_room_for_its_log_it_stops_and_goes_on(tiny_corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "save"
+    words = train_sh(folder, tiny_corpus, "--max-epoch", "2", "--log-interval", "99")
+    # The log of its first lines is longer than 10,240 bytes.
+    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 10; exec \"$@\"", "bash", *words]
+    done = subprocess.run(limited, env=environment(), capture_output=True, text=True)
+    told = f"{folder}/train.log cannot be written, so the training was stopped; make room and run it again"
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == f"train.sh: error: {told}"
+    subprocess.run(words, env=environment(), check=True, capture_output=True)
+    assert (folder / "done").exists() and read_training_log(folder / "train.log")["epochs"] == 2
