@@ -22,7 +22,5 @@ bash scripts/setup.sh
 PATH=$root/.venv/bin:$PATH
 fairseq-kd benchmark --teacher "$teacher" --data "$data" --output runs/benchmark
 mkdir -p results/benchmark
-for file in table.md table.json table.png; do
-  cp "runs/benchmark/$file" "results/benchmark/$file.tmp" && mv "results/benchmark/$file.tmp" "results/benchmark/$file"
-done
+for file in table.md table.json table.png; do copy_whole "runs/benchmark/$file" results/benchmark; done
 say "wrote results/benchmark/table.md, table.json and table.png"

@@ -142,16 +142,21 @@ copy_splits() {
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }
+# copy_whole FILE FOLDER: copy a file into a folder, whole or not at all.
+copy_whole() {
+  local new=$2/${1##*/}
+  if ! { cp "$1" "$new.tmp" && mv "$new.tmp" "$new"; }; then
+    rm -f "$new.tmp"
+    die "$new cannot be written, see above; run it again to go on"
+  fi
+}
 # publish FROM TO: copy a folder's files, each whole or not at all. Pictures that not all tables and studies have stay only if
 # they are new.
 publish() {
   local path file
   mkdir -p "$2"
   for file in risks.png gate.png pruning.png decoding.png; do [[ -e $1/$file ]] || rm -f "$2/$file"; done
-  for path in "$1"/*; do
-    file=$(basename "$path")
-    cp "$path" "$2/$file.tmp" && mv "$2/$file.tmp" "$2/$file"
-  done
+  for path in "$1"/*; do copy_whole "$path" "$2"; done
 }
 # own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.
 own_folder() {

@@ -45,9 +45,7 @@ PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m fairseq_kd.benchmark.gp
   "${parts[@]}" "${models[@]}" || status=$?
 if [[ -z $dry && -z $output && -f $work/table.md ]]; then
   mkdir -p results/gpu
-  for file in table.md table.json table.png; do
-    cp "$work/$file" "results/gpu/$file.tmp" && mv "results/gpu/$file.tmp" "results/gpu/$file"
-  done
+  for file in table.md table.json table.png; do copy_whole "$work/$file" results/gpu; done
   say "wrote results/gpu/table.md, table.json and table.png"
 fi
 exit "$status"

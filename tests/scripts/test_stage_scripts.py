@@ -329,3 +329,17 @@ def test_published_pictures_are_those_of_the_table(tmp_path: Path) -> None:
     subprocess.run(["bash", "-c", publish, "publish", made, results], check=True)
     kept = {path.name: path.read_text() for path in results.iterdir()}
     assert kept == {"table.md": "made", "gate.png": "made", "mine.png": "results"}
+
+
+def test_a_result_that_cannot_be_copied_is_one_line(tmp_path: Path) -> None:
+    """The second of three files is too large for the limit of 1,024 bytes; the other two alone are no results."""
+    made, results = tmp_path / "made", tmp_path / "results"
+    made.mkdir()
+    for name, size in (("table.json", 1), ("table.md", 3000), ("table.png", 1)):
+        (made / name).write_text("x" * size)
+    step = f"trap '' XFSZ; ulimit -f 1; set -euo pipefail; source {ROOT}/scripts/common.sh; publish {made} {results}"
+    done = subprocess.run(["bash", "-c", step, "run.sh"], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last == f"run.sh: error: {results}/table.md cannot be written, see above; run it again to go on"
+    assert [path.name for path in results.iterdir()] == ["table.json"]
