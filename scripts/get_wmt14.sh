@@ -53,7 +53,8 @@ for split in "valid wmt13" "test wmt14/full" train; do
       c7a74e2ea01ac6c920123108627e35278d4ccb5701e15428ffa34de86fa3a9e5
     corpus http://statmt.org/wmt14/training-parallel-nc-v9.tgz news-commentary-v9 \
       cb8953f292298e6877ae433c98912b927cb0766b303f4540512ddd286c748485
-    mv "$work/all.en" "$work/train.en" && mv "$work/all.de" "$work/train.de"
+    mv "$work/all.en" "$work/train.en"
+    mv "$work/all.de" "$work/train.de"
   else
     test_set "$set" en de "$name" WMT14_DIR
   fi
@@ -74,7 +75,8 @@ with open(paths[0], "rb") as en, open(paths[1], "rb") as de, open(paths[2], "wb"
 END
     ((status != 3)) || die "train.en and train.de are not parallel"
     ((status == 0)) || die "$python failed: $(tail -n 1 "$work/reason")"
-    mv "$work/short.en" "$work/train.en" && mv "$work/short.de" "$work/train.de"
+    mv "$work/short.en" "$work/train.en"
+    mv "$work/short.de" "$work/train.de"
   fi
   place "$name" en de "${folder:-statmt.org}"
 done
