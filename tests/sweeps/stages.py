@@ -186,6 +186,15 @@ STAGES = [
         ],
     ),
     _kd("table", "table", "{folder}/score.json", data=False, model=False),
+    _kd("report", "report", "{folder}/score.json", data=False, model=False, suffix=".html"),
+    _kd("trim", "trim"),
+    Stage(
+        "noise",
+        lambda given, output: [
+            *("fairseq-kd", "noise", *_pair(), "--input", given.text, "--kind", "tokens"),
+            *("--seed", "1", "--output", output / "out"),
+        ],
+    ),
     Stage(
         "the whole workflow",
         lambda given, output: ["run.sh", "--output", output / "out", given.experiment, "--cores", "1"],
