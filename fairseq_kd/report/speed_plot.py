@@ -6,8 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from fairseq_kd.report.plots import COLOURS, as_text
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.report.plots import COLOURS, as_text, save_picture
 
 MARKERS = "osD^vP"
 
@@ -63,5 +62,4 @@ def write_speed(table: dict[str, Any], path: str | Path) -> None:
     axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8, frameon=False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)
