@@ -6,7 +6,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.named_teacher import other_teacher
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
 Line = dict[str, Any]
@@ -128,7 +128,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     made = rows[0]["cost_of"]
     header = ["row", "engine", "decoding", "beam", "sentences/s", "tokens/s", "memory (MiB)"]
     header += ["× teacher"] if made["teacher"] else []
-    lines = ["## What decoding costs", "", table_line(header), table_line(["---"] * 3 + ["---:"] * (len(header) - 3))]
+    lines = ["## What decoding costs", "", *table_head(header, words=3)]
     for row in rows:
         lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (

@@ -10,7 +10,7 @@ from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 from fairseq_kd.report.training_table import training_section
 from fairseq_kd.report.ways import ways_notes
 
@@ -28,7 +28,7 @@ def markdown(table: dict[str, Any]) -> str:
     header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
     header += ["R_llh", "R_cvg"] if table["signature"].get("risks") else []
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
-    lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = [f"# {table['title']}", "", *table_head(header)]
     lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
     sections = [
         *more_metrics_section(table),

@@ -1,4 +1,4 @@
-"""A line of a Markdown table."""
+"""Lines of a Markdown table."""
 
 from collections.abc import Sequence
 
@@ -7,3 +7,8 @@ def table_line(cells: Sequence[str]) -> str:
     """The cells with bars between them; a bar within one is escaped, and a line break becomes a space."""
     escaped = (" ".join(cell.splitlines()).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
+
+
+def table_head(header: Sequence[str], words: int = 1) -> list[str]:
+    """The heading, and the line below it: the first ``words`` columns hold words, all others figures."""
+    return [table_line(header), table_line(["---"] * words + ["---:"] * (len(header) - words))]
