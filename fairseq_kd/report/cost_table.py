@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.named_teacher import other_teacher
+from fairseq_kd.report.result_files import distinct
 from fairseq_kd.report.table_line import table_head, table_line
 
 FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
@@ -20,8 +21,7 @@ def summarise_costs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cost_of", the conditions of that. A figure that one of the results lacks is left out. "engines" are the engines
         and precisions that made the scores.
     """
-    engines = [[result["engine"], result["precision"]] for result in results]
-    found: dict[str, Any] = {"engines": [one for number, one in enumerate(engines) if one not in engines[:number]]}
+    found: dict[str, Any] = {"engines": distinct([[result["engine"], result["precision"]] for result in results])}
     if all("nonzero_parameters" in result for result in results):
         found["nonzero_parameters"] = statistics.fmean(result["nonzero_parameters"] for result in results)
     masses = {beam: [result["beams"][beam].get("mode_mass") for result in results] for beam in results[0]["beams"]}
