@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.parameters import tied_names
 from fairseq_kd.storage.files import whole_file
 
@@ -31,15 +30,6 @@ STARTS = {
     **dict.fromkeys(("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer"), False),
 }
 """Options of fairseq that say where a training starts, at their defaults."""
-
-
-def read_state(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content as it was saved.
-
-    Raises:
-        UserError: it is missing, damaged, no fairseq checkpoint, or its pickle would run code.
-    """
-    return saved_state(path, "model")
 
 
 def untrained(state: Mapping[str, Any]) -> dict[str, Any]:
