@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fairseq_kd.compress.packing import to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import read_checkpoint, require_file
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter
 from fairseq_kd.networks.resume import AVERAGED
 from fairseq_kd.storage.files import file_hash, write_json
@@ -86,8 +86,7 @@ def _hashes(checkpoints: Sequence[str | Path]) -> dict[str, str]:
     """The hash of each file; a UserError where a file is missing or two are the same (checkpoint_last.pt is a copy)."""
     found: dict[str, str] = {}
     for path in map(str, checkpoints):
-        if not Path(path).is_file():
-            raise UserError(f"checkpoint {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+        require_file(path)
         own = file_hash(path)
         twin = next((other for other, known in found.items() if known == own), None)
         if twin or path in found:
