@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,9 +101,7 @@ def draw_beam_rollouts(
         source.new_zeros(size),
         source.new_zeros(size),
     )
-    with ExitStack() as modes:
-        for model in models:
-            modes.enter_context(evaluating(model))
+    with evaluating(*models):
         unfinished = Unfinished(models, sample["net_input"], tokens)
         unfinished.reorder(torch.arange(size, device=source.device).repeat_interleave(beam))
         for step in range(longest):
