@@ -1,7 +1,6 @@
 """Write a teacher's distributions on a data-bin's split, so that training needs no teacher."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,8 @@ from fairseq_kd.data.soft_targets import (
 )
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
+from fairseq_kd.losses.ranges import check_kept, check_temperature
 from fairseq_kd.losses.token_values import truncated
-from fairseq_kd.losses.truncation import check_kept
 from fairseq_kd.networks.checkpoints import require_file
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.distributions import real_tokens
@@ -105,8 +104,7 @@ def cache(
 def _check(model: str, models: Sequence[str], temperature: float, max_tokens: int) -> None:
     if max_tokens < 1:
         raise UserError(f"--max-tokens {max_tokens}: give 1 or more")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise UserError(f"--temperature {temperature}: give a temperature above 0")
+    check_temperature("--temperature", temperature)
     if not models:
         raise UserError(f"--model {model!r}: give the path of a checkpoint")
     for path in models:
