@@ -46,10 +46,7 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
         UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
             configuration reads from this machine.
     """
-    return _usable(_load(Path(path), role, on_disk), path, role)
-
-
-def _usable(state: dict[str, Any], path: str | Path, role: str) -> dict[str, Any]:
+    state = _load(Path(path), role, on_disk)
     try:
         return _upgraded(state)
     except Refused as reason:
