@@ -13,7 +13,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fairseq_kd.compress.packing import to_bytes, untrained, write_once
+from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint, require_file
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter
@@ -66,10 +66,7 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
         if state.get(part):
             state[part] = {name: means.get(f"{part}.{name}", own) for name, own in state[part].items()}
     state = untrained(state)
-    # fairseq looks up the last entry whenever it resumes.
-    state["optimizer_history"] = [
-        {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
-    ]
+    state["optimizer_history"] = [NO_UPDATES]
     state["extra_state"][AVERAGED] = {"checkpoints": list(hashes.values())}
     report = {
         "checkpoints": [{"path": path, "sha256": found} for path, found in hashes.items()],

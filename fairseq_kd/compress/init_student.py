@@ -15,7 +15,7 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
-from fairseq_kd.compress.packing import to_bytes, write_once
+from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, write_once
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.guarded_build import Refused, literal
@@ -136,14 +136,13 @@ def _set_layers(model: Any, side: str, layers: int) -> None:
 
 def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
     """A checkpoint as fairseq-train writes it, before the first update."""
-    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
     iterator = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
     return {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         "model": weights,
         "criterion": None,
-        "optimizer_history": [history],
+        "optimizer_history": [NO_UPDATES],
         "task_state": {},
         "extra_state": {"train_iterator": iterator},
     }

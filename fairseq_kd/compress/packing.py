@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 GZIP = b"\x1f\x8b"
 KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 """What a checkpoint has besides the state of its training."""
+NO_UPDATES = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+"""The entry of ``optimizer_history`` of a checkpoint that no training has written; fairseq looks it up to resume."""
 STARTS = {
     **{"restore_file": "checkpoint_last.pt", "finetune_from_model": None, "optimizer_overrides": "{}"},
     **dict.fromkeys(("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer"), False),
