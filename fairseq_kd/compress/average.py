@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint, require_file
+from fairseq_kd.networks.checkpoints import architecture_of, read_checkpoint, require_file
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter
 from fairseq_kd.networks.resume import AVERAGED
 from fairseq_kd.storage.files import file_hash, write_json
@@ -129,8 +128,7 @@ def _plain(model: Any) -> dict[str, Any]:
     if OmegaConf.is_config(model):
         plain = OmegaConf.to_container(model, resolve=True, enum_to_str=True)
         return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-    name = getattr(model, "arch", None) or getattr(model, "_name", None)
-    built = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    name, built = architecture_of(model)
     parser = argparse.ArgumentParser(add_help=False)
     if built is not None:
         built.add_args(parser)

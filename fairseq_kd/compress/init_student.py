@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import architecture_of, read_checkpoint
 from fairseq_kd.networks.guarded_build import Refused, literal
 from fairseq_kd.networks.hidden_states import SIDES, copied_layers, transformer_config
 from fairseq_kd.networks.parameters import count_nonzero
@@ -60,7 +60,7 @@ def init_student(
     model = state["cfg"].model
     config = transformer_config(model)
     if config is None:
-        name = getattr(model, "arch", None) or getattr(model, "_name", "?")
+        name, _ = architecture_of(model)
         raise UserError(f"teacher {teacher}: {name!r} is no Transformer; init-student copies Transformer layers alone")
     for side in SIDES:
         _check_depth(teacher, side, getattr(config, side).layers, state["model"])
@@ -150,7 +150,7 @@ def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
 
 def architecture_options(model: Any) -> list[str]:
     """The options of fairseq-train that give a recorded Transformer's configuration: what differs from its --arch."""
-    name = getattr(model, "arch", None) or model._name
+    name, _ = architecture_of(model)
     given = argparse.Namespace()
 
     def with_defaults() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import BaseFairseqModel
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.errors import UserError
@@ -173,8 +173,14 @@ def build_models(
     return [_build(path, state, task, role) for path, state in zip(paths, states, strict=True)]
 
 
+def architecture_of(model: Any) -> tuple[str, type[BaseFairseqModel] | None]:
+    """The architecture that a recorded model configuration names ("?": none), and its class if fairseq knows it."""
+    name = getattr(model, "arch", None) or getattr(model, "_name", None) or "?"
+    return name, ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+
+
 def _build(path: str | Path, state: dict[str, Any], task: TranslationTask, role: str) -> BaseFairseqModel:
-    architecture = getattr(state["cfg"].model, "_name", None) or getattr(state["cfg"].model, "arch", "?")
+    architecture, _ = architecture_of(state["cfg"].model)
     used = {"cfg": state["cfg"], "model": state["model"]}
 
     def build() -> BaseFairseqModel:
