@@ -81,8 +81,8 @@ def add_language_arguments(parser: argparse.ArgumentParser, which: str = "where 
         which: says when they are needed.
     """
     add = parser.add_argument
-    add("-s", "--source-lang", metavar="S", help=f"source language, {which}; may be the target of its files")
-    add("-t", "--target-lang", metavar="T", help=f"target language, {which}; may be the source of its files")
+    add("-s", "--source-lang", metavar="S", help=f"source language, {which}; a pair can be read in reverse")
+    add("-t", "--target-lang", metavar="T", help=f"target language, {which}; a pair can be read in reverse")
 
 
 def languages_of(options: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -102,7 +102,7 @@ def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
     add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
     add_language_arguments(
-        parser, "where the checkpoint records none or the data-bin holds several; for a folder as its tags have it"
+        parser, "where the checkpoint records none or the data-bin holds several; of a folder's model by its own name"
     )
     add("--profile", metavar="NAME|FILE",
         help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "
