@@ -30,10 +30,10 @@ from fairseq_kd.evaluate.shortlist_effect import shortlist_effect
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.tokenizers import AUTO
-from fairseq_kd.networks.checkpoints import build_models, saved_state
+from fairseq_kd.networks.checkpoints import build_models, checkpoint_paths, saved_state
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero
-from fairseq_kd.storage.files import file_hash, split_paths, write_json
+from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
 logger = logging.getLogger(__name__)
@@ -111,12 +111,10 @@ def evaluate(
             be used, ``output`` or ``save_outputs`` is a folder, or a measurement fails.
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
-    paths = split_paths(str(model))
-    if not paths:
-        raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     check_places(output, save_outputs)
     check_metrics(metrics)
     judge = find_comet(comet) if comet else None
+    paths = checkpoint_paths(str(model))
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
     sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize, lowercase)

@@ -26,7 +26,7 @@ from fairseq_kd.networks.guarded_build import Refused, guarded_build
 from fairseq_kd.networks.plain_classes import allow_plain_classes
 from fairseq_kd.networks.plain_configuration import as_config, plain_arguments, plain_configuration
 from fairseq_kd.networks.second_copies import keep_one_copy, without_copies
-from fairseq_kd.storage.files import is_unicode
+from fairseq_kd.storage.files import is_unicode, split_paths
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -96,6 +96,20 @@ def require_file(path: str | Path, role: str = "checkpoint") -> None:
         )
     if not Path(path).is_file():
         raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+
+
+def checkpoint_paths(model: str) -> list[str]:
+    """The checkpoints in ``CKPT:CKPT``.
+
+    Raises:
+        UserError: there are none, or a file is missing.
+    """
+    paths = split_paths(model)
+    if not paths:
+        raise UserError(f"--model {model!r}: give the path of a checkpoint")
+    for path in paths:
+        require_file(path, role="model")
+    return paths
 
 
 def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
