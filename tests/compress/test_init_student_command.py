@@ -10,7 +10,7 @@ from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters, is_parameter
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import PLUGIN, generated_rows, run_command
 from tests.support.training import train_model, train_with_hydra
 
 SHAPES = {
@@ -90,9 +90,7 @@ def test_it_is_decoded_and_trained_on(
     """The printed options are all that fairseq-train needs; with a learning rate of 0 the weights stay as copied."""
     student = tmp_path / "student.pt"
     shape = init_student(capsys, teacher, student, "--encoder-layers", 2, "--decoder-layers", 2)
-    words = ("--path", student, "--user-dir", PLUGIN, "--cpu", "--task", "translation", "--max-len-b", "12")
-    made = run_command("fairseq-generate", tiny_corpus, *words)
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, student) == 40
     trained = train_from(student, tiny_corpus, tmp_path / "save", shape)
     before, after = (read_checkpoint(path)["model"] for path in (student, trained))
     assert before.keys() == after.keys()

@@ -15,7 +15,7 @@ from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.hidden_states import matched_layers
 from fairseq_kd.networks.parameters import is_parameter
 from fairseq_kd.networks.teacher import Teacher
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import PLUGIN, generated_rows, run_command
 from tests.support.gradients import assert_slope
 from tests.support.models import assert_same_weights, batch, build
 from tests.support.training import losses, train_command, train_model
@@ -326,7 +326,6 @@ def test_maps_are_trained_and_a_finished_student_needs_neither_them_nor_the_teac
     loss, nll, kl = (float(line.split(f"| {name} ")[1].split()[0]) for name in ("loss", "nll_loss", "kl"))
     assert loss == pytest.approx(0.2 * nll + 0.8 * kl, abs=0.01) and "_mse" not in line
     shutil.rmtree(teacher.parent)
-    made = run_command("fairseq-generate", tiny_corpus, *words, "--task", "translation", "--max-len-b", "12")
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, student) == 40
     done = run_command("fairseq-validate", tiny_corpus, *words, "--task", "translation_kd", "--max-tokens", "400")
     assert "validating the gold part of the loss alone" in done.stdout + done.stderr

@@ -18,7 +18,7 @@ from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.criterions.fused_cross_entropy import FusedCrossEntropyCriterion
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from tests.support.commands import BIN, PLUGIN, ROOT, run_command
+from tests.support.commands import BIN, PLUGIN, ROOT, generated_rows, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.models import ARCHITECTURES, assert_same_weights, build, configured
 from tests.support.training import losses, train_command, train_model, train_on_two_processes, train_with_hydra
@@ -127,8 +127,7 @@ def test_a_student_needs_no_teacher_any_more(tiny_corpus: Path, tiny_teacher: Pa
     shutil.rmtree(folder)
     shared = ("--path", student, "--user-dir", PLUGIN, "--cpu")
     for task in ("translation", "translation_kd"):
-        made = run_command("fairseq-generate", tiny_corpus, *shared, "--task", task, "--max-len-b", "12")
-        assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+        assert generated_rows(tiny_corpus, student, task) == 40
     done = run_command("fairseq-validate", tiny_corpus, *shared, "--task", "translation_kd", "--max-tokens", "400")
     assert "nll_loss" in done.stdout + done.stderr
 
