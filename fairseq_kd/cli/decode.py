@@ -84,7 +84,7 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
 
     subset = options.subset or DEFAULT_SUBSET
     how |= {"direction": direction_of(options), "languages": languages_of(options)}
-    for data, output in each_with(options.data, options.output, subset, "--output"):
+    for data, output in each_with(options.data, options.output, subset):
         decode(options.model, data, output, search, subset=subset, **how)
 
 

@@ -84,7 +84,7 @@ def export_to_sparse(model: str, output: Path) -> None:
     Raises:
         UserError: the checkpoint is at fault, or the output holds something else.
     """
-    state = untrained(saved_state(model, "model"))
+    state = untrained(saved_state(model))
     packed, dense = pack(state), len(to_bytes(state))
     loaded = unpack_bytes(packed, output)["model"]
     if not all(_equal(loaded[name], tensor) for name, tensor in state["model"].items()):

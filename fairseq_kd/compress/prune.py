@@ -153,7 +153,7 @@ def prune(model: str | Path, output: str | Path, sparsity: float, scheme: str = 
     """
     if not 0 <= sparsity < 1:
         raise UserError(f"--sparsity {sparsity}: give a number from 0 to below 1")
-    state = untrained(saved_state(model, "model"))
+    state = untrained(saved_state(model))
     pruned = prune_model(state["model"], sparsity, scheme)
     dense, sparse = to_bytes(state), pack(state)
     report = {

@@ -242,5 +242,5 @@ def _model_facts(paths: Sequence[str], decoder: Engine) -> dict[str, Any]:
     return {
         "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
         "parameters": decoder.parameters,
-        "nonzero_parameters": sum(count_nonzero(saved_state(path, "model")["model"])[1] for path in paths),
+        "nonzero_parameters": sum(count_nonzero(saved_state(path)["model"])[1] for path in paths),
     }

@@ -60,24 +60,22 @@ class _TokenNLL(torch.autograd.Function):
         return (*narrowed, None, None)
 
 
-def chunks_of(model: NextTokens, chunk_memory: float) -> Iterator[slice]:
+def chunks_of(model: NextTokens, chunk_memory: float = 0) -> Iterator[slice]:
     """The rows of each chunk of a model's tokens; ``chunk_memory`` is as for :func:`token_nll`."""
     return chunks(len(model.features), chunk_tokens(model.vocabulary, model.features.device, chunk_memory))
 
 
-def truncated(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> Truncated:
+def truncated(models: Sequence[NextTokens], k: int, temperature: float) -> Truncated:
     """The truncated distributions of one model, or of the mean of several models' probabilities.
 
     Args:
         models: each model's distributions of the same tokens.
         k: number of kept symbols.
         temperature: applied to the mean before it is truncated.
-        chunk_memory: as for :func:`fairseq_kd.losses.fused.fused_loss`.
     """
     # The mean comes first, then the temperature, as in training without a cache; the bucket is of what results.
-    truncations = [
-        truncate(temper(mean_log_probs(models, rows), temperature), k) for rows in chunks_of(models[0], chunk_memory)
-    ]
+    chunked = chunks_of(models[0])
+    truncations = [truncate(temper(mean_log_probs(models, rows), temperature), k) for rows in chunked]
     # From pairs (ids, log_probs) of chunks to one pair of all tokens.
     return Truncated(*(torch.cat(tensors) for tensors in zip(*truncations, strict=True)))
 

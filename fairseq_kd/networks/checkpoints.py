@@ -67,13 +67,13 @@ def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def saved_state(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+def saved_state(path: str | Path) -> dict[str, Any]:
     """A fairseq checkpoint's content as it was saved, on the CPU.
 
     Raises:
         UserError: as :func:`read_checkpoint`.
     """
-    return _load(Path(path), role, on_disk=False)
+    return _load(Path(path), "model", on_disk=False)
 
 
 def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:

@@ -158,5 +158,5 @@ def test_folders_that_do_not_go_together(
     with pytest.raises(UserError, match=r"--distilled-data .*b: 200 rows, the gold data has 100"):
         hybrid.load_dataset("train")
     with pytest.raises(UserError, match=r"--output .*: 3 folders for 2 data-bins"):
-        each_with(joined(gold), Path("x:y:z"), "train", "--output")
+        each_with(joined(gold), Path("x:y:z"), "train")
     assert beside(["a"], "x:y", "--output") == [Path("x:y")]
