@@ -17,7 +17,7 @@ def markdown(table: dict[str, Any]) -> str:
         if row["section"] != section:
             section = row["section"]
             lines.append(f"| **{section}** | | | | |")
-        lines.append(table_line(row))
+        lines.append(measured_line(row))
     found = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
     notes = [
         f"Figures are medians of {table['rounds']} rounds, every line in a process of its own and in turn. A speed is "
@@ -36,7 +36,7 @@ def markdown(table: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def table_line(row: dict[str, Any]) -> str:
+def measured_line(row: dict[str, Any]) -> str:
     """A measurement's line of the table."""
     low, high = row["speed_range"]
     memory = f"{row['memory']:,.0f} MiB" if "memory" in row else ""

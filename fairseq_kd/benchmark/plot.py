@@ -5,8 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.report.plots import COLOURS, save_picture
 
 
 def write_plot(table: dict[str, Any], path: Path) -> None:
@@ -30,5 +29,4 @@ def write_plot(table: dict[str, Any], path: Path) -> None:
     axes.axvline(1.0, color="#777777", linestyle=(0, (2, 2)), linewidth=1)
     axes.set_xlabel("speed, the first of its kind = 1")
     axes.spines[["top", "right"]].set_visible(False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.corpus.cache import cache
     from fairseq_kd.data.databin_lists import each_with
 
-    for data, output in each_with(options.data, options.output, options.subset, "--output"):
+    for data, output in each_with(options.data, options.output, options.subset):
         cache(
             options.model,
             data,

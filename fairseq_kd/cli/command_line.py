@@ -45,19 +45,6 @@ VERBS = {
 
 HANDS_ON = ("run",)
 """Verbs that give undeclared options to another program."""
-PLAIN = {"≤": "<=", "≥": ">=", "×": "x", "→": "->", "…": "...", "–": "-", "−": "-", "±": "+-", "·": "*", "′": "'"}
-"""What the help shows for a sign that the terminal's encoding lacks."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Its help also prints in an ASCII locale, where argparse ends in a UnicodeEncodeError."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        encoding = getattr(file or sys.stderr, "encoding", None) or "utf-8"
-        for sign, plain in PLAIN.items():
-            if sign in message and sign.encode(encoding, "replace") == b"?":
-                message = message.replace(sign, plain)
-        super()._print_message(message.encode(encoding, "backslashreplace").decode(encoding), file)
 
 
 class Version(argparse.Action):
@@ -78,7 +65,7 @@ def verb_module(name: str) -> Any:
 
 def build_parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
     """The parser of `fairseq-kd`. It imports the modules of ``verbs`` alone, so no other verb knows its options."""
-    parser = Parser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
+    parser = argparse.ArgumentParser(prog="fairseq-kd", description="Knowledge distillation around fairseq-train.")
     add_verbose(parser, False)
     parser.add_argument("--version", action=Version, nargs=0, help="print the versions and end")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -13,6 +13,7 @@ from fairseq_kd.cli.shared_options import (
     add_text_arguments,
     direction_of,
     languages_of,
+    lengths_of,
     search_of,
     shard_of,
     text_of,
@@ -49,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Decode this shard's blocks that do not exist yet; with one shard, merge them."""
     beam = max(options.beam, options.nbest) if options.sampling else options.beam
-    limits = (options.max_len_a, options.max_len_b, options.max_tokens)
-    search = DecodingOptions(beam, options.nbest, *limits, **search_of(options))
+    search = DecodingOptions(beam, options.nbest, **lengths_of(options), **search_of(options))
     how = {
         "engine": options.engine,
         "precision": options.precision,
@@ -84,7 +84,7 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
 
     subset = options.subset or DEFAULT_SUBSET
     how |= {"direction": direction_of(options), "languages": languages_of(options)}
-    for data, output in each_with(options.data, options.output, subset, "--output"):
+    for data, output in each_with(options.data, options.output, subset):
         decode(options.model, data, output, search, subset=subset, **how)
 
 

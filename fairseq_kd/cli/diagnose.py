@@ -2,7 +2,7 @@
 
 import argparse
 
-from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
+from fairseq_kd.cli.shared_options import add_language_arguments, add_length_arguments, languages_of, lengths_of
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.diagnose.options import SpeedWish
@@ -11,7 +11,7 @@ from fairseq_kd.errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add, defaults = parser.add_argument, DecodingOptions()
+    add = parser.add_argument
     add("--teacher", required=True, metavar="CKPT", help="the teacher")
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with the teacher's dictionaries")
     add("--student", metavar="FILE", help="text file (-: standard input) with the student's options for fairseq-train, "
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="detokenised text, one line for each row, also .gz, .xz or .zst (default: the data-bin's target side)",
     )
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
-    add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
-    add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
-    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+    add_length_arguments(parser)
     add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
     add("--study", action="extend", nargs="*", metavar="FILE.json",
         help="study.json files to recommend from; without a file: only measure (default: results/study_*/study.json of "
@@ -57,9 +55,7 @@ def run(options: argparse.Namespace) -> None:
         languages=languages_of(options),
         reference=options.reference,
         post_process=options.post_process,
-        lengths=DecodingOptions(
-            max_len_a=options.max_len_a, max_len_b=options.max_len_b, max_tokens=options.max_tokens
-        ),
+        lengths=DecodingOptions(**lengths_of(options)),
         seed=options.seed,
         studies=studies,
         wish=_wish(options),

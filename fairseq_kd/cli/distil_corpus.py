@@ -53,7 +53,11 @@ def _add_seq_inter_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seq-inter", action="store_true",
         help="take from lists of 35 translations, or --beam, the one closest to the gold target")  # fmt: skip
-    add("--reference", metavar="FILE", help="--seq-inter: text of the gold target, also .gz, .xz or .zst (DATABIN's)")
+    add(
+        "--reference",
+        metavar="FILE",
+        help="--seq-inter: text of the gold target, also .gz, .xz or .zst (default: DATABIN's)",
+    )
     add("--metric", choices=METRICS, help=f"--seq-inter: measure of closeness ({METRICS[0]})")
     add("--tokenize", choices=TOKENIZERS, help=f"--seq-inter: sacreBLEU's tokenizer for BLEU ({TOKENIZERS[0]})")
     add("--smooth-method", choices=SMOOTH_METHODS,

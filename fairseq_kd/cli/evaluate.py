@@ -2,7 +2,14 @@
 
 import argparse
 
-from fairseq_kd.cli.shared_options import add_language_arguments, add_search_arguments, languages_of, search_of
+from fairseq_kd.cli.shared_options import (
+    add_language_arguments,
+    add_length_arguments,
+    add_search_arguments,
+    languages_of,
+    lengths_of,
+    search_of,
+)
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
@@ -12,7 +19,7 @@ from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add, defaults = parser.add_argument, DecodingOptions()
+    add = parser.add_argument
     add("--model", required=True, metavar="CKPT[:CKPT...]", help="fairseq checkpoint; several are an ensemble")
     add("--data", required=True, metavar="DATABIN", help="folder made by fairseq-preprocess")
     add_language_arguments(parser)
@@ -54,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how tokenised text becomes plain text; auto: moses where the data-bin's target is Moses-tokenised "
         "(%(default)s)",
     )
-    add("--max-len-a", type=float, default=defaults.max_len_a, help="output ≤ a × source length + b (%(default)s)")
-    add("--max-len-b", type=int, default=defaults.max_len_b, help="b of --max-len-a (%(default)s)")
+    add_length_arguments(parser)
     add(
         "--engine",
         choices=ENGINES,
@@ -70,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"export --shortlist, or its {VOCABULARY_MAP}; needs ctranslate2",
     )
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
-    add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
     add(
         "--save-outputs",
         metavar="FILE.jsonl",
@@ -118,12 +123,7 @@ def run(options: argparse.Namespace) -> None:
         subset=options.subset,
         languages=languages_of(options),
         beams=options.beam,
-        lengths=DecodingOptions(
-            max_len_a=options.max_len_a,
-            max_len_b=options.max_len_b,
-            max_tokens=options.max_tokens,
-            **search_of(options),
-        ),
+        lengths=DecodingOptions(**lengths_of(options), **search_of(options)),
         engine=options.engine,
         precision=options.precision,
         reference=options.reference,

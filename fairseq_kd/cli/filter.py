@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.cli.shared_options import add_shard_arguments, shard_of
+from fairseq_kd.cli.shared_options import add_shard_arguments, languages_of, shard_of
 from fairseq_kd.corpus.filter_rules import UNITS, Rules
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
@@ -72,14 +72,13 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens {options.max_tokens}: give 1 or more")
-    given = (options.source_lang, options.target_lang)
     from fairseq_kd.corpus.filter import filter_corpus, table
 
     report = filter_corpus(
         options.input,
         options.output,
         rules,
-        languages=given,
+        languages=languages_of(options),
         post=options.post_process or ("sentencepiece" if options.input.is_dir() else "none"),
         along=options.along,
         **_reverse(options),
@@ -95,7 +94,6 @@ def _reverse(options: argparse.Namespace) -> dict[str, Any]:
     from fairseq_kd.corpus.filter_input import open_corpus
     from fairseq_kd.corpus.reverse_model import ReverseModel
 
-    given = (options.source_lang, options.target_lang)
-    pair = open_corpus(options.input, given).languages
+    pair = open_corpus(options.input, languages_of(options)).languages
     model = ReverseModel(options.reverse_model, pair, options.reverse_data, options.max_tokens)
     return {"reverse": model, "reverse_spm_model": options.reverse_spm_model}

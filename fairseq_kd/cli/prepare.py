@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model instead of a new one"
     )
     add("--max-line-bytes", type=int, default=LONGEST_LINE, metavar="N",
-        help="a new sentencepiece model learns from no longer line (%(default)s)")  # fmt: skip
+        help="longest line that a new sentencepiece model learns from (%(default)s)")  # fmt: skip
     add("--sample-pairs", type=int, default=SAMPLE, metavar="N",
-        help="training pairs that a new sentencepiece model learns from, drawn from more (%(default)s)")  # fmt: skip
-    add("--seed", type=int, default=1, metavar="N", help="of the drawing (%(default)s)")
+        help="largest number of training pairs that a new sentencepiece model learns from (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=1, metavar="N", help="random seed that draws these pairs from more (%(default)s)")
     add("--workers", type=int, metavar="N", help="processes that cut text (default: one for each processor)")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip

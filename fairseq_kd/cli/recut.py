@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="DATABIN", type=Path,
         help="a data-bin to cut anew with all its splits; with --decoded it is not needed")  # fmt: skip
     add_language_arguments(
-        parser, "where the data-bin of --data holds several, or the tags of --decoded are other words"
+        parser, "where the data-bin of --data holds several, or --decoded names the languages otherwise"
     )
     add("--student-data", metavar="DATABIN", type=Path, help="with --decoded: the student's data-bin")
     add("--spm-model", metavar="FILE", type=Path, help="the student's sentencepiece model")

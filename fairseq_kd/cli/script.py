@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", choices=SCRIPTS,
         help="; ".join(f"{name}: {made}" for name, made in SCRIPTS.items()))  # fmt: skip
-    add("arguments", nargs=argparse.REMAINDER, metavar="…", help="arguments of the script; --help prints its manual")
+    add("arguments", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script; --help prints its manual")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -56,10 +56,21 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
     add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
     add("--beam", type=int, default=defaults.beam, help="beam size (%(default)s)")
+    add_length_arguments(parser)
+
+
+def add_length_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how long translations and batches may be; :func:`lengths_of` reads the options."""
+    add, defaults = parser.add_argument, DecodingOptions()
     add("--max-len-a", type=float, default=defaults.max_len_a, metavar="A",
         help="a translation has at most A x source length + B tokens (A: %(default)s)")  # fmt: skip
     add("--max-len-b", type=int, default=defaults.max_len_b, metavar="B", help="B of --max-len-a (%(default)s)")
     add("--max-tokens", type=int, default=defaults.max_tokens, help="source tokens in a batch (%(default)s)")
+
+
+def lengths_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of :class:`DecodingOptions` that :func:`add_length_arguments` declared."""
+    return {name: getattr(options, name) for name in ("max_len_a", "max_len_b", "max_tokens")}
 
 
 def add_language_arguments(parser: argparse.ArgumentParser, which: str = "where the data-bin holds several") -> None:
@@ -70,8 +81,8 @@ def add_language_arguments(parser: argparse.ArgumentParser, which: str = "where 
         which: says when they are needed.
     """
     add = parser.add_argument
-    add("-s", "--source-lang", metavar="S", help=f"source language, {which}; may be the target of its files")
-    add("-t", "--target-lang", metavar="T", help=f"target language, {which}; may be the source of its files")
+    add("-s", "--source-lang", metavar="S", help=f"source language, {which}; a pair can be read in reverse")
+    add("-t", "--target-lang", metavar="T", help=f"target language, {which}; a pair can be read in reverse")
 
 
 def languages_of(options: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -91,7 +102,7 @@ def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
     add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
     add_language_arguments(
-        parser, "where the checkpoint records none or the data-bin holds several; for a folder as its tags have it"
+        parser, "where the checkpoint records none or the data-bin holds several; of a folder's model by its own name"
     )
     add("--profile", metavar="NAME|FILE",
         help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "

@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("save_dir", metavar="SAVE_DIR", help="folder that gets the checkpoints, train.log and, at the end, done")
     add("data", metavar="DATABIN", help="the training data, as fairseq-train takes it")
-    add("options", nargs=argparse.REMAINDER, metavar="…",
+    add("options", nargs=argparse.REMAINDER, metavar="...",
         help="options of fairseq-train, behind DATABIN, without --save-dir and --user-dir. --task translation_kd is "
         "added where there is no --task, and --cpu where there is no GPU")  # fmt: skip
 

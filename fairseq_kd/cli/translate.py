@@ -8,6 +8,7 @@ from fairseq_kd.cli.shared_options import (
     add_engine_arguments,
     add_search_arguments,
     add_text_arguments,
+    lengths_of,
     search_of,
     text_of,
 )
@@ -30,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Translate until standard input ends, or until whoever reads standard output has enough."""
-    limits = (options.max_len_a, options.max_len_b, options.max_tokens)
-    search = DecodingOptions(options.beam, 1, *limits, **search_of(options))
+    search = DecodingOptions(options.beam, **lengths_of(options), **search_of(options))
     if options.block_lines < 1:
         raise UserError(f"--block-lines {options.block_lines}: give 1 or more")
     text = text_of(options)

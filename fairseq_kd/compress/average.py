@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fairseq_kd.compress.packing import to_bytes, untrained, write_once
+from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import architecture_of, read_checkpoint, require_file
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter
 from fairseq_kd.networks.resume import AVERAGED
 from fairseq_kd.storage.files import file_hash, write_json
@@ -66,10 +65,7 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
         if state.get(part):
             state[part] = {name: means.get(f"{part}.{name}", own) for name, own in state[part].items()}
     state = untrained(state)
-    # fairseq looks up the last entry whenever it resumes.
-    state["optimizer_history"] = [
-        {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
-    ]
+    state["optimizer_history"] = [NO_UPDATES]
     state["extra_state"][AVERAGED] = {"checkpoints": list(hashes.values())}
     report = {
         "checkpoints": [{"path": path, "sha256": found} for path, found in hashes.items()],
@@ -86,8 +82,7 @@ def _hashes(checkpoints: Sequence[str | Path]) -> dict[str, str]:
     """The hash of each file; a UserError where a file is missing or two are the same (checkpoint_last.pt is a copy)."""
     found: dict[str, str] = {}
     for path in map(str, checkpoints):
-        if not Path(path).is_file():
-            raise UserError(f"checkpoint {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+        require_file(path)
         own = file_hash(path)
         twin = next((other for other, known in found.items() if known == own), None)
         if twin or path in found:
@@ -133,8 +128,7 @@ def _plain(model: Any) -> dict[str, Any]:
     if OmegaConf.is_config(model):
         plain = OmegaConf.to_container(model, resolve=True, enum_to_str=True)
         return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-    name = getattr(model, "arch", None) or getattr(model, "_name", None)
-    built = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    name, built = architecture_of(model)
     parser = argparse.ArgumentParser(add_help=False)
     if built is not None:
         built.add_args(parser)

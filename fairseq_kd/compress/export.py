@@ -9,7 +9,7 @@ import torch
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.options import SENTENCEPIECE, ShortlistOptions
-from fairseq_kd.compress.packing import pack, read_state, to_bytes, unpack, unpack_bytes, untrained, write_once
+from fairseq_kd.compress.packing import pack, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.compress.shortlist import inputs_of, write_map
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages
@@ -18,6 +18,7 @@ from fairseq_kd.decoding.conversion import CannotConvert, inputs, kept_conversio
 from fairseq_kd.decoding.converted_folder import SIGNATURE, check_model, read_made
 from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, whole_folder
 
@@ -83,7 +84,7 @@ def export_to_sparse(model: str, output: Path) -> None:
     Raises:
         UserError: the checkpoint is at fault, or the output holds something else.
     """
-    state = untrained(read_state(model))
+    state = untrained(saved_state(model))
     packed, dense = pack(state), len(to_bytes(state))
     loaded = unpack_bytes(packed, output)["model"]
     if not all(_equal(loaded[name], tensor) for name, tensor in state["model"].items()):

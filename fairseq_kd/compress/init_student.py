@@ -15,9 +15,9 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor
 
-from fairseq_kd.compress.packing import to_bytes, write_once
+from fairseq_kd.compress.packing import NO_UPDATES, to_bytes, write_once
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import architecture_of, read_checkpoint
 from fairseq_kd.networks.guarded_build import Refused, literal
 from fairseq_kd.networks.hidden_states import SIDES, copied_layers, transformer_config
 from fairseq_kd.networks.parameters import count_nonzero
@@ -60,7 +60,7 @@ def init_student(
     model = state["cfg"].model
     config = transformer_config(model)
     if config is None:
-        name = getattr(model, "arch", None) or getattr(model, "_name", "?")
+        name, _ = architecture_of(model)
         raise UserError(f"teacher {teacher}: {name!r} is no Transformer; init-student copies Transformer layers alone")
     for side in SIDES:
         _check_depth(teacher, side, getattr(config, side).layers, state["model"])
@@ -136,14 +136,13 @@ def _set_layers(model: Any, side: str, layers: int) -> None:
 
 def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
     """A checkpoint as fairseq-train writes it, before the first update."""
-    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
     iterator = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
     return {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         "model": weights,
         "criterion": None,
-        "optimizer_history": [history],
+        "optimizer_history": [NO_UPDATES],
         "task_state": {},
         "extra_state": {"train_iterator": iterator},
     }
@@ -151,7 +150,7 @@ def _checkpoint(cfg: Any, weights: dict[str, Tensor]) -> dict[str, Any]:
 
 def architecture_options(model: Any) -> list[str]:
     """The options of fairseq-train that give a recorded Transformer's configuration: what differs from its --arch."""
-    name = getattr(model, "arch", None) or model._name
+    name, _ = architecture_of(model)
     given = argparse.Namespace()
 
     def with_defaults() -> dict[str, Any]:

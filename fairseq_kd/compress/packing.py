@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.parameters import tied_names
 from fairseq_kd.storage.files import whole_file
 
@@ -26,20 +25,13 @@ logger = logging.getLogger(__name__)
 GZIP = b"\x1f\x8b"
 KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 """What a checkpoint has besides the state of its training."""
+NO_UPDATES = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+"""The entry of ``optimizer_history`` of a checkpoint that no training has written; fairseq looks it up to resume."""
 STARTS = {
     **{"restore_file": "checkpoint_last.pt", "finetune_from_model": None, "optimizer_overrides": "{}"},
     **dict.fromkeys(("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer"), False),
 }
 """Options of fairseq that say where a training starts, at their defaults."""
-
-
-def read_state(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content as it was saved.
-
-    Raises:
-        UserError: it is missing, damaged, no fairseq checkpoint, or its pickle would run code.
-    """
-    return saved_state(path, "model")
 
 
 def untrained(state: Mapping[str, Any]) -> dict[str, Any]:

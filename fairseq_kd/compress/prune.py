@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from fairseq_kd.compress.options import SCHEMES
-from fairseq_kd.compress.packing import pack, read_state, to_bytes, untrained, write_once
+from fairseq_kd.compress.packing import pack, to_bytes, untrained, write_once
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.parameters import classes, count_nonzero, padding_zeros
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, versions
@@ -152,7 +153,7 @@ def prune(model: str | Path, output: str | Path, sparsity: float, scheme: str = 
     """
     if not 0 <= sparsity < 1:
         raise UserError(f"--sparsity {sparsity}: give a number from 0 to below 1")
-    state = untrained(read_state(model))
+    state = untrained(saved_state(model))
     pruned = prune_model(state["model"], sparsity, scheme)
     dense, sparse = to_bytes(state), pack(state)
     report = {

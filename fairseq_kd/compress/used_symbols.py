@@ -1,6 +1,5 @@
 """Which symbols of a model's dictionaries a text uses."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,9 @@ from fairseq_kd.corpus.restricted_spm import cutter_of_pieces, restricted
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of
+from fairseq_kd.data.joining import BYTE
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
-
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-"""A byte-fallback piece of sentencepiece."""
 
 
 @dataclass

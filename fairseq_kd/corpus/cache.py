@@ -1,7 +1,6 @@
 """Write a teacher's distributions on a data-bin's split, so that training needs no teacher."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +29,15 @@ from fairseq_kd.data.soft_targets import (
 )
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
+from fairseq_kd.losses.ranges import check_kept, check_temperature
 from fairseq_kd.losses.token_values import truncated
-from fairseq_kd.losses.truncation import check_kept
-from fairseq_kd.networks.checkpoints import require_file
+from fairseq_kd.networks.checkpoints import checkpoint_paths
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
-from fairseq_kd.storage.files import file_hash, split_paths
+from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +82,10 @@ def cache(
         UserError: a value is out of range, the teacher or the data-bin cannot be used, or ``output`` holds other soft
             targets or cannot be written.
     """
-    models = split_paths(model)
-    _check(model, models, temperature, max_tokens)
+    if max_tokens < 1:
+        raise UserError(f"--max-tokens {max_tokens}: give 1 or more")
+    check_temperature("--temperature", temperature)
+    models = checkpoint_paths(model)
     task = open_databin(data, subset, data_languages(data, models[0], languages))
     check_kept("--top-k", top_k, len(task.target_dictionary))
     teacher = load_teacher(models, task, teacher_data, assume_same_dictionary, None, "model", direction)
@@ -100,17 +101,6 @@ def cache(
     folder = claim(output, settings)
     _write_blocks(folder, shard, Recorder(task, teacher, settings, max_tokens))
     return settings
-
-
-def _check(model: str, models: Sequence[str], temperature: float, max_tokens: int) -> None:
-    if max_tokens < 1:
-        raise UserError(f"--max-tokens {max_tokens}: give 1 or more")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise UserError(f"--temperature {temperature}: give a temperature above 0")
-    if not models:
-        raise UserError(f"--model {model!r}: give the path of a checkpoint")
-    for path in models:
-        require_file(path, role="model")
 
 
 def _inputs(models: Sequence[str], data: str | Path, subset: str, task: TranslationTask) -> dict[str, Any]:

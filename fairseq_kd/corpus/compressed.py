@@ -15,7 +15,7 @@ from fairseq_kd.errors import UserError
 COMPRESSED = (".gz", ".xz", ".zst")
 """Endings of the names of compressed files."""
 AT_ONCE = 1 << 14
-"""Bytes of a .zst file that are unpacked together; they can become thousands of times as many."""
+"""Bytes of a .zst file that are decompressed together; they can become thousands of times as many."""
 
 
 class Damaged(Exception):
@@ -29,13 +29,13 @@ def plain_name(path: Path) -> str:
 
 def find_text(path: Path) -> Path:
     """``path``; where there is none but a compressed file of that name, this file."""
-    packed = (path.with_name(f"{path.name}{ending}") for ending in COMPRESSED)
-    return path if path.exists() else next(filter(Path.is_file, packed), path)
+    compressed = (path.with_name(f"{path.name}{ending}") for ending in COMPRESSED)
+    return path if path.exists() else next(filter(Path.is_file, compressed), path)
 
 
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The unpacked bytes of a file.
+    """The decompressed bytes of a file.
 
     Raises:
         UserError: a .zst file cannot be read, because its package is not installed.
@@ -64,16 +64,16 @@ def _open_zst(path: Path, mode: str) -> Iterator[IO[bytes]]:
 
 
 def _frames(handle: IO[bytes], zstandard: Any) -> Iterator[bytes]:
-    """Unpack a .zst file piece by piece; several frames may follow each other, as those that ``pzstd`` writes.
+    """Decompress a .zst file piece by piece; several frames may follow each other, as those that ``pzstd`` writes.
 
     zstandard's own readers take the first frame for the whole file, and a file that was cut short for a whole one.
     """
     frame = None
-    while packed := handle.read(AT_ONCE):
-        while packed:
+    while compressed := handle.read(AT_ONCE):
+        while compressed:
             frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            yield frame.decompress(packed)
-            packed = frame.unused_data
+            yield frame.decompress(compressed)
+            compressed = frame.unused_data
             frame = None if frame.eof else frame
     if frame is not None:
         raise EOFError("its last frame has no end")

@@ -16,11 +16,10 @@ from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
 from fairseq_kd.data.source_only import is_source_only, load_source
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
 from fairseq_kd.decoding.interface import Progress, TooFew
-from fairseq_kd.decoding.open_text import check_models_exist
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import checkpoint_paths, read_checkpoint
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.teacher_tasks import Direction
 from fairseq_kd.storage.block_folder import WHOLE, Block, Shard
@@ -71,7 +70,7 @@ def decode(
             other settings or cannot be written.
     """
     check_sampling(sampling, options, engine, seed)
-    models = check_models_exist(model)
+    models = checkpoint_paths(model)
     pair = data_languages(data, models[0], languages)
     task = _open(data, subset, models[0], pair, languages)
     if sampling:

@@ -11,15 +11,13 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetB
 from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import file_names
+from fairseq_kd.data.databin_files import TRAIN, file_names
 from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import one_line_errors
 
-SPLIT = "train"
 
-
-def keep_translated(text: Path, source: str, target: str, data: Path, subset: str = SPLIT) -> int:
+def keep_translated(text: Path, source: str, target: str, data: Path, subset: str = TRAIN) -> int:
     """Find the rows that the teacher did not translate.
 
     The signature of the decode names them. Where there is none, they are the rows with an empty target. (A sample may
@@ -48,7 +46,7 @@ def keep_translated(text: Path, source: str, target: str, data: Path, subset: st
         rows += 1
     if len(left_out) == rows:
         raise UserError(f"{pair[1]}: the teacher translated none of the {rows} rows; does it take such long sources?")
-    write_left_out(data, SPLIT, rows, left_out)
+    write_left_out(data, TRAIN, rows, left_out)
     if left_out:
         with ExitStack() as stack:
             kept = [
@@ -90,10 +88,10 @@ def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
         UserError: a data-bin cannot be used, or it has other rows.
     """
     pair = (source, target)
-    task = open_databin(gold, SPLIT, pair)
-    sources, stem = task.dataset(SPLIT).src, f"{SPLIT}.{source}-{target}.{source}"
-    names = file_names(gold, SPLIT, *pair, source)
-    rows, left_out = read_left_out(data, SPLIT) or (len(sources), np.empty(0, dtype=np.int64))
+    task = open_databin(gold, TRAIN, pair)
+    sources, stem = task.dataset(TRAIN).src, f"{TRAIN}.{source}-{target}.{source}"
+    names = file_names(gold, TRAIN, *pair, source)
+    rows, left_out = read_left_out(data, TRAIN) or (len(sources), np.empty(0, dtype=np.int64))
     if rows != len(sources):
         raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}")
     if not len(left_out) and isinstance(sources, MMapIndexedDataset):
@@ -105,7 +103,7 @@ def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
         for row in np.flatnonzero(places(rows, left_out) != MISSING).tolist():
             builder.add_item(sources[row])
         builder.finalize(str(data / f"{stem}.idx"))
-    write_left_out(data, SPLIT, rows, left_out.tolist(), hashes(data, gold, SPLIT, pair))
+    write_left_out(data, TRAIN, rows, left_out.tolist(), hashes(data, gold, TRAIN, pair))
 
 
 def main(step: str, *words: str) -> None:

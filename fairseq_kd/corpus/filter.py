@@ -16,10 +16,10 @@ from fairseq_kd.corpus.compressed import plain_name
 from fairseq_kd.corpus.filter_input import Corpus, open_corpus
 from fairseq_kd.corpus.filter_rules import KEPT, NAMES, REVERSE, SCORE, Rules
 from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, text_key, write_records
-from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.reverse_model import ReverseModel
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json

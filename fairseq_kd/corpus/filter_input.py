@@ -8,7 +8,7 @@ from typing import Any
 
 from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
-from fairseq_kd.corpus.parallel_text import no_packed_names
+from fairseq_kd.corpus.parallel_text import no_compressed_names
 from fairseq_kd.corpus.recut import look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
@@ -121,5 +121,5 @@ def _files(prefix: Path, pair: tuple[str, str]) -> list[Path]:
             f"--source-lang {pair[0]} --target-lang {pair[1]}: they are the endings of two files; "
             "give two different ones, without a slash"
         )
-    no_packed_names(prefix, pair)
+    no_compressed_names(prefix, pair)
     return [find_text(prefix.with_name(f"{prefix.name}.{language}")) for language in pair]

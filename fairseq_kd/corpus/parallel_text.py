@@ -28,7 +28,7 @@ class Stretch:
 
     Attributes:
         path: of the file.
-        offset: where they begin, in unpacked bytes.
+        offset: where they begin, in decompressed bytes.
         rows: how many there are.
         content: of a compressed file, which is read from its start alone, their bytes; None: they are read when needed.
     """
@@ -66,10 +66,10 @@ class Side:
 
     Attributes:
         path: of the file.
-        offsets: where its blocks begin, in unpacked bytes.
+        offsets: where its blocks begin, in decompressed bytes.
         block_rows: of each block but the last.
         rows: of the file.
-        sha256: of the unpacked text.
+        sha256: of the decompressed text.
     """
 
     path: Path
@@ -122,7 +122,7 @@ def read_side(path: Path, block_rows: int) -> Side:
     return Side(path, offsets, block_rows, rows, digest.hexdigest())
 
 
-def no_packed_names(prefix: str | Path, languages: tuple[str, str]) -> None:
+def no_compressed_names(prefix: str | Path, languages: tuple[str, str]) -> None:
     """Refuse languages that end as the name of a compressed file does.
 
     Raises:
@@ -138,12 +138,12 @@ def read_sides(prefix: str | Path, languages: tuple[str, str], block_rows: int =
     """Both sides of a split, as :func:`read_side` reads them.
 
     Raises:
-        UserError: as :func:`read_side` and :func:`no_packed_names`, or the languages are equal, or the sides have
+        UserError: as :func:`read_side` and :func:`no_compressed_names`, or the languages are equal, or the sides have
             different numbers of lines, or none.
     """
     if languages[0] == languages[1]:
         raise UserError(f"--source-lang and --target-lang are both {languages[0]}: give the endings of two files")
-    no_packed_names(prefix, languages)
+    no_compressed_names(prefix, languages)
     source, target = (read_side(Path(f"{prefix}.{language}"), block_rows) for language in languages)
     if source.rows != target.rows:
         raise UserError(

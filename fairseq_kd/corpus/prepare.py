@@ -60,7 +60,7 @@ def prepare(
         spm_model: use this sentencepiece model instead; give one of the two.
         longest_line: the model learns from no line of more bytes.
         sample: training pairs that the model learns from; of more pairs, so many are drawn.
-        seed: of the drawing.
+        seed: of the pairs drawn for it.
         workers: processes that cut text; None: one for each processor. The files do not depend on it.
         data_bin: a folder that becomes fairseq's data-bin of the subwords, byte for byte as fairseq-preprocess makes
             it; None: no such folder.

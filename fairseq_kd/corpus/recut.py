@@ -15,12 +15,12 @@ from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.decode_text import SUBSET
-from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.data.databin_files import UNNAMED, Languages, check_pair, file_names
 from fairseq_kd.data.joining import join, warn_of_joining
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.data.same_text import same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder

@@ -51,7 +51,7 @@ def recut_databin(
         load_spm(spm_model)
         serialised = spm_model.read_bytes()
     elif vocab_size is not None and spm_model is None:
-        text = [side() for side in sides["train"]] if "train" in sides else []
+        text = [side() for side in sides[TRAIN]] if TRAIN in sides else []
         more = [(plain(row, how) for row in stream_lines(path)) for path, how in (more_text or {}).items()]
         serialised = train_spm(itertools.chain(*text, *more), vocab_size)
     else:

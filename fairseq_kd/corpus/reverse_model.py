@@ -15,7 +15,7 @@ from fairseq import utils
 from fairseq.data import LanguagePairDataset
 
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import token_nll
@@ -42,33 +42,18 @@ class ReverseModel:
     def __init__(self, path: str | Path, pair: tuple[str, str], data: Path | None = None, max_tokens: int = 4000):
         self.path, self.max_tokens = path, max_tokens
         state = read_checkpoint(path, "reverse model")
-        recorded = state["cfg"].task.get("source_lang"), state["cfg"].task.get("target_lang")
-        if recorded == pair and pair[0] != pair[1]:
+        if recorded_languages_of(state) == pair and pair[0] != pair[1]:
             raise UserError(
                 f"reverse model {path}: translates {'-'.join(pair)}, as the corpus; give one of {pair[1]}-{pair[0]}"
             )
-        folder = self._folder(state, pair, data)
-        self.dictionaries = [read_dictionary(folder / f"dict.{language}.txt") for language in pair]
-        source, target = self.dictionaries
-        task = translation_task("", pair[1], pair[0], (target, source))
+        task = own_task(str(path), state, data, (pair[1], pair[0]), role="reverse model", option="--reverse-data")
+        self.dictionaries = [task.target_dictionary, task.source_dictionary]  # of the corpus's source and target
         (self.model,) = build_models([path], task, "reverse model", [state])
         if torch.cuda.is_available():
             self.model.cuda()
         self.most = self.model.max_positions()
         self.coverages = [Coverage(one.indices.__contains__) for one in self.dictionaries]
-        self.sha256 = [file_hash(path), *(file_hash(folder / f"dict.{language}.txt") for language in pair)]
-
-    def _folder(self, state: dict, pair: tuple[str, str], data: Path | None) -> Path:
-        recorded = str(state["cfg"].task.get("data") or "").split(":")[0]
-        places = [data] if data else [Path(self.path).resolve().parent, *([Path(recorded)] if recorded else [])]
-        names = [f"dict.{language}.txt" for language in pair]
-        found = next((place for place in places if all((place / name).is_file() for name in names)), None)
-        if found is None:
-            raise UserError(
-                f"reverse model {self.path}: {' and '.join(names)} not found in {' or '.join(map(str, places))}; "
-                "give their folder with --reverse-data DIR"
-            )
-        return found
+        self.sha256 = [file_hash(path), *(file_hash(Path(task.cfg.data, f"dict.{language}.txt")) for language in pair)]
 
     @torch.no_grad()
     def cross_entropies(self, rows: Sequence[tuple[list[str], list[str]]]) -> np.ndarray:

@@ -26,6 +26,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import Divergence, sequence_log_odds
 from fairseq_kd.losses.fused import Losses, fused_loss
+from fairseq_kd.losses.ranges import check_share
 from fairseq_kd.losses.token_values import token_nll
 from fairseq_kd.networks.distributions import real_tokens, unwrap
 from fairseq_kd.networks.teacher import Teacher
@@ -73,8 +74,7 @@ class FDistillCriterion(FusedCriterion):
                 "--criterion f_distill needs the teacher's answers about sequences that a cache does not hold: "
                 "give --teacher-path"
             )
-        if not 0 <= cfg.kd_alpha <= 1:
-            raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
+        check_share("--kd-alpha", cfg.kd_alpha)
         self.divergence = bound_divergence(cfg)
         self.of_sequences = str(cfg.js_mixture) == "sequence"
         self.prefixes = chosen_prefixes(cfg, task)

@@ -1,6 +1,5 @@
 """Options of criterion ``f_distill``, and their checks."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -10,6 +9,7 @@ from omegaconf import II
 from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import DIVERGENCES, Bound
+from fairseq_kd.losses.ranges import check_temperature
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
@@ -118,8 +118,7 @@ def check_temperatures(cfg: FDistillConfig) -> None:
     for name, value in (("--kd-temperature", cfg.kd_temperature), ("--teacher-temperature", cfg.teacher_temperature)):
         if value is None or value == 1:
             continue
-        if not 0 < value < math.inf:
-            raise UserError(f"{name} {value}: give a temperature above 0")
+        check_temperature(name, value)
         if str(cfg.js_mixture) == "sequence":
             raise UserError(f"{name} {value}: --js-mixture sequence mixes the models' own probabilities; leave it out")
 

@@ -1,7 +1,7 @@
 """Several target sequences of each sentence in one batch, so that one forward of a model answers about all of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -113,5 +113,5 @@ def tokens_of(number: int, count: int, real: Tensor) -> Tensor:
 
 
 def select(answer: NextTokens, tokens: Tensor) -> NextTokens:
-    """The answer about these tokens alone; ``tokens`` are places in it, shape (tokens,)."""
-    return NextTokens(answer.features.index_select(0, tokens), answer.weight, answer.bias)
+    """The answer about these tokens alone, of the same kind; ``tokens`` are places in it, shape (tokens,)."""
+    return replace(answer, features=answer.features.index_select(0, tokens))

@@ -100,18 +100,13 @@ def _compared(
     found = [
         fused_loss(select(batch.student, tokens), batch.target[tokens], its_objective, answer, chunk_memory)
         for tokens, its_objective, answer in (
-            (own, objective, [select_answer(one, theirs) for one in batch.teacher]),
+            (own, objective, [select(one, theirs) for one in batch.teacher]),
             (rest, gold, None),
         )
         if len(tokens)
     ]
     compared = found[0] if len(own) else None
     return sum(one.loss for one in found), sum(one.nll_loss for one in found), compared  # type: ignore[return-value]
-
-
-def select_answer(answer: NextTokens, tokens: Tensor) -> NextTokens:
-    """As :func:`fairseq_kd.criterions.interleave.select`, whatever the kind of answer."""
-    return replace(answer, features=answer.features.index_select(0, tokens))
 
 
 def _spans(batch: Batch, temperature: float, chunk_memory: float) -> Tensor:
@@ -121,7 +116,7 @@ def _spans(batch: Batch, temperature: float, chunk_memory: float) -> Tensor:
     if not count:
         return batch.student.features.new_zeros(0)
     log_p = teacher_log_probs(
-        [select_answer(one, theirs) for one in batch.teacher], batch.teacher_target[theirs], temperature, chunk_memory
+        [select(one, theirs) for one in batch.teacher], batch.teacher_target[theirs], temperature, chunk_memory
     )
     log_q = student_log_probs(select(batch.student, own), batch.target[own], temperature, chunk_memory)
     return span_cross_entropy(span_log_probs(log_p, their_spans, count), span_log_probs(log_q, own_spans, count))

@@ -1,7 +1,6 @@
 """Criterion ``pre_distill``: gold targets, the teacher's distributions and its hidden states (Shleifer & Rush 2020)."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean, wa
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective
 from fairseq_kd.losses.divergences import kl
+from fairseq_kd.losses.ranges import check_share, check_temperature, check_weight
 from fairseq_kd.networks.checkpoints import model_config
 from fairseq_kd.networks.distributions import real_tokens
 from fairseq_kd.networks.hidden_states import (
@@ -63,9 +63,8 @@ class PreDistillCriterion(FusedCriterion):
     al. 2015). A mean squared error is over a sentence's real positions and the width, and a sum over the student's
     layers, each beside the teacher layer of ``matched_layers``. With --hidden-norm each position's state is brought to
     mean 0 and variance 1 before. (Wen et al.'s code does so over a whole batch, padding included.) Where the widths
-    differ, a
-    linear map without bias, one for each side, brings the student's states to the teacher's width (Jiao et al. 2020,
-    TinyBERT's hidden-state loss). It is trained and saved with the criterion and has no part in the student.
+    differ, a linear map without bias, one for each side, brings the student's states to the teacher's width (Jiao et
+    al. 2020, TinyBERT's hidden-state loss). It is trained and saved with the criterion and has no part in the student.
 
     Raises:
         UserError: an option out of its range, a task without a teacher, several teachers or soft targets alone, a model
@@ -81,12 +80,9 @@ class PreDistillCriterion(FusedCriterion):
                 "--criterion pre_distill needs the teacher's hidden states, which a cache does not hold: "
                 "give --teacher-path"
             )
-        if not 0 <= cfg.kd_alpha <= 1:
-            raise UserError(f"--kd-alpha {cfg.kd_alpha}: give a weight between 0 and 1")
-        if not 0 <= cfg.hidden_weight < math.inf:
-            raise UserError(f"--hidden-weight {cfg.hidden_weight}: give a weight of at least 0")
-        if not 0 < cfg.kd_temperature < math.inf:
-            raise UserError(f"--kd-temperature {cfg.kd_temperature}: give a temperature above 0")
+        check_share("--kd-alpha", cfg.kd_alpha)
+        check_weight("--hidden-weight", cfg.hidden_weight)
+        check_temperature("--kd-temperature", cfg.kd_temperature)
         self.hidden_weight, self.hidden_norm = cfg.hidden_weight, cfg.hidden_norm
         self.gold_alone = Objective(label_smoothing=cfg.label_smoothing)
         soft = cfg.kd_alpha * cfg.kd_temperature**2

@@ -1,7 +1,6 @@
 """Criterion ``token_kd``: word-level knowledge distillation (Kim & Rush 2016, section 3.1)."""
 
 import logging
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,8 @@ from fairseq_kd.data.teacher_text import that_fits
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses
-from fairseq_kd.losses.truncation import Truncated, check_kept
+from fairseq_kd.losses.ranges import check_kept, check_share, check_temperature
+from fairseq_kd.losses.truncation import Truncated
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
@@ -91,10 +91,8 @@ class TokenKDCriterion(FusedCriterion):
         super().__init__(task, label_smoothing, chunk_memory, sentence_avg)
         self.teacher_vocabulary = str(teacher_vocabulary)
         _check_vocabulary(task, self.teacher_vocabulary, kd_top_k)
-        if not 0 <= kd_alpha <= 1:
-            raise UserError(f"--kd-alpha {kd_alpha}: give a weight between 0 and 1")
-        if not 0 < kd_temperature < math.inf:
-            raise UserError(f"--kd-temperature {kd_temperature}: give a temperature above 0")
+        check_share("--kd-alpha", kd_alpha)
+        check_temperature("--kd-temperature", kd_temperature)
         if kd_top_k != 0:
             check_kept("--kd-top-k", kd_top_k, len(task.target_dictionary), or_all=True)
         _check_cache(task.cache_settings(), kd_temperature, kd_top_k)

@@ -1,6 +1,5 @@
 """Open fairseq data-bins and their dictionaries; errors name what is missing."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,8 @@ def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -
         raise UserError(f"{missing[0]}.idx: no such file; other parts of {subset} have this side")
     check_databin(folder, file_names(folder, subset, *pair, language))
     try:
-        return _joined([_rows(prefix) for prefix in prefixes])
+        parts = [_rows(prefix) for prefix in prefixes]
+        return parts[0] if len(parts) == 1 else ConcatDataset(parts)
     except Exception as error:  # struct.error, ValueError, TypeError: whatever a damaged file leads to
         raise UserError(f"data-bin {folder}: subset {subset!r} cannot be read ({error}); make it again") from None
 
@@ -148,10 +148,6 @@ def _rows(prefix: str) -> Any:
         raise ValueError(f"no known format of fairseq's, or no {Path(prefix).name}.bin")
     rows[len(rows) - 1]  # a file that was cut short lacks the last row
     return rows
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
 
 class MappedRows(IndexedDataset):

@@ -34,8 +34,8 @@ def beside(data: Sequence[str | Path], other: str | Path, option: str) -> list[P
     return found
 
 
-def each_with(data: str | Path, other: Path, split: str, option: str) -> list[tuple[str, Path]]:
-    """The data-bins of ``a:b`` that have rows of a split, each with its folder of another option.
+def each_with(data: str | Path, output: Path, split: str) -> list[tuple[str, Path]]:
+    """The data-bins of ``a:b`` that have rows of a split, each with its folder of ``--output``.
 
     Only ``train`` is shared by several. Of other splits the first data-bin counts, as in fairseq-train.
 
@@ -44,5 +44,5 @@ def each_with(data: str | Path, other: Path, split: str, option: str) -> list[tu
     """
     all_of_them = folders(data)
     if split != TRAIN or len(all_of_them) == 1:
-        return [(str(data), other)]
-    return [(str(one), path) for one, path in zip(all_of_them, beside(all_of_them, other, option), strict=True)]
+        return [(str(data), output)]
+    return [(str(one), path) for one, path in zip(all_of_them, beside(all_of_them, output, "--output"), strict=True)]

@@ -96,25 +96,24 @@ def other_marks(symbols: Sequence[str]) -> str | None:
     return None
 
 
-def warn_of_joining(symbols: Iterable[str], post: str, what: str, option: str = "--post-process") -> None:
+def warn_of_joining(symbols: Iterable[str], post: str, what: str) -> None:
     """Log a warning where subwords are joined in a way that does not fit them.
 
     Args:
         symbols: as :func:`fitting_post_process` takes them.
         post: how they are joined.
         what: what the message calls them.
-        option: that chooses ``post``.
     """
     symbols = list(symbols)
     fitting, unknown = fitting_post_process(symbols), other_marks(symbols)
     if fitting == "none" and unknown is not None:
         logger.warning(
-            "%s %s does not fit %s, which has %s: no %s joins these, so that the text and its scores are of parts of "
-            "words; join the text with the tool that cut it, and score that",
-            option, post, what, unknown, option,
+            "--post-process %s does not fit %s, which has %s: no --post-process joins these, so that the text and its "
+            "scores are of parts of words; join the text with the tool that cut it, and score that",
+            post, what, unknown,
         )  # fmt: skip
     elif fitting is not None and fitting != post:
         logger.warning(
-            "%s %s does not fit %s, which has %s: the joined text is wrong; give %s %s",
-            option, post, what, MARKS[fitting], option, fitting,
+            "--post-process %s does not fit %s, which has %s: the joined text is wrong; give --post-process %s",
+            post, what, MARKS[fitting], fitting,
         )  # fmt: skip

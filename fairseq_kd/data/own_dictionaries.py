@@ -6,7 +6,7 @@ from typing import Any
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, first_folder, pairs_in
+from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, folders, pairs_in
 from fairseq_kd.errors import UserError
 
 
@@ -15,6 +15,9 @@ def own_task(
     state: dict[str, Any],
     data: str | Path | None = None,
     languages: Languages = UNNAMED,
+    *,
+    role: str = "model",
+    option: str = "--data",
 ) -> TranslationTask:
     """fairseq's translation task with the dictionaries that a checkpoint was trained with, without a dataset.
 
@@ -26,24 +29,27 @@ def own_task(
         state: its content, as :func:`fairseq_kd.networks.checkpoints.check_checkpoint` gives it.
         data: folder with the dictionaries.
         languages: source and target; None: as the checkpoint or the data-bin has it.
+        role: what errors call the checkpoint.
+        option: that gives ``data``, for errors.
 
     Raises:
         UserError: a dictionary is not found or cannot be read, or nothing names the languages.
     """
-    if data and not Path(str(data).split(":")[0]).is_dir() and not Path(data).is_dir():
-        raise UserError(f"--data {data}: no such folder")
-    data = data and first_folder(data)
+    if data:
+        if not folders(data)[0].is_dir():
+            raise UserError(f"{option} {data}: no such folder")
+        data = folders(data)[0]
     recorded = _recorded_task(state)
     databin = str(recorded.get("data") or "").split(":")[0]
     source, target = _languages(path, recorded, data or databin, languages)
     names = [f"dict.{source}.txt", f"dict.{target}.txt"]
     beside: list[str | Path] = [data] if data else [Path(path).resolve().parent, databin]
-    folders = [Path(folder) for folder in beside if folder]
-    folder = next((folder for folder in folders if all((folder / name).is_file() for name in names)), None)
+    places = [Path(folder) for folder in beside if folder]
+    folder = next((folder for folder in places if all((folder / name).is_file() for name in names)), None)
     if folder is None:
         raise UserError(
-            f"model {path}: {' and '.join(names)} not found in {' or '.join(map(str, folders))}; "
-            "give the folder of its dictionaries with --data DIR"
+            f"{role} {path}: {' and '.join(names)} not found in {' or '.join(map(str, places))}; "
+            f"give the folder of its dictionaries with {option} DIR"
         )
     first, second = (read_dictionary(folder / name) for name in names)
     return translation_task(folder, source, target, (first, second))

@@ -14,7 +14,7 @@ def same_text(one: str, other: str) -> bool:
     if UNKNOWN not in first + second:
         return first == second
     # Between its unknown symbols, a text must have the other's beginning and end.
-    parts = [re.split(re.escape(UNKNOWN), text) for text in (first, second)]
+    parts = [text.split(UNKNOWN) for text in (first, second)]
     starts, ends = [part[0] for part in parts], [part[-1] for part in parts]
     return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
         ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])

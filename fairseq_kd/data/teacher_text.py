@@ -71,7 +71,7 @@ class TeacherText:
         return TeacherRow(torch.tensor(source_ids), torch.tensor(target_ids), len(real), alignment)
 
     def _text(self, side: int, symbols: Tensor) -> tuple[list[int], list[int]]:
-        """The symbols that stand for text, and their places in ``symbols[symbols != pad]``: places first."""
+        """The places in ``symbols[symbols != pad]`` of the symbols that stand for text, and these symbols."""
         dictionary = self.student[side]
         real = symbols[symbols != dictionary.pad()]
         places = real.ne(dictionary.eos()).nonzero().flatten()

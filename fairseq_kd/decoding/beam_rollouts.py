@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ class _Beams:
 
     Attributes:
         rows: of the unfinished sentences in the batch, shape (sentences,).
-        prefixes: symbols so far behind the first ``</s>``, shape (sentences, beam, steps).
+        prefixes: symbols behind the first ``</s>``, shape (sentences, beam, steps).
         scores: log-probabilities of the prefixes.
         best: the best finished sequence without its ``</s>``, shape (batch, longest).
         best_score: its log-probability divided by its tokens, ``</s>`` counted; shape (batch,).
@@ -94,17 +93,15 @@ def draw_beam_rollouts(
     size, longest, wide = len(source), int(limits.max()), beam * sampling.top_k
     chances = uniform_numbers(seed, sample["id"].tolist(), longest * wide).to(source.device).view(size, longest, wide)
     beams = _Beams(
-        torch.arange(size, device=source.device),
-        source.new_zeros(size, beam, 0),
-        torch.zeros(size, beam, device=source.device),
-        source.new_full((size, longest + 1), symbols.pad()),
-        torch.full((size,), float("-inf"), device=source.device),
-        source.new_zeros(size),
-        source.new_zeros(size),
+        rows=torch.arange(size, device=source.device),
+        prefixes=source.new_zeros(size, beam, 0),
+        scores=torch.zeros(size, beam, device=source.device),
+        best=source.new_full((size, longest + 1), symbols.pad()),
+        best_score=torch.full((size,), float("-inf"), device=source.device),
+        best_length=source.new_zeros(size),
+        ended=source.new_zeros(size),
     )
-    with ExitStack() as modes:
-        for model in models:
-            modes.enter_context(evaluating(model))
+    with evaluating(*models):
         unfinished = Unfinished(models, sample["net_input"], tokens)
         unfinished.reorder(torch.arange(size, device=source.device).repeat_interleave(beam))
         for step in range(longest):

@@ -1,7 +1,6 @@
 """CTranslate2's beam search behind the interface: the same hypotheses as fairseq's, several times as fast."""
 
 import ctypes
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,8 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator
 from fairseq_kd.decoding.converted_folder import read_made
-from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, LimitedBatch, source_words
-from fairseq_kd.decoding.interface import (
-    NOT_TRANSLATED,
-    Hypothesis,
-    Progress,
-    TooFew,
-    batches,
-    out_of_memory,
-)
+from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, best_of, limited_batches, source_words
+from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, TooFew
 from fairseq_kd.decoding.options import VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 
@@ -150,13 +142,10 @@ class CTranslate2Engine:
             progress(len(sources) - len(usable))
         words = {i: self._words(i, sources[i], options) for i in usable}
         search = BeamSearch(self.translator, words, options, shortlisted=self.shortlisted)
-        try:
-            beams = search.run(self._limited_batches(usable, options), progress)
-        except RuntimeError as error:
-            if "out of memory" not in str(error):
-                raise
-            raise out_of_memory(options) from None
-        for i, beam in beams.items():
+        limited = limited_batches(
+            usable, options.max_tokens, self.batch_size, lambda size: options.longest(size, self.max_target_positions)
+        )
+        for i, beam in search.run(limited, progress).items():
             found[i] = self._read(i, beam, options.nbest, options.lenpen)
         return found
 
@@ -171,24 +160,10 @@ class CTranslate2Engine:
             raise TooFew(sentence, 0, options.nbest, advice=advice)
         return words
 
-    def _limited_batches(self, usable: dict[int, int], options: DecodingOptions) -> list[LimitedBatch]:
-        """fairseq's batches, cut to :attr:`batch_size` sentences; ``usable`` has the lengths of the sources."""
-        limited: list[LimitedBatch] = []
-        for batch in batches(usable, options.max_tokens):
-            # The limit is by fairseq's whole batch, whose longest source comes first.
-            longest = options.longest(usable[batch[0]], self.max_target_positions)
-            size = self.batch_size or len(batch)
-            limited += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
-        return limited
-
     def _read(self, sentence: int, beam: Beam, nbest: int, lenpen: float = 1.0) -> list[Hypothesis]:
-        """The ``nbest`` best, scores to the base 2; NaN and infinite scores are left out."""
-        usable = sorted((pair for pair in beam.items() if math.isfinite(pair[1])), key=lambda pair: -pair[1])
-        if len(usable) < nbest:
-            raise TooFew(sentence, len(usable), nbest)
         dictionary = self.task.target_dictionary
         found = []
-        for tokens, score in usable[:nbest]:
+        for tokens, score in best_of(beam, nbest, sentence):
             text = dictionary.string([dictionary.index(word) for word in tokens])
-            found.append(Hypothesis.of_length(text, score / math.log(2), len(tokens) + 1, lenpen))
+            found.append(Hypothesis.of_length(text, score, len(tokens) + 1, lenpen))
         return found

@@ -1,14 +1,14 @@
 """fairseq's beam search, made of CTranslate2's."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_kd.decoding.interface import Progress
+from fairseq_kd.decoding.interface import Progress, TooFew, batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions
 
 Beam = dict[tuple[str, ...], float]
@@ -24,7 +24,6 @@ PAD = "<blank>"
 LEAST_PENALTY = 1e-9
 """Stands for a ``lenpen`` of 0."""
 
-
 IMPOSSIBLE = -1e9
 """CTranslate2 gives hypotheses that do not start with the tags a log-probability of -1e10."""
 
@@ -39,6 +38,36 @@ def source_words(source: Tensor, dictionary: Dictionary) -> list[str]:
         dictionary: of the source side.
     """
     return [dictionary[symbol] for symbol in source[:-1].tolist() if symbol != dictionary.pad()]
+
+
+def limited_batches(
+    lengths: dict[int, int], max_tokens: int, size: int | None, longest: Callable[[int], int]
+) -> list[LimitedBatch]:
+    """fairseq's batches, cut to what one thread decodes at a time.
+
+    Args:
+        lengths: each sentence's length in tokens, by its index.
+        max_tokens: as for :func:`fairseq_kd.decoding.interface.batches`.
+        size: sentences that one thread decodes at a time; None: a whole batch.
+        longest: the limit of a hypothesis, by the length of the longest source in fairseq's whole batch.
+    """
+    limited: list[LimitedBatch] = []
+    for batch in batches(lengths, max_tokens):
+        limit, step = longest(lengths[batch[0]]), size or len(batch)  # the longest source comes first
+        limited += [(batch[start : start + step], limit) for start in range(0, len(batch), step)]
+    return limited
+
+
+def best_of(beam: Beam, nbest: int, sentence: int) -> list[tuple[tuple[str, ...], float]]:
+    """The ``nbest`` best hypotheses with their scores to the base 2; NaN and infinite scores are left out.
+
+    Raises:
+        TooFew: there are fewer; the error has the index ``sentence``.
+    """
+    usable = sorted((pair for pair in beam.items() if math.isfinite(pair[1])), key=lambda pair: -pair[1])
+    if len(usable) < nbest:
+        raise TooFew(sentence, len(usable), nbest)
+    return [(tokens, score / math.log(2)) for tokens, score in usable[:nbest]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,18 @@ class BeamSearch:
         fairseq makes one step after ``longest`` tokens, in which every hypothesis left gets its ``</s>``. A sentence
         that needed this step is searched again for one token less and for all hypotheses that are left then;
         :meth:`_end` keeps those that fairseq keeps.
+
+        Raises:
+            UserError: a batch does not fit the GPU.
         """
+        try:
+            return self._run(limited, progress)
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            raise out_of_memory(self.options) from None
+
+    def _run(self, limited: list[LimitedBatch], progress: Progress | None) -> dict[int, Beam]:
         words, keep = self.words, self.options.ended
         # 1. All sentences, one token beyond the limit: in CTranslate2 that token can be anything, in fairseq only </s>.
         beams = self._search([(batch, longest + 1) for batch, longest in limited], keep, progress)

@@ -107,7 +107,7 @@ class FairseqEngine:
 
         def search(sources: Sequence[torch.Tensor]) -> list[list[dict[str, torch.Tensor]]]:
             sample = self._collated([self.tokens.source(source) for source in sources])
-            given = torch.tensor([prefix] * len(sources), device=self._device()) if prefix else None
+            given = torch.tensor([prefix] * len(sources), device="cuda" if self.cuda else "cpu") if prefix else None
             return generator.generate(self.models, sample, prefix_tokens=given, bos_token=start[0])
 
         return search
@@ -123,9 +123,6 @@ class FairseqEngine:
         lengths = torch.tensor([len(source) for source in sources])
         sample = {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
         return utils.move_to_cuda(sample) if self.cuda else sample
-
-    def _device(self) -> str:
-        return "cuda" if self.cuda else "cpu"
 
     def _generator(self, options: DecodingOptions, prefix_length: int) -> SequenceGenerator:
         search = argparse.Namespace(

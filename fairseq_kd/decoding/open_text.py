@@ -8,22 +8,7 @@ from fairseq_kd.decoding.outside.model import check_search, open_outside
 from fairseq_kd.decoding.outside.profile import Given
 from fairseq_kd.decoding.text import TextTranslator
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import require_file
-from fairseq_kd.storage.files import split_paths
-
-
-def check_models_exist(model: str) -> list[str]:
-    """The checkpoints in ``CKPT:CKPT``.
-
-    Raises:
-        UserError: there are none, or a file is missing.
-    """
-    models = split_paths(model)
-    if not models:
-        raise UserError(f"--model {model!r}: give the path of a checkpoint")
-    for path in models:
-        require_file(path, role="model")
-    return models
+from fairseq_kd.networks.checkpoints import checkpoint_paths
 
 
 def open_translator(
@@ -65,7 +50,7 @@ def open_translator(
     if profile:
         raise UserError(f"--profile {profile}: goes with a CTranslate2 or Hugging Face folder")
     return FairseqText(
-        check_models_exist(model),
+        checkpoint_paths(model),
         data=data,
         languages=languages,
         source_spm=source_spm,

@@ -98,15 +98,12 @@ class DecodingOptions:
         """The option that ``engine`` cannot do as the other engine does, and why, in words; None: it can do all."""
         if engine == "fairseq" and self.patience != 1:
             return f"--patience {self.patience}: fairseq's search has no patience"
-        if engine == "ctranslate2" and self.no_repeat_ngram_size:
+        size = self.no_repeat_ngram_size
+        forbidding = f"--no-repeat-ngram-size {size}" if size else "--no-unk" if self.no_unk else None
+        if engine == "ctranslate2" and forbidding:
             return (
-                f"--no-repeat-ngram-size {self.no_repeat_ngram_size}: ctranslate2 spreads the probability of what is "
-                "forbidden over the other tokens, so that it finds other translations than fairseq"
-            )
-        if engine == "ctranslate2" and self.no_unk:
-            return (
-                "--no-unk: ctranslate2 spreads the probability of what is forbidden over the other tokens, so that it "
-                "finds other translations than fairseq"
+                f"{forbidding}: ctranslate2 spreads the probability of what is forbidden over the other tokens, so "
+                "that it finds other translations than fairseq"
             )
         if engine == "ctranslate2" and self.prefix.split():
             return (

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -66,9 +65,7 @@ def draw_rollouts(
     # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
     drawn = source.new_full((len(source), longest + 2), symbols.pad())
     drawn[:, 0] = symbols.eos()
-    with ExitStack() as modes:
-        for model in models:
-            modes.enter_context(evaluating(model))
+    with evaluating(*models):
         unfinished = Unfinished(models, sample["net_input"], tokens)
         for step in range(longest):
             rows = unfinished.rows

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fairseq_kd.diagnose.quantities import FACTOR, QUANTITIES, SHARE
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 FIGURES = {
     "parameters": ("teacher's parameters", ",.0f"),
@@ -68,7 +68,7 @@ def _shape(advice: dict[str, Any]) -> list[str]:
     if not advice["front"]:
         return lines
     header = ["student", "engine", "beam", "× teacher", "BLEU lost", "parameters (M)"]
-    lines += ["", table_line(header), table_line(["---"] * 2 + ["---:"] * 4)]
+    lines += ["", *table_head(header, words=2)]
     for one in advice["front"]:
         cells = [one["row"], f"{one['engine']}, {one['precision']}", str(one["beam"]), f"{one['times_teacher']:.1f}"]
         lines.append(table_line([*cells, f"{one['loss']:.2f}", f"{one['parameters'] / 1e6:.2f}"]))
@@ -96,8 +96,8 @@ def _evidence(studies: list[dict[str, Any]]) -> list[str]:
             best = f"{item['best']}, {item['scores'][item['best']]:.2f}"
             cells = [place, item["measure"], best, leads, "yes" if item["clear"] else "no"]
             rows.append(table_line(cells))
-    header = ["| point | measure | best | its lead (95 %) | clear |", "| --- | --- | --- | --- | --- |"]
-    return [*header, *rows] if rows else []
+    header = ["point", "measure", "best", "its lead (95 %)", "clear"]
+    return [*table_head(header, words=len(header)), *rows] if rows else []
 
 
 def _study(one: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.compress.packing import read_state
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import choose_engine
@@ -31,10 +30,10 @@ from fairseq_kd.evaluate.shortlist_effect import shortlist_effect
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.tokenizers import AUTO
-from fairseq_kd.networks.checkpoints import build_models
+from fairseq_kd.networks.checkpoints import build_models, checkpoint_paths, saved_state
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero
-from fairseq_kd.storage.files import file_hash, split_paths, write_json
+from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions
 
 logger = logging.getLogger(__name__)
@@ -105,20 +104,17 @@ def evaluate(
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
         "mode_mass", rates and the hypotheses, and with ``comet`` COMET's score and what made it. "teacher_forced" is
         what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives; "shortlist" what
-        :func:`shortlist_effect` gives. Counts of parameters, the
-        references and what made the result are there too.
+        :func:`shortlist_effect` gives. Counts of parameters, the references and what made the result are there too.
 
     Raises:
-        UserError: an option is out of range, a checkpoint, the data-bin, the reference, the tokenizer or
-            COMET cannot be used, ``output`` or ``save_outputs`` is a folder, or a measurement fails.
+        UserError: an option is out of range, a checkpoint, the data-bin, the reference, the tokenizer or COMET cannot
+            be used, ``output`` or ``save_outputs`` is a folder, or a measurement fails.
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
-    paths = split_paths(str(model))
-    if not paths:
-        raise UserError("--model: names no file; give the path of a fairseq checkpoint (.pt)")
     check_places(output, save_outputs)
     check_metrics(metrics)
     judge = find_comet(comet) if comet else None
+    paths = checkpoint_paths(str(model))
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
     files = [reference] if isinstance(reference, str | Path) else list(reference or [])
     sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize, lowercase)
@@ -246,5 +242,5 @@ def _model_facts(paths: Sequence[str], decoder: Engine) -> dict[str, Any]:
     return {
         "models": [{"path": path, "sha256": file_hash(path)} for path in paths],
         "parameters": decoder.parameters,
-        "nonzero_parameters": sum(count_nonzero(read_state(path)["model"])[1] for path in paths),
+        "nonzero_parameters": sum(count_nonzero(saved_state(path)["model"])[1] for path in paths),
     }

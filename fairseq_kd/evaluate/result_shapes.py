@@ -41,13 +41,15 @@ _FORCED = keys(
         "hypotheses": list_of(text),
     },
 )
-_COST_LINE = keys(
+SEED = maybe(whole(-(2**63), 2**64))
+COST_LINE = keys(
     {"engine": text, "precision": text, "batched": truth, "beam": whole(1)},
     {"sentences_per_second": number, "target_tokens_per_second": number, "memory": number, "times_teacher": number},
 )
+"""What one measurement of evaluate --cost gives."""
 _COST = keys(
     {
-        "measured": list_of(_COST_LINE),
+        "measured": list_of(COST_LINE),
         "sentences": whole(),
         "teacher": maybe(keys({"models": _MODELS, "beam": whole(1)})),
     }
@@ -55,7 +57,7 @@ _COST = keys(
 _EVALUATED = keys(
     {
         "name": text,
-        "seed": maybe(whole(-(2**63), 2**64)),
+        "seed": SEED,
         "models": _MODELS,
         "parameters": whole(),
         "references": list_of(text),

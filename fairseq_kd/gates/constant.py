@@ -7,16 +7,7 @@ import torch
 from fairseq_kd.errors import UserError
 from fairseq_kd.gates.batch import GateBatch, GateValues
 from fairseq_kd.gates.registry import Gate, GateOptions, register_gate
-
-
-def check_share(option: str, value: float) -> None:
-    """Refuse a g outside of [0, 1].
-
-    Raises:
-        UserError: it is.
-    """
-    if not 0 <= value <= 1:
-        raise UserError(f"{option} {value}: give a weight between 0 and 1")
+from fairseq_kd.losses.ranges import check_share
 
 
 @dataclass(frozen=True)

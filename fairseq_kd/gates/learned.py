@@ -18,6 +18,7 @@ from fairseq_kd.gates.registry import Gate, register_gate
 from fairseq_kd.gates.signal import SIGNALS, Half, Signal, gate_objective
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.fused import Losses, fused_loss
+from fairseq_kd.losses.ranges import check_weight
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class LearningOptions(ValueOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.gate_prior_weight < math.inf:
-            raise UserError(f"--gate-prior-weight {self.gate_prior_weight}: give a weight of at least 0")
+        check_weight("--gate-prior-weight", self.gate_prior_weight)
         if not 0 < self.gate_lr_scale < math.inf:
             raise UserError(f"--gate-lr-scale {self.gate_lr_scale}: give a factor above 0")
 

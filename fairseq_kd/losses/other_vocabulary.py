@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.losses.chunk import NextTokens, mean_log_probs
-from fairseq_kd.losses.fused import chunk_tokens, chunks
-from fairseq_kd.losses.token_values import token_nll
+from fairseq_kd.losses.token_values import chunks_of, token_nll
 from fairseq_kd.losses.truncation import temper
 
 SUREST = -1e-6
@@ -118,11 +117,9 @@ def teacher_log_probs(
     models: Sequence[NextTokens], target: Tensor, temperature: float, chunk_memory: float = 0
 ) -> Tensor:
     """log p_τ of each target symbol under the mean of the models' probabilities, shape (tokens,), no gradient."""
-    first = models[0]
-    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
     with torch.no_grad():
         values = [
             temper(mean_log_probs(models, rows), temperature).gather(1, target[rows, None]).squeeze(1)
-            for rows in chunks(len(target), chunk)
+            for rows in chunks_of(models[0], chunk_memory)
         ]
-    return torch.cat(values) if values else first.features.new_zeros(0)
+    return torch.cat(values) if values else models[0].features.new_zeros(0)

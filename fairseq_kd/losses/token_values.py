@@ -1,6 +1,6 @@
 """One value, or a few, for each token: computed chunk by chunk, so that no tensor of tokens × vocabulary exists."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,21 +60,22 @@ class _TokenNLL(torch.autograd.Function):
         return (*narrowed, None, None)
 
 
-def truncated(models: Sequence[NextTokens], k: int, temperature: float, chunk_memory: float = 0) -> Truncated:
+def chunks_of(model: NextTokens, chunk_memory: float = 0) -> Iterator[slice]:
+    """The rows of each chunk of a model's tokens; ``chunk_memory`` is as for :func:`token_nll`."""
+    return chunks(len(model.features), chunk_tokens(model.vocabulary, model.features.device, chunk_memory))
+
+
+def truncated(models: Sequence[NextTokens], k: int, temperature: float) -> Truncated:
     """The truncated distributions of one model, or of the mean of several models' probabilities.
 
     Args:
         models: each model's distributions of the same tokens.
         k: number of kept symbols.
         temperature: applied to the mean before it is truncated.
-        chunk_memory: as for :func:`fairseq_kd.losses.fused.fused_loss`.
     """
-    first = models[0]
-    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
     # The mean comes first, then the temperature, as in training without a cache; the bucket is of what results.
-    truncations = [
-        truncate(temper(mean_log_probs(models, rows), temperature), k) for rows in chunks(len(first.features), chunk)
-    ]
+    chunked = chunks_of(models[0])
+    truncations = [truncate(temper(mean_log_probs(models, rows), temperature), k) for rows in chunked]
     # From pairs (ids, log_probs) of chunks to one pair of all tokens.
     return Truncated(*(torch.cat(tensors) for tensors in zip(*truncations, strict=True)))
 
@@ -87,9 +88,7 @@ def entropies(answer: TeacherAnswer, chunk_memory: float = 0) -> Tensor:
     """
     if isinstance(answer, Truncated):
         return _entropy(answer.log_probs)
-    first = answer[0]
-    chunk = chunk_tokens(first.vocabulary, first.features.device, chunk_memory)
-    return torch.cat([_entropy(mean_log_probs(answer, rows)) for rows in chunks(len(first.features), chunk)])
+    return torch.cat([_entropy(mean_log_probs(answer, rows)) for rows in chunks_of(answer[0], chunk_memory)])
 
 
 def _entropy(log_probs: Tensor) -> Tensor:

@@ -5,27 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_kd.errors import UserError
-
-
-def check_kept(option: str, k: int, vocabulary: int, *, or_all: bool = False) -> None:
-    """Refuse a number of kept symbols that leaves fewer than two for the bucket of all others.
-
-    Args:
-        option: the option that gave it.
-        k: how many of the likeliest symbols are kept.
-        vocabulary: number of symbols.
-        or_all: whether the option can also be 0, for all symbols; the message then says so.
-
-    Raises:
-        UserError: k is below 1, or not below ``vocabulary`` − 1.
-    """
-    if not 1 <= k < vocabulary - 1:
-        raise UserError(
-            f"{option} {k}: give at least 1 and less than {vocabulary - 1}, the vocabulary's {vocabulary} symbols "
-            f"less one{', or 0 for all' if or_all else ''}"
-        )
-
 
 @dataclass(frozen=True)
 class Truncated:

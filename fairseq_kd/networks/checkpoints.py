@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import BaseFairseqModel
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.errors import UserError
@@ -26,7 +26,7 @@ from fairseq_kd.networks.guarded_build import Refused, guarded_build
 from fairseq_kd.networks.plain_classes import allow_plain_classes
 from fairseq_kd.networks.plain_configuration import as_config, plain_arguments, plain_configuration
 from fairseq_kd.networks.second_copies import keep_one_copy, without_copies
-from fairseq_kd.storage.files import is_unicode
+from fairseq_kd.storage.files import is_unicode, split_paths
 
 # Before anything reads a checkpoint: fairseq itself does so as soon as the plugin is registered.
 allow_plain_classes()
@@ -46,10 +46,7 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
         UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
             configuration reads from this machine.
     """
-    return _usable(_load(Path(path), role, on_disk), path, role)
-
-
-def _usable(state: dict[str, Any], path: str | Path, role: str) -> dict[str, Any]:
+    state = _load(Path(path), role, on_disk)
     try:
         return _upgraded(state)
     except Refused as reason:
@@ -70,13 +67,13 @@ def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def saved_state(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
+def saved_state(path: str | Path) -> dict[str, Any]:
     """A fairseq checkpoint's content as it was saved, on the CPU.
 
     Raises:
         UserError: as :func:`read_checkpoint`.
     """
-    return _load(Path(path), role, on_disk=False)
+    return _load(Path(path), "model", on_disk=False)
 
 
 def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
@@ -99,6 +96,20 @@ def require_file(path: str | Path, role: str = "checkpoint") -> None:
         )
     if not Path(path).is_file():
         raise UserError(f"{role} {path}: no such file; give the path of a fairseq checkpoint (.pt)")
+
+
+def checkpoint_paths(model: str) -> list[str]:
+    """The checkpoints in ``CKPT:CKPT``.
+
+    Raises:
+        UserError: there are none, or a file is missing.
+    """
+    paths = split_paths(model)
+    if not paths:
+        raise UserError(f"--model {model!r}: give the path of a checkpoint")
+    for path in paths:
+        require_file(path, role="model")
+    return paths
 
 
 def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
@@ -176,8 +187,14 @@ def build_models(
     return [_build(path, state, task, role) for path, state in zip(paths, states, strict=True)]
 
 
+def architecture_of(model: Any) -> tuple[str, type[BaseFairseqModel] | None]:
+    """The architecture that a recorded model configuration names ("?": none), and its class if fairseq knows it."""
+    name = getattr(model, "arch", None) or getattr(model, "_name", None) or "?"
+    return name, ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+
+
 def _build(path: str | Path, state: dict[str, Any], task: TranslationTask, role: str) -> BaseFairseqModel:
-    architecture = getattr(state["cfg"].model, "_name", None) or getattr(state["cfg"].model, "arch", "?")
+    architecture, _ = architecture_of(state["cfg"].model)
     used = {"cfg": state["cfg"], "model": state["model"]}
 
     def build() -> BaseFairseqModel:

@@ -122,9 +122,9 @@ def _misses_the_projection(model: nn.Module, bare: Any) -> bool:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(*models: nn.Module) -> Iterator[None]:
     """Switch dropout off within the block; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
+    training = [module for model in models for module in model.modules() if module.training]
     for module in training:
         module.training = False
     try:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from fairseq.models import BaseFairseqModel
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.checkpoints import architecture_of
 from fairseq_kd.networks.distributions import unwrap
 
 SIDES = ("encoder", "decoder")
@@ -49,8 +50,7 @@ def matched_layers(student: int, teacher: int) -> list[int]:
 
 def transformer_config(model: Any) -> TransformerConfig | None:
     """A recorded model configuration in fairseq's structured form; None unless the model is a Transformer."""
-    name = getattr(model, "arch", None) or getattr(model, "_name", None)
-    built = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    _, built = architecture_of(model)
     if built is None or not issubclass(built, TransformerModelBase):
         return None
     return TransformerConfig.from_namespace(model)

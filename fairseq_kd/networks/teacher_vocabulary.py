@@ -1,7 +1,8 @@
-"""The dictionaries of a teacher whose vocabulary is not the student's."""
+"""The teacher that a student's task names, and its dictionaries where its vocabulary is another."""
 
 from pathlib import Path
 
+from fairseq.tasks import FairseqTask
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import read_dictionary, translation_task
@@ -11,7 +12,19 @@ from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.storage.files import split_paths
 
 
-def teacher_is_there(student: TranslationTask) -> bool:
+def teacher_paths(student: FairseqTask) -> list[str]:
+    """The checkpoints that the student's task names with --teacher-path.
+
+    Raises:
+        UserError: it names none.
+    """
+    paths = split_paths(student.cfg.teacher_path or "")
+    if not paths:
+        raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
+    return paths
+
+
+def teacher_is_there(student: FairseqTask) -> bool:
     """Whether the student's task names a teacher with --teacher-path and all of its files exist."""
     paths = split_paths(student.cfg.teacher_path or "")
     return bool(paths) and all(Path(path).exists() for path in paths)
@@ -30,13 +43,11 @@ def task_of_teacher(student: TranslationTask) -> TranslationTask:
         UserError: the checkpoint or a dictionary is missing or damaged, or the checkpoint translates in the opposite
             direction.
     """
-    paths = split_paths(student.cfg.teacher_path or "")
-    if not paths:
-        raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
-    config = read_checkpoint(paths[0], "teacher")["cfg"]
-    check_languages(paths[0], config, student, "teacher")
-    files = dictionary_files(paths[0], config, student, student.cfg.teacher_data)
+    path = teacher_paths(student)[0]
+    config = read_checkpoint(path, "teacher")["cfg"]
+    check_languages(path, config, student, "teacher")
+    files = dictionary_files(path, config, student, student.cfg.teacher_data)
     if isinstance(files, str):
-        raise UserError(f"teacher {paths[0]}: {files}; give the teacher's data-bin with --teacher-data DIR")
+        raise UserError(f"teacher {path}: {files}; give the teacher's data-bin with --teacher-data DIR")
     source, target = (read_dictionary(file) for file in files)
     return translation_task("", *recorded_languages(config, student), (source, target))

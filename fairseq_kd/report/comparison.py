@@ -8,7 +8,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
 from fairseq_kd.evaluate.scores import Streams
 from fairseq_kd.report.result_files import Result, Row
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 PAIRED = "sacreBLEU's paired bootstrap"
 Pair = tuple[Result, Result]
@@ -100,7 +100,7 @@ def pairs_section(table: dict[str, Any]) -> list[str]:
     for beam in table["rows"][0]["beams"]:
         p = {(pair["row"], pair["against"]): f"{pair['beams'][beam]['p']:.3f}" for pair in table["pairs"]}
         header = [f"beam {beam}", *map(str, range(1, len(names)))]
-        lines += [table_line(header), table_line(["---", *["---:"] * (len(names) - 1)])]
+        lines += table_head(header)
         for number, name in enumerate(names):
             cells = [p.get((name, other), "–") if other in names[:number] else "" for other in names[:-1]]
             lines.append(table_line([f"{number + 1}. {name}", *cells]))

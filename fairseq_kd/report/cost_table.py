@@ -6,7 +6,8 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.report.named_teacher import other_teacher
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.result_files import distinct
+from fairseq_kd.report.table_line import table_head, table_line
 
 FIGURES = ("sentences_per_second", "target_tokens_per_second", "memory")
 Line = dict[str, Any]
@@ -20,8 +21,7 @@ def summarise_costs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cost_of", the conditions of that. A figure that one of the results lacks is left out. "engines" are the engines
         and precisions that made the scores.
     """
-    engines = [[result["engine"], result["precision"]] for result in results]
-    found: dict[str, Any] = {"engines": [one for number, one in enumerate(engines) if one not in engines[:number]]}
+    found: dict[str, Any] = {"engines": distinct([[result["engine"], result["precision"]] for result in results])}
     if all("nonzero_parameters" in result for result in results):
         found["nonzero_parameters"] = statistics.fmean(result["nonzero_parameters"] for result in results)
     masses = {beam: [result["beams"][beam].get("mode_mass") for result in results] for beam in results[0]["beams"]}
@@ -128,7 +128,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     made = rows[0]["cost_of"]
     header = ["row", "engine", "decoding", "beam", "sentences/s", "tokens/s", "memory (MiB)"]
     header += ["× teacher"] if made["teacher"] else []
-    lines = ["## What decoding costs", "", table_line(header), table_line(["---"] * 3 + ["---:"] * (len(header) - 3))]
+    lines = ["## What decoding costs", "", *table_head(header, words=3)]
     for row in rows:
         lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (

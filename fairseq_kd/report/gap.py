@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 
 def gap_section(table: dict[str, Any]) -> list[str]:
@@ -21,7 +21,7 @@ def gap_section(table: dict[str, Any]) -> list[str]:
         return []
     timed = any("training" in row for row in between)
     header = ["row", *(f"gap closed, beam {beam}" for beam in beams), *(["training, seconds"] if timed else [])]
-    lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = table_head(header)
     for row in between:
         closed = [_share(row, beam, baseline, teacher) for beam in beams]
         cells = [row["name"], *closed, *([_seconds(row)] if timed else [])]

@@ -6,8 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, as_text
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.report.plots import COLOURS, as_text, save_picture
 
 LINES = ("-", "--", ":")
 
@@ -51,8 +50,7 @@ def write_gates(table: dict[str, Any], path: str | Path) -> None:
     panels[-1].set_xlabel("updates")
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)
 
 
 def _draw_gate(axes: Axes, course: dict[str, list[float]], label: str | None, style: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fairseq_kd.report.cost_table import times_fewer
 from fairseq_kd.report.named_teacher import is_teacher
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 
 def headline_section(table: dict[str, Any]) -> list[str]:
@@ -22,7 +22,7 @@ def headline_section(table: dict[str, Any]) -> list[str]:
     found = [(row, own, _speeds(row, int(own))) for row in rows for own in row["beams"]]
     settings = [one for one in found[0][2] if all(one in speeds for _, _, speeds in found)]
     header = ["row", "beam", "BLEU", "Δ BLEU", "non-zero parameters", *map(_named, settings)]
-    lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = table_head(header)
     for row, own, speeds in found:
         bleu = row["beams"][own]["bleu"]["mean"]
         cells = [row["name"], own, f"{bleu:.2f}", f"{bleu - score:+.2f}", _fewer(row, table)]

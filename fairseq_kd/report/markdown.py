@@ -10,7 +10,7 @@ from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_table import training_section
 from fairseq_kd.report.ways import ways_notes
 
@@ -28,7 +28,7 @@ def markdown(table: dict[str, Any]) -> str:
     header += [f"chrF, beam {largest}", f"TER, beam {largest}"]
     header += ["R_llh", "R_cvg"] if table["signature"].get("risks") else []
     header += [*(f"sentences/s, beam {beam}" for beam in beams), *cost_header(table)]
-    lines = [f"# {table['title']}", "", table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = [f"# {table['title']}", "", *table_head(header)]
     lines += [table_line([*_cells(row, table), *cost_cells(row, table)]) for row in table["rows"]]
     sections = [
         *more_metrics_section(table),
@@ -48,30 +48,25 @@ def _cells(row: dict[str, Any], table: dict[str, Any]) -> list[str]:
     mark = f" {SHORTLIST}" if "shortlist" in row else ""
     cells = [f"{row['name']}{mark}", f"{row['parameters'] / 1e6:.2f}"]
     for beam in beams:
-        cells.append(_spread(beam["bleu"], 2))
+        cells.append(spread_cell(beam["bleu"], 2))
         if table["baseline"]:
             cells.append(f"{beam['delta']:+.2f} (p = {beam['p']:.3f})" if "delta" in beam else "–")
     return [
         *cells,
-        _spread(beams[-1]["chrf"], 1),
-        _spread(beams[-1]["ter"], 1),
+        spread_cell(beams[-1]["chrf"], 1),
+        spread_cell(beams[-1]["ter"], 1),
         *(_risks(row) if table["signature"].get("risks") else []),
         *map(_speed, beams),
     ]
 
 
 def _risks(row: dict[str, Any]) -> list[str]:
-    return [_spread(row["risks"][name], 2) if "risks" in row else "–" for name in ("likelihood", "coverage")]
+    return [spread_cell(row["risks"][name], 2) if "risks" in row else "–" for name in ("likelihood", "coverage")]
 
 
 def _speed(beam: dict[str, Any]) -> str:
     own, fairseq = beam["sentences_per_second"], beam.get("fairseq_sentences_per_second")
     return f"{own:.1f}" + (f" ({own / fairseq:.1f} ×)" if fairseq else "")
-
-
-def _spread(figure: dict[str, Any], digits: int) -> str:
-    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.{digits}f}"
-    return f"{figure['mean']:.{digits}f}{deviation}"
 
 
 def _notes(table: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.paper_figures import SHOWN
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 
 
 def more_metrics_section(table: dict[str, Any]) -> list[str]:
@@ -15,14 +15,9 @@ def more_metrics_section(table: dict[str, Any]) -> list[str]:
         return []
     beams = list(table["rows"][0]["beams"])
     header = ["row", *(f"{SHOWN[metric]}, beam {beam}" for metric in measured for beam in beams)]
-    lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = table_head(header)
     for row in table["rows"]:
         found = [row["beams"][beam][metric] for metric in measured for beam in beams]
-        lines.append(table_line([row["name"], *(_cell(one) for one in found)]))
+        lines.append(table_line([row["name"], *(spread_cell(one, 2) for one in found)]))
     made = "; ".join(f"{SHOWN[metric]}: `{signatures[metric]}`" for metric in measured)
     return ["", "## Other metrics", "", *lines, "", f"- {made}"]
-
-
-def _cell(figure: dict[str, Any]) -> str:
-    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.2f}"
-    return f"{figure['mean']:.2f}{deviation}"

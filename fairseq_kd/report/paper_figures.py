@@ -6,7 +6,7 @@ from typing import Any
 
 from fairseq_kd.report.experiment import read_experiment
 from fairseq_kd.report.paper_shape import FORCED, OF_SAMPLES
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 
 SHOWN = {
     "bleu": "BLEU",
@@ -89,7 +89,7 @@ def paper_section(table: dict[str, Any]) -> list[str]:
     if not table.get("paper"):
         return []
     header = ["row", "measure", "paper", "measured", "difference"]
-    lines = [table_line(header), table_line(["---", "---", *["---:"] * 3])]
+    lines = table_head(header, words=2)
     for line in table["paper"]:
         known = line["measured"] is not None
         cells = [f"{line['measured']:.2f}", f"{line['difference']:+.2f}"] if known else ["–", "–"]

@@ -22,6 +22,12 @@ def as_text(name: str) -> str:
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
+def save_picture(figure: Figure, path: str | Path) -> None:
+    """Write a picture to the PNG file ``path``, whole or not at all."""
+    with whole_file(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+
+
 def write_plot(table: dict[str, Any], path: str | Path) -> None:
     """Draw BLEU with 95 % intervals: a group of horizontal bars for each row, a bar for each beam.
 
@@ -59,8 +65,7 @@ def write_plot(table: dict[str, Any], path: str | Path) -> None:
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.6 / figure.get_figheight()), ncols=4, fontsize=8, frameon=False
     )
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)
 
 
 def reference_lines(line: Callable[..., Any], table: dict[str, Any], beam: str) -> None:
@@ -109,8 +114,7 @@ def write_risks_plot(table: dict[str, Any], path: str | Path) -> None:
     axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)
 
 
 def _bar(figure: dict[str, Any]) -> list[list[float]]:

@@ -6,8 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, reference_lines
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, reference_lines, save_picture
 
 
 def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
@@ -80,5 +79,4 @@ def write_pruning(table: dict[str, Any], path: str | Path) -> None:
     axes.set_ylabel("BLEU with 95 % bootstrap intervals")
     axes.set_title(as_text(f"{table['title']}\n{rows[0]['name']}"), fontsize=10)
     axes.legend(fontsize=8, frameon=False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)

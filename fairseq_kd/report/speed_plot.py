@@ -6,10 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from fairseq_kd.report.plots import COLOURS, as_text
-from fairseq_kd.storage.files import whole_file
-
-MARKERS = "osD^vP"
+from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, save_picture
 
 
 def speeds(table: dict[str, Any]) -> tuple[list[dict[str, float]], str]:
@@ -63,5 +60,4 @@ def write_speed(table: dict[str, Any], path: str | Path) -> None:
     axes.set_title(as_text(table["title"]))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8, frameon=False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.table_line import table_line
+from fairseq_kd.report.table_line import table_head, table_line
 from fairseq_kd.report.training_log import read_training_log
 
 Training = dict[str, Any]
@@ -42,7 +42,7 @@ def training_section(table: dict[str, Any]) -> list[str]:
     gates = any("gate" in training for row in rows for training in row["training"])
     header = ["row", "updates", "target tokens (M)", "seconds", "validation BLEU"]
     header += ["final g ± spread"] if gates else []
-    lines = [table_line(header), table_line(["---", *["---:"] * (len(header) - 1)])]
+    lines = table_head(header)
     for row in rows:
         cells = [row["name"], *_cells(row["training"])]
         lines.append(table_line([*cells, _gate(row["training"])] if gates else cells))

@@ -10,8 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, MARKERS, as_text
-from fairseq_kd.storage.files import whole_file
+from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, save_picture
 
 BARS: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "markersize": 4}
 
@@ -117,5 +116,4 @@ def _save(figure: Figure, axes: Axes, title: str, path: Path, legend: str | None
     about = f"lines: {legend}" if legend else "× and bar: a clear crossing and its interval, pale ×: another"
     figure.suptitle(as_text(f"{title}\n95 % bootstrap intervals; {about}"), fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    with whole_file(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+    save_picture(figure, path)

@@ -40,9 +40,8 @@ def bleu_statistics(
     Raises:
         UserError: the tokenizer lacks a package or its model.
     """
-    metric = make_bleu(
-        tokenize, sentences=True, lowercase=lowercase
-    )  # "sentences" changes a sentence's score, not its counts
+    # "sentences" changes a sentence's score, not its counts.
+    metric = make_bleu(tokenize, sentences=True, lowercase=lowercase)
     each = [metric.sentence_score(*pair) for pair in zip(hypotheses, references_of_each(references, more), strict=True)]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in each], dtype=np.int64)
 
@@ -113,13 +112,10 @@ class Resampler:
         """
         weights = self.weights(len(counts[0]))
         values = [[score(own[rows].sum(axis=0)) for own in counts] for rows in subsets]
-        # shape (places, seeds, samples); weights @ counts sums each resampled test set
+        # (places, seeds, samples); weights @ counts sums each resampled test set.
         scores = np.array(
-            [
-                [[score(sums) for sums in weights[:, rows] @ own[rows]] for own in counts]
-                for rows in subsets
-            ]
-        )  # fmt: skip
+            [[[score(sums) for sums in weights[:, rows] @ own[rows]] for own in counts] for rows in subsets]
+        )
         # As many seeds as there are, drawn with replacement for each sample; the same seeds at all places.
         drawn = self._seeds.integers(len(counts), size=(len(counts), BOOTSTRAP_SAMPLES))
         return Curve(values, np.mean(values, axis=1), mean_over_seeds(scores, drawn).T)

@@ -111,11 +111,11 @@ class TranslationKDTask(WithTeacher, TranslationTask):
                 or their content for this split is unfinished or belongs to other data.
         """
         pair = self.cfg.source_lang, self.cfg.target_lang
-        for folder in map(Path, split_data(self.cfg.data)):
+        bins = [Path(path) for path in split_data(self.cfg.data)]
+        for folder in bins:
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
-        bins = [Path(path) for path in split_data(self.cfg.data)]
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]

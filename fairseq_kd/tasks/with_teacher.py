@@ -19,8 +19,7 @@ from fairseq_kd.networks.guarded_build import without_side_effects
 from fairseq_kd.networks.parameters import clear_unset_buffers, freeze_embeddings
 from fairseq_kd.networks.second_copies import keep_one_copy
 from fairseq_kd.networks.teacher import Teacher, load_teacher
-from fairseq_kd.networks.teacher_vocabulary import teacher_is_there
-from fairseq_kd.storage.files import split_paths
+from fairseq_kd.networks.teacher_vocabulary import teacher_is_there, teacher_paths
 from fairseq_kd.tasks.early_stopping import keep_count, validations_without_gain
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
@@ -97,16 +96,14 @@ class WithTeacher(_Task):
             UserError: no --teacher-path, or the teacher is missing, damaged, or has another vocabulary.
         """
         if self._teacher is None:
-            paths = split_paths(self.cfg.teacher_path or "")
-            if not student.training and paths and not teacher_is_there(self):
+            paths = teacher_paths(self)
+            if not student.training and not teacher_is_there(self):
                 if not self._missed:
                     logger.warning(
                         "no teacher at %s: validating the gold part of the loss alone", self.cfg.teacher_path
                     )
                 self._missed = True
                 return None
-            if not paths:
-                raise UserError("this criterion needs a teacher: give its checkpoint with --teacher-path CKPT")
             cfg = self.cfg
             if cfg.teacher_fp16 and cfg.teacher_bf16:
                 raise UserError("--teacher-fp16 and --teacher-bf16 exclude each other: give one")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from fairseq_kd import cli
 from fairseq_kd.compress.average import average
@@ -16,8 +15,8 @@ from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import is_parameter
 from fairseq_kd.networks.resume import newest_sound_checkpoint
 from fairseq_kd.storage.structured import read_json
-from tests.support.commands import PLUGIN, run_command
-from tests.support.training import train_model
+from tests.support.commands import generated_rows
+from tests.support.training import train_model, train_with_hydra
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +63,7 @@ def test_the_mean_and_what_is_kept(
     average(saved, output)
     assert output.stat().st_mtime_ns == before
     # fairseq 0.12.2 has no working --task translation with today's torch.
-    words = ("--path", output, "--user-dir", PLUGIN, "--cpu", "--task", "translation_kd", "--max-len-b", "12")
-    made = run_command("fairseq-generate", tiny_corpus, *words)
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, output, task="translation_kd") == 40
 
 
 def test_other_number_formats(saved: list[Path], tmp_path: Path) -> None:
@@ -232,20 +229,9 @@ def test_the_options_of_the_training_may_differ(saved: list[Path], tmp_path: Pat
 
 def test_checkpoints_of_hydra(tiny_corpus: Path, tmp_path: Path) -> None:
     layers = {"layers": 1, "embed_dim": 16, "ffn_embed_dim": 20, "attention_heads": 2}
-    config = {
-        "common": {"user_dir": str(PLUGIN), "cpu": True},
-        "task": {"_name": "translation", "data": str(tiny_corpus)},
-        "criterion": {"_name": "cross_entropy"},
-        "dataset": {"max_tokens": 400, "num_workers": 0, "disable_validation": True},
-        "optimization": {"max_update": 2, "lr": [0.01]},
-        "optimizer": {"_name": "adam"},
-        "lr_scheduler": {"_name": "fixed"},
-        "model": {"_name": "transformer", "encoder": layers, "decoder": layers, "base_layers": 0},
-        "checkpoint": {"save_dir": str(tmp_path / "save"), "save_interval_updates": 1},
-    }
-    (tmp_path / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))
-    run_command("fairseq-hydra-train", "--config-dir", tmp_path, "--config-name", "kd", cwd=tmp_path)
-    paths = [tmp_path / "save" / f"checkpoint_1_{updates}.pt" for updates in (1, 2)]
+    groups = {"criterion": {"_name": "cross_entropy"}, "checkpoint": {"save_interval_updates": 1}}
+    folder = train_with_hydra(tiny_corpus, tmp_path, layers, **groups)
+    paths = [folder / f"checkpoint_1_{updates}.pt" for updates in (1, 2)]
     average(paths, tmp_path / "mean.pt")
     assert read_checkpoint(tmp_path / "mean.pt")["cfg"].model.encoder.embed_dim == 16
     narrow = changed(paths[1], tmp_path / "x.pt", lambda state: state["cfg"]["model"]["encoder"].update(layers=2))

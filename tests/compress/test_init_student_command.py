@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters, is_parameter
-from tests.support.commands import PLUGIN, run_command
-from tests.support.training import train_model
+from tests.support.commands import PLUGIN, generated_rows, run_command
+from tests.support.training import train_model, train_with_hydra
 
 SHAPES = {
     "tied": ("--encoder-layers", "3", "--decoder-layers", "3", "--share-all-embeddings"),
@@ -91,9 +90,7 @@ def test_it_is_decoded_and_trained_on(
     """The printed options are all that fairseq-train needs; with a learning rate of 0 the weights stay as copied."""
     student = tmp_path / "student.pt"
     shape = init_student(capsys, teacher, student, "--encoder-layers", 2, "--decoder-layers", 2)
-    words = ("--path", student, "--user-dir", PLUGIN, "--cpu", "--task", "translation", "--max-len-b", "12")
-    made = run_command("fairseq-generate", tiny_corpus, *words)
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, student) == 40
     trained = train_from(student, tiny_corpus, tmp_path / "save", shape)
     before, after = (read_checkpoint(path)["model"] for path in (student, trained))
     assert before.keys() == after.keys()
@@ -125,23 +122,9 @@ def test_a_whole_copy_is_the_teacher(teacher: Path, tmp_path: Path, capsys: pyte
 def test_a_teacher_trained_with_hydra(tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its configuration is nested."""
     layers = {"layers": 3, "embed_dim": 16, "ffn_embed_dim": 20, "attention_heads": 2}
-    config = {
-        "common": {"user_dir": str(PLUGIN), "cpu": True},
-        "task": {"_name": "translation", "data": str(tiny_corpus)},
-        "criterion": {"_name": "fused_cross_entropy"},
-        "dataset": {"max_tokens": 400, "num_workers": 0, "disable_validation": True},
-        "optimization": {"max_update": 1, "lr": [0.01]},
-        "optimizer": {"_name": "adam"},
-        "lr_scheduler": {"_name": "fixed"},
-        "model": {"_name": "transformer", "encoder": layers, "decoder": layers, "base_layers": 0},
-        "checkpoint": {"save_dir": str(tmp_path / "teacher")},
-    }
-    (tmp_path / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))
-    run_command("fairseq-hydra-train", "--config-dir", tmp_path, "--config-name", "kd", cwd=tmp_path)
+    saved = train_with_hydra(tiny_corpus, tmp_path, layers)
     student = tmp_path / "student.pt"
-    shape = init_student(
-        capsys, tmp_path / "teacher" / "checkpoint_last.pt", student, "--encoder-layers", 1, "--decoder-layers", 2
-    )
+    shape = init_student(capsys, saved / "checkpoint_last.pt", student, "--encoder-layers", 1, "--decoder-layers", 2)
     (model,) = build_models([student], open_dictionaries(tiny_corpus))
     assert (model.encoder.num_layers, model.decoder.num_layers) == (1, 2)
     assert train_from(student, tiny_corpus, tmp_path / "save", shape).exists()

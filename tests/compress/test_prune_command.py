@@ -13,7 +13,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import is_prunable
 from fairseq_kd.storage.structured import read_json
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import generated_rows
 from tests.support.training import train_command, train_model, train_on_two_processes
 
 
@@ -69,9 +69,7 @@ def test_the_report_and_the_checkpoint(
     kd("evaluate", "--model", path, "--data", tiny_corpus, "--beam", 1, "--output", tmp_path / "scores.json")
     scores = read_json(tmp_path / "scores.json")
     assert [scores[key] for key in ("parameters", "nonzero_parameters")] == [report["parameters"], report["nonzero"]]
-    shared = ("--path", path, "--user-dir", PLUGIN, "--cpu", "--max-len-b", "12")
-    made = run_command("fairseq-generate", tiny_corpus, *shared)
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, path) == 40
 
 
 def test_a_sparse_file_gives_the_checkpoint_back(

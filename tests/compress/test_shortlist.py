@@ -16,11 +16,7 @@ from fairseq_kd.compress.parallel_rows import Text, read_text
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
-
-
-def export(model: Path, data: Path, output: Path, *options: object) -> None:
-    words = ["export", "--model", model, "--data", data, "--to", "ctranslate2", "--output", output, *options]
-    cli.main([str(word) for word in words])
+from tests.compress.test_export_command import export
 
 
 def read_map(path: Path) -> dict[str, list[str]]:

@@ -12,15 +12,15 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.compress.trim import trim
-from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.data.databin_files import UNNAMED
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.storage.structured import read_json
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import generated_rows
 from tests.support.corpora import binarise
 from tests.support.subwords import cut, write_syllables
 from tests.support.training import train_model
@@ -159,9 +159,7 @@ def test_a_student_learns_from_it_word_by_word(trimmed: Path, some_text: Path, t
     data = binarise(tmp_path, tmp_path / "data-bin", *chosen)
     kd = ["--task", "translation_kd", "--criterion", "token_kd", "--teacher-path", str(trimmed / "checkpoint.pt")]
     assert train_model(data, tmp_path / "student", *kd, "--max-update", "2").exists()
-    words = ("--path", trimmed / "checkpoint.pt", "--user-dir", PLUGIN, "--cpu", "--task", "translation")
-    made = run_command("fairseq-generate", data, *words, "--max-len-b", "12")
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 56
+    assert generated_rows(data, trimmed / "checkpoint.pt") == 56
 
 
 def test_a_data_bin_as_the_text(tiny_teacher: Path, some_text: Path, trimmed: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.corpus.filter import filter_corpus
 from fairseq_kd.corpus.filter_rules import Rules
-from fairseq_kd.corpus.prepare import load_spm
 from fairseq_kd.corpus.recut import plain, recut
 from fairseq_kd.corpus.seq_inter.select import select
+from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import read_json

@@ -16,6 +16,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import DIVERGENCES
 from fairseq_kd.networks.teacher import Teacher
 from tests.support.corpora import binarise
+from tests.support.gradients import assert_slope, gradient
 from tests.support.models import ARCHITECTURES, batch, build
 from tests.support.training import train_command
 
@@ -113,13 +114,7 @@ def test_the_temperatures_are_of_the_divergence_alone(tiny_corpus: Path, both: f
     assert loss.item() == pytest.approx(by_hand(task, model, sample, sequences, rkl), rel=1e-4)
     loss.backward()
     weight = model.decoder.layers[0].fc1.weight
-    direction = weight.grad / weight.grad.norm()
-    values = []
-    for step in (1e-2, -2e-2):
-        with torch.no_grad():
-            weight += step * direction
-        values.append(by_hand(task, model, sample, sequences, rkl))
-    assert (values[0] - values[1]) / 2e-2 == pytest.approx(weight.grad.norm().item(), rel=2e-2)
+    assert_slope(lambda: by_hand(task, model, sample, sequences, rkl), [weight], step=1e-2, rel=2e-2)
 
 
 @pytest.mark.parametrize("name", ["rkl", "tvd"])
@@ -370,7 +365,7 @@ def test_token_kd_is_a_special_case(tiny_corpus: Path) -> None:
         model.zero_grad()
         loss = one(model, sample)[0]
         loss.backward()
-        gradients.append((loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+        gradients.append((loss.item(), gradient(model)))
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-4, atol=1e-6)
 

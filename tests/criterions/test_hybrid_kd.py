@@ -12,7 +12,8 @@ from fairseq_kd import cli
 from fairseq_kd.criterions.hybrid_kd import HybridKDCriterion
 from fairseq_kd.losses.token_values import entropies
 from fairseq_kd.networks.teacher import Teacher
-from tests.support.hybrid import GATES, ROWS, TASK, setup
+from tests.support.gradients import central_difference, gradient
+from tests.support.hybrid import GATES, ROWS, TASK, loss_and_gradient, setup
 from tests.support.models import ARCHITECTURES, batch, build
 
 LEARNED = [name for name in GATES if GATES[name][0] == "learned"]
@@ -21,18 +22,6 @@ LEARNED = [name for name in GATES if GATES[name][0] == "learned"]
 def remember(criterion: Any, model: Any, sample: dict[str, Any]) -> None:
     """An update behind it, so that running means are there."""
     criterion.after_update([criterion(model, sample)[2]])
-
-
-def gradients(*modules: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for m in modules for p in m.parameters() if p.grad is not None])
-
-
-def loss_and_gradient(model: Any, criterion: Any, samples: list[dict[str, Any]]) -> tuple[float, float, torch.Tensor]:
-    model.zero_grad(), criterion.zero_grad()
-    results = [criterion(model, sample) for sample in samples]
-    sum(result[0] for result in results).backward()
-    loss, size = (sum(float(result[part]) for result in results) for part in (0, 1))
-    return loss, size, gradients(model, criterion).clone()
 
 
 def halves(task: Any, data: Path, distilled: Path, options: tuple[str, ...]) -> list[tuple[Any, dict[str, Any]]]:
@@ -62,7 +51,7 @@ def test_the_gate_mixes_token_kd_and_seq_kd(
     for g in (0.0, 0.25, 1.0):
         _, _, criterion = setup(tiny_corpus, distilled, "fixed", *options, "--gate-value", str(g), student=student)
         criterion.task = task
-        loss, size, gradient = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
+        loss, size, slope = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
         token, sentence = ([g * value for value in expected[0]], [(1 - g) * value for value in expected[1]])
         if "--sentence-avg" in options:
             assert size == len(ROWS)
@@ -70,7 +59,7 @@ def test_the_gate_mixes_token_kd_and_seq_kd(
             assert size == pytest.approx(token[1] + sentence[1], rel=1e-6)
         assert loss == pytest.approx(token[0] + sentence[0], rel=1e-5)
         wanted = token[2] + sentence[2]
-        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+        torch.testing.assert_close(slope, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
 
 
 @pytest.mark.parametrize(
@@ -83,10 +72,10 @@ def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, distilled: Path,
     task, model, criterion = setup(tiny_corpus, distilled, gate, student=student)
     remember(criterion, model, batch(task, "train", [5, 6]))
     samples = [batch(task, "train", [row]) for row in ROWS]
-    whole, size, gradient = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
+    whole, size, slope = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
     parts, sizes, expected = loss_and_gradient(model, criterion, samples)
     assert (whole, size) == pytest.approx((parts, sizes), rel=1e-5)
-    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(slope, expected, rtol=1e-3, atol=1e-4)
     logs = [criterion(model, sample)[2] for sample in samples]
     log = criterion(model, batch(task, "train", ROWS))[2]
     for name in log:
@@ -144,17 +133,11 @@ def test_a_learned_gates_gradient_by_finite_differences(tiny_corpus: Path, disti
     torch.manual_seed(5)
     for _ in range(4):
         direction = [torch.randn_like(slope) for slope in slopes]
-        values = []
-        for step in (1e-5, -2e-5):
-            with torch.no_grad():
-                for p, d in zip(criterion.parameters(), direction, strict=True):
-                    p += step * d
-                values.append(criterion(model, sample)[2]["gate_loss"].item())
-        with torch.no_grad():
-            for p, d in zip(criterion.parameters(), direction, strict=True):
-                p += 1e-5 * d
+        found = central_difference(
+            lambda: criterion(model, sample)[2]["gate_loss"].item(), criterion.parameters(), direction, 1e-5
+        )
         expected = sum((s * d).sum().item() for s, d in zip(slopes, direction, strict=True))
-        assert (values[0] - values[1]) / 2e-5 == pytest.approx(expected, rel=1e-6, abs=1e-8)
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
 def test_a_normalised_gate_is_told_the_difference_of_the_losses_per_token(tiny_corpus: Path, distilled: Path) -> None:
@@ -179,7 +162,7 @@ def test_the_gate_reaches_the_student_only_where_asked_to(tiny_corpus: Path, dis
         options = ("--gate-prior-weight", prior, *(["--gate-trains-encoder"] if trains else []))
         task, model, criterion = setup(tiny_corpus, distilled, "free", *options)
         criterion(model, batch(task, "train", ROWS))[0].backward()
-        found.append([gradients(part).clone() for part in (model.encoder, model.decoder)])
+        found.append([gradient(part) for part in (model.encoder, model.decoder)])
     (encoder, decoder), (other_encoder, other_decoder) = found
     assert torch.equal(decoder, other_decoder) and torch.equal(encoder, other_encoder) != trains
 

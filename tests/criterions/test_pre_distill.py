@@ -15,7 +15,8 @@ from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.hidden_states import matched_layers
 from fairseq_kd.networks.parameters import is_parameter
 from fairseq_kd.networks.teacher import Teacher
-from tests.support.commands import PLUGIN, run_command
+from tests.support.commands import PLUGIN, generated_rows, run_command
+from tests.support.gradients import assert_slope
 from tests.support.models import assert_same_weights, batch, build
 from tests.support.training import losses, train_command, train_model
 
@@ -180,15 +181,8 @@ def test_the_gradient_reaches_the_maps_and_not_the_teacher(tiny_corpus: Path, de
     assert shapes == {"to_teacher.encoder.weight": (16, 12), "to_teacher.decoder.weight": (16, 8)}
     samples = [batch(task, "valid", [0, 1, 2])]
     loss_and_gradients(model, criterion, samples)
-    slopes = [one.grad.clone() for one in criterion.parameters()]
-    for number, parameter in enumerate(criterion.parameters()):
-        direction = slopes[number] / slopes[number].norm()
-        values = []
-        for step in (1e-2, -2e-2):
-            with torch.no_grad():
-                parameter += step * direction
-                values.append(criterion(model, samples[0])[0].item())
-        assert (values[0] - values[1]) / 2e-2 == pytest.approx(slopes[number].norm().item(), rel=2e-2)
+    for parameter in criterion.parameters():
+        assert_slope(lambda: criterion(model, samples[0])[0].item(), [parameter], step=1e-2, rel=2e-2)
     assert all(one.grad is None and not one.requires_grad for one in task._teacher.models[0].parameters())
 
 
@@ -332,7 +326,6 @@ def test_maps_are_trained_and_a_finished_student_needs_neither_them_nor_the_teac
     loss, nll, kl = (float(line.split(f"| {name} ")[1].split()[0]) for name in ("loss", "nll_loss", "kl"))
     assert loss == pytest.approx(0.2 * nll + 0.8 * kl, abs=0.01) and "_mse" not in line
     shutil.rmtree(teacher.parent)
-    made = run_command("fairseq-generate", tiny_corpus, *words, "--task", "translation", "--max-len-b", "12")
-    assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+    assert generated_rows(tiny_corpus, student) == 40
     done = run_command("fairseq-validate", tiny_corpus, *words, "--task", "translation_kd", "--max-tokens", "400")
     assert "validating the gold part of the loss alone" in done.stdout + done.stderr

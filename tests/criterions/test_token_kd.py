@@ -12,6 +12,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import mean_log_probs
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher
+from tests.support.gradients import assert_slope, gradient
 from tests.support.models import ARCHITECTURES, batch, build
 
 KD = ("--task", "translation_kd", "--criterion", "token_kd")
@@ -27,15 +28,11 @@ def setup(
     return task, model.train(), criterion
 
 
-def gradient(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-
 def loss_and_gradient(model: Any, criterion: Any, samples: list[dict[str, Any]]) -> tuple[float, torch.Tensor]:
     model.zero_grad()
     losses = [criterion(model, sample)[0] for sample in samples]
     sum(losses).backward()
-    return sum(loss.item() for loss in losses), gradient(model).clone()
+    return sum(loss.item() for loss in losses), gradient(model)
 
 
 def expected(task: Any, model: Any, sample: dict[str, Any], alpha: float, tau: float, eps: float) -> float:
@@ -101,18 +98,9 @@ def test_a_teacher_that_is_the_student_teaches_nothing(tiny_corpus: Path) -> Non
 def test_gradient_by_finite_differences(tiny_corpus: Path, options: tuple[str, ...]) -> None:
     task, model, criterion = setup(tiny_corpus, "--label-smoothing", "0.1", *options)
     sample = batch(task, "valid", [0, 1, 2])
-    _, slope = loss_and_gradient(model, criterion, [sample])
+    loss_and_gradient(model, criterion, [sample])
     parameters = [p for p in model.parameters() if p.requires_grad]
-    direction = slope / slope.norm()
-    values = []
-    for step in (1e-2, -2e-2):
-        with torch.no_grad():
-            offset = 0
-            for p in parameters:
-                p += step * direction[offset : offset + p.numel()].view_as(p)
-                offset += p.numel()
-            values.append(criterion(model, sample)[0].item())
-    assert (values[0] - values[1]) / 2e-2 == pytest.approx(slope.norm().item(), rel=2e-2)
+    assert_slope(lambda: criterion(model, sample)[0].item(), parameters, step=1e-2, rel=2e-2)
 
 
 def test_several_teachers_are_the_mean_of_their_probabilities(tiny_corpus: Path) -> None:

@@ -1,7 +1,6 @@
 """--gate-token-prefixes distilled: both losses of hybrid_kd on the teacher's output."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,18 +8,10 @@ from fairseq import utils
 
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.errors import UserError
-from tests.support.hybrid import ROWS, TASK, setup
+from tests.support.hybrid import ROWS, TASK, loss_and_gradient, setup
 from tests.support.models import batch, build
 
 DISTILLED = ("--gate-token-prefixes", "distilled")
-
-
-def loss_and_slopes(model: Any, criterion: Any, *samples: dict[str, Any]) -> tuple[float, float, torch.Tensor]:
-    model.zero_grad(), criterion.zero_grad()
-    results = [criterion(model, sample) for sample in samples]
-    sum(result[0] for result in results).backward()
-    slopes = [p.grad.flatten() for part in (model, criterion) for p in part.parameters() if p.grad is not None]
-    return sum(float(one[0].detach()) for one in results), sum(float(one[1]) for one in results), torch.cat(slopes)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +32,7 @@ def test_it_is_the_hybrid_on_a_data_bin_whose_gold_is_the_teachers_output(
     found = []
     for data, reading in ((tiny_corpus, DISTILLED), (distilled, ())):
         task, model, criterion = setup(data, distilled, gate, *options, *reading, dtype=torch.float64)
-        found.append(loss_and_slopes(model.eval(), criterion, batch(task, "train", ROWS)))
+        found.append(loss_and_gradient(model.eval(), criterion, [batch(task, "train", ROWS)]))
     assert found[0][:2] == pytest.approx(found[1][:2], rel=1e-6)
     torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-6, atol=1e-7)
 
@@ -53,8 +44,8 @@ def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, distilled: Path,
         pytest.skip("the signal reads the output layer")
     task, model, criterion = setup(tiny_corpus, distilled, gate, *DISTILLED, student=student)
     criterion.after_update([criterion(model, batch(task, "train", [5, 6]))[2]])
-    whole = loss_and_slopes(model, criterion, batch(task, "train", ROWS))
-    parts = loss_and_slopes(model, criterion, *(batch(task, "train", [row]) for row in ROWS))
+    whole = loss_and_gradient(model, criterion, [batch(task, "train", ROWS)])
+    parts = loss_and_gradient(model, criterion, [batch(task, "train", [row]) for row in ROWS])
     assert whole[:2] == pytest.approx(parts[:2], rel=1e-5)
     torch.testing.assert_close(whole[2], parts[2], rtol=1e-3, atol=1e-4)
 

@@ -13,6 +13,7 @@ from fairseq_kd.data.databin_lists import beside, each_with
 from fairseq_kd.data.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from tests.support.files import contents
+from tests.support.gradients import gradient
 from tests.support.models import batch, build
 from tests.support.training import losses, train_command
 
@@ -111,16 +112,16 @@ def test_an_epoch_is_that_of_its_data_bin_alone(
             found += [option, str(value)]
         return found
 
-    def gradient(data: str | Path, number: int | None, epoch: int) -> tuple[float, torch.Tensor]:
+    def loss_and_gradient(data: str | Path, number: int | None, epoch: int) -> tuple[float, torch.Tensor]:
         task, model, criterion = build(Path(data), *words(number), "--dropout", "0")
         task.load_dataset("train", epoch=epoch)
         loss = criterion(model, batch(task, "train", [3, 50, 99]))[0]
         loss.backward()
-        return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        return loss.item(), gradient(model)
 
     for epoch, number in ((2, 1), (3, 0)):
-        loss, found = gradient(joined(gold), None, epoch)
-        wanted, expected = gradient(gold[number], number, 1)
+        loss, found = loss_and_gradient(joined(gold), None, epoch)
+        wanted, expected = loss_and_gradient(gold[number], number, 1)
         assert loss == wanted and torch.equal(found, expected) and found.norm() > 0
 
 
@@ -157,5 +158,5 @@ def test_folders_that_do_not_go_together(
     with pytest.raises(UserError, match=r"--distilled-data .*b: 200 rows, the gold data has 100"):
         hybrid.load_dataset("train")
     with pytest.raises(UserError, match=r"--output .*: 3 folders for 2 data-bins"):
-        each_with(joined(gold), Path("x:y:z"), "train", "--output")
+        each_with(joined(gold), Path("x:y:z"), "train")
     assert beside(["a"], "x:y", "--output") == [Path("x:y")]

@@ -9,13 +9,13 @@ import torch
 
 from fairseq_kd.compress.export import export
 from fairseq_kd.compress.init_student import init_student
-from fairseq_kd.compress.packing import read_state, unpack
+from fairseq_kd.compress.packing import unpack
 from fairseq_kd.compress.prune import prune
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.converted_folder import read_made
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.networks.checkpoints import check_checkpoint, read_checkpoint
+from fairseq_kd.networks.checkpoints import check_checkpoint, read_checkpoint, saved_state
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter
 from fairseq_kd.networks.second_copies import without_copies
 from tests.support.models import build
@@ -66,9 +66,9 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 def test_every_reader_drops_the_copies(teacher: Path, copied: Path) -> None:
     stored = torch.load(copied, weights_only=True)["model"]
     assert len(stored) == len(read_checkpoint(teacher)["model"]) + 2 * len(COPIES) * 2
-    for read in (read_checkpoint, check_checkpoint, read_state):
+    for read in (read_checkpoint, check_checkpoint, saved_state):
         assert_same(read(copied)["model"], read(teacher)["model"])
-    assert count_nonzero(read_state(copied)["model"]) == count_nonzero(read_state(teacher)["model"])
+    assert count_nonzero(saved_state(copied)["model"]) == count_nonzero(saved_state(teacher)["model"])
 
 
 def test_weights_of_these_names_alone_are_no_copies(copied: Path) -> None:

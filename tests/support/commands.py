@@ -67,3 +67,10 @@ def run_command(*words: str | os.PathLike, check: bool = True, **options: object
     if check:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def generated_rows(data: Path, checkpoint: Path, task: str = "translation") -> int:
+    """How many rows of the test set fairseq-generate translates."""
+    words = ("--path", checkpoint, "--user-dir", PLUGIN, "--cpu", "--task", task, "--max-len-b", "12")
+    made = run_command("fairseq-generate", data, *words)
+    return sum(line.startswith("H-") for line in made.stdout.splitlines())

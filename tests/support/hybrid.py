@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from fairseq_kd.networks.teacher import Teacher
+from tests.support.gradients import gradient
 from tests.support.models import build
 
 TASK = ("--task", "translation_kd")
@@ -45,3 +46,12 @@ def setup(
     for one in (model, criterion, other):
         one.to(dtype)
     return task, model.train(), criterion.train()
+
+
+def loss_and_gradient(model: Any, criterion: Any, samples: list[dict[str, Any]]) -> tuple[float, float, torch.Tensor]:
+    """Loss, sample size and the gradient of both modules, summed over batches."""
+    model.zero_grad(), criterion.zero_grad()
+    results = [criterion(model, sample) for sample in samples]
+    sum(result[0] for result in results).backward()
+    loss, size = (sum(float(result[part]) for result in results) for part in (0, 1))
+    return loss, size, gradient(model, criterion)

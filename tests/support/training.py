@@ -6,6 +6,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from tests.support.commands import PLUGIN, ROOT, run_command
 from tests.support.corpora import binarise
 from tests.support.models import ARCHITECTURES
@@ -50,6 +52,27 @@ def train_on_two_processes(data: Path, save_dir: Path, *options: str) -> Path:
     with ThreadPoolExecutor(2) as both:
         list(both.map(lambda rank: run_command(*words, "--distributed-rank", rank), ("0", "1")))
     return save_dir / "checkpoint_last.pt"
+
+
+def train_with_hydra(data: Path, folder: Path, layers: dict[str, int], **groups: dict[str, object]) -> Path:
+    """fairseq-hydra-train of a Transformer; the folder of its checkpoints. Keys in ``groups`` win over the defaults."""
+    config: dict[str, dict[str, object]] = {
+        "common": {"user_dir": str(PLUGIN), "cpu": True, "log_format": "simple", "log_interval": 1},
+        "task": {"_name": "translation", "data": str(data)},
+        "criterion": {"_name": "fused_cross_entropy"},
+        "dataset": {"max_tokens": 400, "num_workers": 0, "disable_validation": True},
+        "optimization": {"max_update": 2, "lr": [0.01]},
+        "optimizer": {"_name": "adam"},
+        "lr_scheduler": {"_name": "fixed"},
+        # fairseq 0.12.2 asks for base_layers.
+        "model": {"_name": "transformer", "encoder": layers, "decoder": layers, "base_layers": 0},
+        "checkpoint": {"save_dir": str(folder / "hydra")},
+    }
+    for group, keys in groups.items():
+        config[group] |= keys
+    (folder / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))
+    run_command("fairseq-hydra-train", "--config-dir", folder, "--config-name", "kd", cwd=folder)
+    return folder / "hydra"
 
 
 AT_THE_END = ("--validate-interval", "1000", "--save-interval", "1000", "--log-interval", "50")

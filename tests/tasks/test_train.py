@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from fairseq import tasks
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
@@ -19,10 +18,10 @@ from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.criterions.fused_cross_entropy import FusedCrossEntropyCriterion
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
-from tests.support.commands import BIN, PLUGIN, ROOT, run_command
+from tests.support.commands import BIN, PLUGIN, ROOT, generated_rows, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.models import ARCHITECTURES, assert_same_weights, build, configured
-from tests.support.training import losses, train_command, train_model, train_on_two_processes
+from tests.support.training import losses, train_command, train_model, train_on_two_processes, train_with_hydra
 
 NARROW = ("--encoder-embed-dim", "12", "--decoder-embed-dim", "8")
 """Than the teacher: pre_distill then has parameters of its own."""
@@ -128,32 +127,19 @@ def test_a_student_needs_no_teacher_any_more(tiny_corpus: Path, tiny_teacher: Pa
     shutil.rmtree(folder)
     shared = ("--path", student, "--user-dir", PLUGIN, "--cpu")
     for task in ("translation", "translation_kd"):
-        made = run_command("fairseq-generate", tiny_corpus, *shared, "--task", task, "--max-len-b", "12")
-        assert sum(line.startswith("H-") for line in made.stdout.splitlines()) == 40
+        assert generated_rows(tiny_corpus, student, task) == 40
     done = run_command("fairseq-validate", tiny_corpus, *shared, "--task", "translation_kd", "--max-tokens", "400")
     assert "nll_loss" in done.stdout + done.stderr
 
 
 def test_hydra_train(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
-    config = {
-        "common": {"user_dir": str(PLUGIN), "cpu": True, "log_format": "simple", "log_interval": 1},
-        "task": {"_name": "translation_kd", "data": str(tiny_corpus), "teacher_path": str(tiny_teacher)},
+    groups = {
+        "task": {"_name": "translation_kd", "teacher_path": str(tiny_teacher)},
         "criterion": {"_name": "token_kd", "kd_alpha": 0.3, "kd_top_k": 4},
-        "dataset": {"max_tokens": 400, "num_workers": 0},
-        "optimization": {"max_update": 2, "lr": [0.01]},
-        "optimizer": {"_name": "adam"},
-        "lr_scheduler": {"_name": "fixed"},
-        "model": {
-            "_name": "transformer",
-            "encoder": {"layers": 1, "embed_dim": 16},
-            "decoder": {"layers": 1, "embed_dim": 16},
-            "base_layers": 0,  # fairseq 0.12.2 asks for it
-        },
-        "checkpoint": {"save_dir": str(tmp_path / "save")},
+        "dataset": {"disable_validation": False},
     }
-    (tmp_path / "kd.yaml").write_text("# @package _group_\n" + yaml.safe_dump(config))
-    run_command("fairseq-hydra-train", "--config-dir", tmp_path, "--config-name", "kd", cwd=tmp_path)
-    saved = read_checkpoint(tmp_path / "save" / "checkpoint_last.pt")["cfg"]
+    folder = train_with_hydra(tiny_corpus, tmp_path, {"layers": 1, "embed_dim": 16}, **groups)
+    saved = read_checkpoint(folder / "checkpoint_last.pt")["cfg"]
     assert saved.criterion.kd_alpha == 0.3 and saved.task.teacher_path == str(tiny_teacher)
 
 

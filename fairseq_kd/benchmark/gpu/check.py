@@ -19,7 +19,7 @@ from fairseq_kd.benchmark.gpu.commands import PLUGIN, fairseq_kd_command, reason
 from fairseq_kd.benchmark.gpu.losses import measure_losses
 from fairseq_kd.benchmark.gpu.markdown import markdown
 from fairseq_kd.benchmark.gpu.path import Material
-from fairseq_kd.benchmark.gpu.paths import check_paths, train_cache
+from fairseq_kd.benchmark.gpu.paths import check_paths, write_cache
 from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.data.databin_files import TRAIN, only_folder
 from fairseq_kd.errors import UserError
@@ -87,7 +87,7 @@ def check(
 
     def speeds() -> None:
         if "paths" not in parts:  # they write the cache that a training step reads
-            train_cache(given)
+            write_cache(given, "train", True)
         end = begun + (math.inf if dry_run else LIMIT)
         table["not_reached"] = speed_rows(given, end, lambda lines: keep("rows", lines))
         _write(table, output)
@@ -186,7 +186,7 @@ def whole_training(given: Material) -> dict[str, Any]:
     Returns:
         "name", "seconds", "epochs" and "bleu"; or "reason", why there is none.
     """
-    epochs, folder = ("8", given.folder / "student") if given.gpu else ("1", given.folder / "student")
+    epochs, folder = "8" if given.gpu else "1", given.folder / "student"
     options = [word for word in FULL.split() if given.gpu or word != "--fp16"]
     live = ["--task", "translation_kd", "--teacher-path", given.teacher, "--teacher-data", given.data]
     words = [given.data, "--user-dir", PLUGIN, *STUDENT.split(), *options, *live, "--max-epoch", epochs]

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import fairseq_kd
-from fairseq_kd.errors import UserError
+from fairseq_kd.errors import PREFIX, UserError
 
 PLUGIN = str(Path(fairseq_kd.__file__).parent)
 LOGGED = re.compile(r"train_inner \| (\{.*\})")
@@ -51,7 +51,7 @@ def run(words: Sequence[str], gpu: bool) -> str:
 
 def reason(error: UserError) -> str:
     """The error's message without the name of the program."""
-    return str(error).removeprefix("fairseq_kd: error: ")
+    return str(error).removeprefix(PREFIX)
 
 
 def fairseq_kd_command(words: Sequence[str], gpu: bool) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fairseq_kd.benchmark.markdown import table_line
+from fairseq_kd.benchmark.markdown import measured_line
 
 NOTES = {
     "paths": "Paths: fairseq-train's difference is the greatest relative difference of a logged loss over ten updates, "
@@ -26,7 +26,7 @@ def markdown(table: dict[str, Any]) -> str:
     for title, name, header, line in (
         ("Each path beside the CPU", "paths", "path | | difference from the CPU | limit | ", _path_line),
         ("Losses", "losses", "loss | time | speed, dense = 1 | memory | gradient's error", _loss_line),
-        ("Training steps and decoding", "rows", "measured | time | speed, first = 1 | memory | ", table_line),
+        ("Training steps and decoding", "rows", "measured | time | speed, first = 1 | memory | ", measured_line),
         ("A whole training", "training", "training | epochs | time | BLEU, greedy | ", _training_line),
     ):
         if name in table:

@@ -46,16 +46,12 @@ def outcome(path: GpuPath) -> dict[str, Any]:
     return {**line, "ok": found.difference <= path.limit, "difference": found.difference, "note": found.note}
 
 
-def train_cache(given: Material) -> None:
-    """Write the soft targets of train, which a training reads.
+def write_cache(given: Material, subset: str, gpu: bool) -> None:
+    """Write the soft targets of a split; a training on the GPU reads those of train.
 
     Raises:
         UserError: the command failed.
     """
-    _write_cache(given, "train", True)
-
-
-def _write_cache(given: Material, subset: str, gpu: bool) -> None:
     words = ["cache", *model_options(given), "--teacher-data", given.data, "--top-k", str(TOP_K)]
     fairseq_kd_command([*words, "--subset", subset, "--output", given.of("cache", gpu)], gpu and given.gpu)
 
@@ -69,7 +65,7 @@ def _caches(given: Material) -> GpuPath:
 
     def measure() -> Measured:
         with ThreadPoolExecutor() as pool:
-            list(pool.map(partial(_write_cache, given), ("train", "valid", "valid"), (True, True, False)))
+            list(pool.map(partial(write_cache, given), ("train", "valid", "valid"), (True, True, False)))
         # log-probabilities of each position's likeliest symbols, stored as float16
         own, other = (np.exp(read(gpu)["log_probs"].astype(np.float32)) for gpu in (True, False))
         gap = float(np.abs(own - other).max())

@@ -115,10 +115,10 @@ def select(
     return _write_outputs(folder, paths, origin, {"metric": similarity.signature, "candidates": lists.size})
 
 
-def _first_tokens(nbest: Path, lines: int = 1000) -> list[str]:
-    """The tokens of the first candidates."""
+def _first_tokens(nbest: Path) -> list[str]:
+    """The tokens of the first 1,000 candidates."""
     with open(nbest, encoding="utf-8", newline="\n") as handle:
-        return [token for line in islice(handle, lines) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
+        return [token for line in islice(handle, 1000) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
 
 
 def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:

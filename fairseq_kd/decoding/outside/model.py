@@ -1,6 +1,5 @@
 """Models of other makers: text in, text out, by CTranslate2."""
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +9,8 @@ from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.decoding.conversion import CannotConvert
 from fairseq_kd.decoding.converted_folder import check_model
 from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel
-from fairseq_kd.decoding.ctranslate2_search import PAD, Beam, BeamSearch, LimitedBatch
-from fairseq_kd.decoding.interface import Progress, TooFew, batches, out_of_memory
+from fairseq_kd.decoding.ctranslate2_search import PAD, BeamSearch, LimitedBatch, best_of, limited_batches
+from fairseq_kd.decoding.interface import Progress
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.convert import is_hugging_face, kept_hugging_face, ready_profile
 from fairseq_kd.decoding.outside.positions import positions
@@ -149,14 +148,8 @@ class OutsideText:
         if progress:
             progress(len(lines) - len(words))
         search = BeamSearch(self._loaded[0], words, options, self._suppressed, self.profile.target_prefix)
-        try:
-            beams = search.run(self._limited(words, options), progress)
-        except RuntimeError as error:
-            if "out of memory" not in str(error):
-                raise
-            raise out_of_memory(options) from None
-        for i, beam in beams.items():
-            found[i] = self._read(i, beam, options.nbest)
+        for i, beam in search.run(self._limited(words, options), progress).items():
+            found[i] = [self._text(tokens, score) for tokens, score in best_of(beam, options.nbest, i)]
         return found
 
     def _pieces(self, line: str) -> list[str]:
@@ -171,21 +164,13 @@ class OutsideText:
         return 0 < len(pieces) <= self.max_source_positions - added
 
     def _limited(self, words: dict[int, list[str]], options: DecodingOptions) -> list[LimitedBatch]:
-        """fairseq's batches, cut to what one thread decodes at a time, with the most tokens of a translation."""
+        """The batches, whose limits count the target's tags."""
         lengths = {i: len(tokens) + (self._suffix != self.profile.source_suffix) for i, tokens in words.items()}
         tags = len(self.profile.target_prefix)
-        limited: list[LimitedBatch] = []
-        for batch in batches(lengths, options.max_tokens):
-            longest = options.longest(lengths[batch[0]], self.max_target_positions - tags) + tags
-            size = self._loaded[1] or len(batch)
-            limited += [(batch[start : start + size], longest) for start in range(0, len(batch), size)]
-        return limited
-
-    def _read(self, line: int, beam: Beam, nbest: int) -> list[TextHypothesis]:
-        usable = sorted((pair for pair in beam.items() if math.isfinite(pair[1])), key=lambda pair: -pair[1])
-        if len(usable) < nbest:
-            raise TooFew(line, len(usable), nbest)
-        return [self._text(tokens, score / math.log(2)) for tokens, score in usable[:nbest]]
+        most = self.max_target_positions - tags
+        return limited_batches(
+            lengths, options.max_tokens, self._loaded[1], lambda size: options.longest(size, most) + tags
+        )
 
     def _text(self, tokens: Iterable[str], score: float) -> TextHypothesis:
         written, prefix = tuple(tokens), self.profile.target_prefix

@@ -54,10 +54,10 @@ class Picture:
         return {"label": self.label, "item": item, "legend": self.legend, "note": self.note}
 
 
-def new_picture(label: str, x: str, y: str, *, log: bool = False, height: int = 440, note: str = "") -> Picture:
+def new_picture(label: str, x: str, y: str, *, log: bool = False, note: str = "") -> Picture:
     """An empty picture with labelled axes, as wide as the page."""
     made = figure(
-        height=height,
+        height=440,
         sizing_mode="stretch_width",
         x_axis_type="log" if log else "linear",
         x_axis_label=x,

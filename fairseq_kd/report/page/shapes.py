@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, RISKS
+from fairseq_kd.evaluate.result_shapes import COST_LINE, METRICS, MORE_METRICS, RISKS, SEED
 from fairseq_kd.storage.shapes import (
     Misfit,
     anything,
@@ -13,7 +13,6 @@ from fairseq_kd.storage.shapes import (
     number,
     number_or_nan,
     text,
-    truth,
     whole,
 )
 
@@ -33,28 +32,24 @@ _BEAM = keys(
     {**dict.fromkeys(METRICS, _SPREAD), "sentences_per_second": number},
     {"delta": number, "p": number, "target_tokens_per_second": number, **dict.fromkeys(MORE_METRICS, _SPREAD)},
 )
-_LINE = keys(
-    {"engine": text, "precision": text, "batched": truth, "beam": whole(1)},
-    {"sentences_per_second": number, "target_tokens_per_second": number, "memory": number, "times_teacher": number},
-)
 _COURSE = keys({"updates": list_of(number)}, {"mean": list_of(number), "spread": list_of(number)})
 _TRAINING = keys(
     {"updates": number, "target_tokens": number, "seconds": number, "best": maybe(keys({}, {"bleu": number}))},
     {
-        "seed": maybe(whole(-(2**63), 2**64)),
+        "seed": SEED,
         "validation": keys({"updates": list_of(number)}, {"bleu": list_of(number)}),
         "gate": keys({"mean": number, "spread": number, "course": _COURSE}),
     },
 )
 _ROW = keys(
-    {"name": text, "parameters": number, "seeds": list_of(maybe(whole(-(2**63), 2**64))), "beams": map_of(_BEAM)},
+    {"name": text, "parameters": number, "seeds": list_of(SEED), "beams": map_of(_BEAM)},
     {
         "shortlist": text,
         "way": keys({"decoding": map_of(anything), "detokenize": text, "post_process": text}),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
-        "cost": list_of(_LINE),
+        "cost": list_of(COST_LINE),
         "cost_of": keys({}, {"teacher_beam": maybe(whole(1))}),
         "risks": keys(dict.fromkeys(RISKS, _RISK)),
         "training": list_of(_TRAINING),

@@ -1,6 +1,5 @@
 """Quality against speed or size: a picture for each measure of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +113,7 @@ def _draw_row(picture: Picture, number: int, found: list[tuple[Any, tuple[float,
             "front": "yes" if on_front else "no", "line": 2.5 if on_front else 1.0,
             "edge": "#000000" if on_front else colour,
         })  # fmt: skip
-    value: Callable[[str], list[Any]] = lambda key: [one[key] for one in rows]  # noqa: E731
-    source = ColumnDataSource({key: value(key) for key in rows[0]})
+    source = ColumnDataSource({key: [one[key] for one in rows] for key in rows[0]})
     figure = picture.figure
     line = figure.line("x", "y", source=source, line_color=colour, line_dash=dash, line_width=1.5)
     whiskers = figure.segment("x", "low", "x", "high", source=source, line_color=colour, line_width=1, line_alpha=0.5)
