@@ -117,7 +117,7 @@ begun=''
 [[ ! -f $save_dir/arguments ]] || begun=1
 restore=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
-  newest=$(fairseq-kd last-checkpoint --finish "$save_dir")
+  newest=$(fairseq-kd last-checkpoint ${begun:+--finish} "$save_dir")
   [[ -n $newest ]] ||
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
   say "$save_dir: going on from $(basename "$newest")"

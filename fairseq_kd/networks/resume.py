@@ -83,7 +83,8 @@ def finish_saving(folder: str | Path, newest: Path) -> None:
     """
     state = read_checkpoint(newest, on_disk=True)
     options, reached = state["cfg"].checkpoint, state.get("extra_state") or {}
-    if "train_iterator" not in reached:
+    measure = str(options.best_checkpoint_metric)
+    if "train_iterator" not in reached or not re.fullmatch(r"[\w.-]*", measure):  # a part of file names
         return
     score = reached.get("val_loss")
     with open_dict(options):

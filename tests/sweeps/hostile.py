@@ -115,7 +115,7 @@ COMMANDS: dict[str, Words] = {
         "export", "--model", "{model}", "--data", "{data}", "--to", "ctranslate2", "--output", "{out}"
     ),
     "export, sparse": _verb("export", "--model", "{model}", "--to", "sparse", "--output", "{out}.sparse"),
-    "last-checkpoint": lambda given, output: ["fairseq-kd", "last-checkpoint", given.model.parent],
+    "last-checkpoint": lambda given, output: ["fairseq-kd", "last-checkpoint", "--finish", given.model.parent],
     "--teacher-path": _training("--criterion", "token_kd", "--teacher-path", "{model}", "--teacher-data", "{data}"),
     "--finetune-from-model": _training(
         "--criterion", "label_smoothed_cross_entropy", "--finetune-from-model", "{model}"
