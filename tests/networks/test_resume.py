@@ -146,3 +146,14 @@ def test_the_line_of_an_epoch_that_a_kill_lost(trained: Path, tmp_path: Path) ->
         assert mended == whole and mended["epochs"] == 3
     assert epoch_line(trained / "checkpoint2.pt") is not None
     assert epoch_line(next(trained.glob("checkpoint_?_*.pt"))) is None
+
+
+def test_a_measure_that_is_a_path_names_no_file(trained: Path, tmp_path: Path) -> None:
+    found = torch.load(trained / "checkpoint3.pt", weights_only=False)
+    found["cfg"]["checkpoint"]["best_checkpoint_metric"] = "loss/../../escaped"
+    folder = tmp_path / "mine"
+    (folder / "checkpoint.best_loss").mkdir(parents=True)
+    torch.save(found, folder / "checkpoint3.pt")
+    finish_saving(folder, folder / "checkpoint3.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.best_loss", "checkpoint3.pt"]
