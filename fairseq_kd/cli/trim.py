@@ -11,8 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
     add("--data", required=True, action="extend", nargs="+", metavar="PATH", type=Path,
-        help="text in the model's subwords, files named TEXT.SRC or TEXT.TGT, also with .gz, .xz or .zst "
-        "behind it, or data-bins with all their splits")  # fmt: skip
+        help="text of both languages in the model's subwords, files named TEXT.SRC or TEXT.TGT, also with .gz, .xz or "
+        ".zst behind it, or data-bins with all their splits")  # fmt: skip
     add("--spm-model", metavar="FILE", type=Path,
         help="the model's sentencepiece model: the files of --data are raw text; DIR gets a model that uses kept "
         "pieces alone")  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.options import SENTENCEPIECE, ShortlistOptions
+from fairseq_kd.compress.own_pieces import check_own_pieces
 from fairseq_kd.compress.packing import pack, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.compress.shortlist import inputs_of, write_map
 from fairseq_kd.data.databin import open_dictionaries
@@ -113,8 +114,8 @@ def export_to_ctranslate2(
     Raises:
         UserError: as :func:`export`.
     """
-    if spm_model and not spm_model.is_file():
-        raise UserError(f"--spm-model {spm_model}: no such file")
+    if spm_model:
+        check_own_pieces(spm_model, task)
     (state,) = check_models([model], task)
     made_from = {**inputs(model, task, precision), "sentencepiece": file_hash(spm_model) if spm_model else None}
     made_from |= {"shortlist": inputs_of(shortlist, task)} if shortlist else {}

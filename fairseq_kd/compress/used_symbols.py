@@ -61,7 +61,8 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
 
     Args:
         sides: source and target.
-        data: text files named ``….LANG``, perhaps compressed, and data-bins with the model's dictionaries.
+        data: text files named ``….LANG``, perhaps compressed, and data-bins with the model's dictionaries. Of a model
+            with one dictionary, a file with another name counts for both sides.
         spm: cuts the text files; None: they are in subwords already.
 
     Raises:
@@ -73,13 +74,14 @@ def read_use(sides: Sequence[Side], data: Sequence[Path], spm: SentencePieceProc
         if path.is_dir():
             _read_databin(sides, path)
         else:
-            _read_text(_side(sides, path, joined), path, spm)
+            _read_text(_sides_of(sides, path, joined), path, spm)
+    for side in sides:
+        if not side.used:
+            told = f"no text in {side.language}, so the trimmed model would lack its words"
+            raise UserError(f"--data: {told}; add text in {side.language}")
     if joined:
         sides[0].used |= sides[1].used
         sides[1].used |= sides[0].used
-    for side in sides:
-        if not side.used:
-            raise UserError(f"--data: no text in {side.language}, which has a dictionary of its own; add it")
 
 
 def restrict_to_kept(sides: Sequence[Side], spm: SentencePieceProcessor) -> bytes:
@@ -116,25 +118,26 @@ def _irreplaceable(side: Side, spm: SentencePieceProcessor, cutter: SentencePiec
     return found
 
 
-def _side(sides: Sequence[Side], path: Path, joined: bool) -> Side:
-    """The side that a text file belongs to; with one dictionary for both sides, any will do."""
-    found = next((side for side in sides if plain_name(path).endswith(f".{side.language}")), None)
-    if found is None and not joined:
+def _sides_of(sides: Sequence[Side], path: Path, joined: bool) -> Sequence[Side]:
+    """The side that a text file belongs to; with one dictionary for both, a name without a language means both."""
+    found = [side for side in sides if plain_name(path).endswith(f".{side.language}")][:1]
+    if not found and not joined:
         names = " or ".join(f".{side.language}" for side in sides)
         raise UserError(f"--data {path}: its name tells no language; end it with {names}")
-    return found or sides[0]
+    return found or sides
 
 
-def _read_text(side: Side, path: Path, spm: SentencePieceProcessor | None) -> None:
-    indices = side.dictionary.indices
+def _read_text(sides: Sequence[Side], path: Path, spm: SentencePieceProcessor | None) -> None:
+    indices = sides[0].dictionary.indices
     coverage = Coverage(indices.__contains__)
     cut: Callable[[str], list[str]] = str.split if spm is None else lambda row: spm.encode(row, out_type=str)
     for row in stream_lines(path):
         tokens = cut(row)
         coverage.add(tokens)
-        side.used.update(indices[token] for token in tokens if token in indices)
+        for side in sides:
+            side.used.update(indices[token] for token in tokens if token in indices)
     advice = "give text in the model's subwords, or raw text and the model's own --spm-model"
-    coverage.check(f"--data {path}", f"the model's dictionary of {side.language}", advice)
+    coverage.check(f"--data {path}", f"the model's dictionary of {sides[0].language}", advice)
 
 
 def _read_databin(sides: Sequence[Side], path: Path) -> None:

@@ -1,5 +1,6 @@
 """A distilled data-bin's training split: the rows that the teacher translated, with the gold data-bin's sources."""
 
+import logging
 import shutil
 import sys
 from contextlib import ExitStack
@@ -113,6 +114,7 @@ def main(step: str, *words: str) -> None:
         step: "keep" or "sources".
         words: "TEXT SOURCE TARGET DATA SUBSET" for the first, "DATA GOLD SOURCE TARGET" for the second.
     """
+    logging.getLogger("fairseq").setLevel(logging.WARNING)  # it shows each file that it reads
     if step == "keep":
         print(keep_translated(Path(words[0]), words[1], words[2], Path(words[3]), *words[4:]))
     else:

@@ -6,12 +6,13 @@ import ctranslate2
 import pytest
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import open_databin, read_dictionary
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import read_json
+from tests.support.subwords import spm_of_symbols
 from tests.support.training import train_model
 
 
@@ -22,9 +23,9 @@ def export(model: Path, data: Path, output: Path, *options: object) -> None:
 
 @pytest.mark.slow
 def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "spm.model").write_bytes(b"pieces")
-    export(sure_teacher, tiny_corpus, tmp_path / "out", "--spm-model", tmp_path / "spm.model")
     task = open_databin(tiny_corpus, "test")
+    pieces = spm_of_symbols(tmp_path / "spm.model", task.source_dictionary.symbols[4:])
+    export(sure_teacher, tiny_corpus, tmp_path / "out", "--spm-model", pieces)
     sources = [task.dataset("test").src[row] for row in range(20)]
     engine = choose_engine("ctranslate2", "float32", [str(sure_teacher)], task).build()
     expected = [best[0].tokens for best in engine.translate(sources, DecodingOptions(max_len_b=20))]
@@ -34,7 +35,7 @@ def test_an_export_translates_as_the_engine_does(sure_teacher: Path, tiny_corpus
     signature = read_json(tmp_path / "out" / "signature.json")
     assert signature["model"] == file_hash(sure_teacher) and signature["precision"] == "float32"
     assert signature["parameters"] == engine.parameters and "ctranslate2" in signature["versions"]
-    assert (tmp_path / "out" / "spm.model").read_bytes() == b"pieces"
+    assert (tmp_path / "out" / "spm.model").read_bytes() == pieces.read_bytes()
     assert [path.name for path in tmp_path.glob("out*")] == ["out"]
 
 
@@ -61,3 +62,23 @@ def test_a_model_that_cannot_be_exported_leaves_nothing(tiny_corpus: Path, tmp_p
     with pytest.raises(UserError, match="--to ctranslate2: Model 'lstm' used by architecture 'lstm' is not supported"):
         export(model, tiny_corpus, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_sentencepiece_model_of_another_model(
+    text_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would lie beside the model without a word, and cut text into wrong symbols."""
+    model, data = text_teacher / "checkpoint_last.pt", text_teacher / "data-bin"
+    other = spm_of_symbols(tmp_path / "other.model", ["▁another", "▁model"])
+    with pytest.raises(UserError, match=r"other.model: it lacks \d+% of the symbols of a dictionary of the model"):
+        export(model, data, tmp_path / "out", "--spm-model", other)
+    (tmp_path / "none.model").write_bytes(b"pieces")
+    with pytest.raises(UserError, match=r"none.model: not a sentencepiece model"):
+        export(model, data, tmp_path / "out", "--spm-model", tmp_path / "none.model")
+    assert not (tmp_path / "out").exists()
+    export(model, data, tmp_path / "own", "--spm-model", text_teacher / "spm.model")
+    assert "become <unk>" not in caplog.text
+    symbols = read_dictionary(data / "dict.src.txt").symbols[4:]
+    larger = spm_of_symbols(tmp_path / "larger.model", [*symbols, *(f"▁more{number}" for number in range(40))])
+    export(model, data, tmp_path / "larger", "--spm-model", larger)
+    assert "larger.model: 6" in caplog.text and "become <unk>" in caplog.text

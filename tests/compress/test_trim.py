@@ -189,7 +189,8 @@ def test_other_dictionaries_or_languages_are_another_input(
 
     def again(folder: Path, *languages: str) -> None:
         pair = (languages[0], languages[1]) if languages else UNNAMED
-        trim(tiny_teacher, [some_text / "some.src"], tmp_path / "trimmed", teacher_data=folder, languages=pair)
+        text = [some_text / "some.src", some_text / "some.tgt"]
+        trim(tiny_teacher, text, tmp_path / "trimmed", teacher_data=folder, languages=pair)
 
     again(wrong)
     again(wrong)
@@ -207,7 +208,7 @@ def test_other_dictionaries_or_languages_are_another_input(
 
 def test_one_named_language_counts(tiny_teacher: Path, some_text: Path, tmp_path: Path) -> None:
     """The other one is that of the data-bin."""
-    text = [some_text / "some.src"]
+    text = [some_text / "some.src", some_text / "some.tgt"]
     assert trim(tiny_teacher, text, tmp_path / "out", languages=(None, "src"))["languages"] == ["tgt", "src"]
     with pytest.raises(UserError, match=r"--source-lang en: .* holds src-tgt"):
         trim(tiny_teacher, text, tmp_path / "other", languages=("en", None))
@@ -223,8 +224,8 @@ def test_raw_text_with_the_models_sentencepiece(tmp_path: Path) -> None:
     text = write_syllables(tmp_path / "text", {"train": 200, "valid": 10, "test": 10})
     data = cut(text, tmp_path, 90)
     model = train_model(data, tmp_path / "model", "--max-update", "1")
-    (tmp_path / "few.src").write_text("".join((text / "train.src").read_text().splitlines(keepends=True)[:4]))
-    trim(model, [tmp_path / "few.src"], tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
+    (tmp_path / "few.txt").write_text("".join((text / "train.src").read_text().splitlines(keepends=True)[:4]))
+    trim(model, [tmp_path / "few.txt"], tmp_path / "trimmed", spm_model=tmp_path / "spm.model")
     whole, few = load_spm(tmp_path / "spm.model"), load_spm(tmp_path / "trimmed" / "spm.model")
     known = read_dictionary(tmp_path / "trimmed" / "dict.src.txt")
     rows = (text / "train.src").read_text().splitlines()
@@ -326,10 +327,24 @@ def test_what_cannot_be_trimmed_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_separate_dictionaries_need_both_sides(separate: Path, some_text: Path, tmp_path: Path) -> None:
+def test_both_sides_need_text(
+    separate: Path, tiny_teacher: Path, tiny_corpus: Path, some_text: Path, tmp_path: Path
+) -> None:
+    """One dictionary for both sides, too: trimmed to the source's words, a model could not write the target."""
     model = train_model(separate, tmp_path / "model", "--max-update", "1")
-    with pytest.raises(UserError, match="no text in tgt, which has a dictionary of its own"):
-        trim(model, [some_text / "some.src"], tmp_path / "out")
+    told = "no text in tgt, so the trimmed model would lack its words; add text in tgt"
+    for path in (model, tiny_teacher):
+        with pytest.raises(UserError, match=told):
+            trim(path, [some_text / "some.src"], tmp_path / "out")
+    only_source = tmp_path / "only-source"
+    only_source.mkdir()
+    for name in ("dict.src.txt", "dict.tgt.txt", "test.src-tgt.src.bin", "test.src-tgt.src.idx"):
+        shutil.copy(tiny_corpus / name, only_source)
+    with pytest.raises(UserError, match=told):
+        trim(tiny_teacher, [only_source], tmp_path / "out")
+    joined = tmp_path / "both.txt"
+    joined.write_text("".join((some_text / f"some.{side}").read_text() for side in ("src", "tgt")))
+    assert trim(tiny_teacher, [joined], tmp_path / "both")["kept"]["tgt"] > 4
     shutil.copy(some_text / "some.src", tmp_path / "some.txt")
     with pytest.raises(UserError, match=r"some.txt: its name tells no language; end it with .src or .tgt"):
         trim(model, [tmp_path / "some.txt"], tmp_path / "out")

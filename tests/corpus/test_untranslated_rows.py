@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.left_out import read_left_out
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
+from tests.support.commands import environment
 from tests.support.corpora import binarise
 from tests.support.models import build
 
@@ -144,7 +147,9 @@ def test_special_symbols_in_the_sources_stay(tiny_corpus: Path, tmp_path: Path) 
     for row in rows:
         builder.add_item(row)
     builder.finalize(f"{stem}.idx")
-    take_sources(made, gold, "src", "tgt")
+    words = [sys.executable, "-m", "fairseq_kd.corpus.distilled_databin", "sources", made, gold, "src", "tgt"]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stderr == ""  # nothing of fairseq's "INFO … loaded 400 examples"
     found = open_databin(made, "train").dataset("train").src
     assert all(torch.equal(one, other) for one, other in zip(found, rows, strict=True))
 

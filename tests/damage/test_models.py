@@ -10,7 +10,7 @@ import torch
 
 from fairseq_kd.compress.export import export
 from fairseq_kd.compress.packing import unpack
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databin import open_databin, open_dictionaries
 from fairseq_kd.decoding.conversion import kept_conversion
 from fairseq_kd.decoding.converted_folder import check_model, read_made
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
@@ -18,6 +18,7 @@ from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from tests.stored import test_stored
 from tests.support.damage import assert_noticed
+from tests.support.subwords import spm_of_symbols
 
 STORED = Path(test_stored.__file__).parent
 DATA = STORED / "data-bin"
@@ -52,7 +53,7 @@ def test_a_converted_model(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_an_exported_folder(checkpoint: Path, tmp_path: Path) -> None:
     """As an export that is run again looks at it."""
-    (tmp_path / "spm.model").write_bytes(b"pieces")
+    spm_of_symbols(tmp_path / "spm.model", open_dictionaries(DATA).source_dictionary.symbols[4:])
     folder = tmp_path / "out"
 
     def again() -> Path:

@@ -25,7 +25,7 @@ ELSEWHERE = {
     *("--time", "--cpu-bind", "--export", "--wrap", "--nv", "--bind"),
     # ct2-fairseq-converter, and fairseq's multilingual task
     *("--model_path", "--data_dir", "--fixed_dictionary", "--source_lang", "--target_lang", "--output_dir"),
-    *("--encoder-langtok", "--decoder-langtok"),
+    *("--user_dir", "--encoder-langtok", "--decoder-langtok"),
     # pip, mkdocs
     *("--no-build-isolation", "--strict"),
     "--help",

@@ -1,7 +1,10 @@
 """Corpora whose rows are cut by sentencepiece, and what tests read back from data-bins."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+
+import sentencepiece
 
 from fairseq_kd import cli
 from fairseq_kd.data.databin import open_databin
@@ -41,3 +44,16 @@ def lines_of(data: Path, split: str) -> list[list[str]]:
     pairs = task.dataset(split)
     both = ((pairs.src, task.source_dictionary), (pairs.tgt, task.target_dictionary))
     return [[dictionary.string(rows[row]) for row in range(len(rows))] for rows, dictionary in both]
+
+
+def spm_of_symbols(path: Path, symbols: Sequence[str]) -> Path:
+    """A sentencepiece model that has these symbols as pieces; ``path`` ends in ``.model``."""
+    text = path.with_suffix(".txt")
+    text.write_text("".join(f"{symbol}\n" for symbol in [*symbols, "qx"]), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(path.with_suffix("")), vocab_size=len(symbols) + 20, minloglevel=2,
+        model_type="char", user_defined_symbols=list(symbols), hard_vocab_limit=False,
+    )  # fmt: skip
+    text.unlink()
+    path.with_suffix(".vocab").unlink()
+    return path

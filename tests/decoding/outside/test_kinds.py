@@ -1,5 +1,7 @@
 """What each kind of outside teacher can do: the table of docs/how-to/outside-teachers.md, a test for a cell."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Shard
 from fairseq_kd.storage.structured import read_json
 from tests.decoding.outside.conftest import FAMILIES, LANGUAGES
-from tests.support.commands import Run
+from tests.docs.pages import DOCS, fences
+from tests.support.commands import Run, environment
 from tests.support.corpora import binarise
 from tests.support.outside import sentences
 from tests.support.scripts import shell
@@ -140,3 +143,20 @@ def test_cache_and_a_data_bins_decode_refuse_a_folder(multilingual: Path, tiny_c
         with pytest.raises(UserError) as error:
             cli.main([*words, "--model", folder, "--data", str(tiny_corpus), "--output", str(tmp_path / "out")])
         assert REFUSED in str(error.value)
+
+
+def test_the_guides_conversion_of_a_multilingual_model(
+    multilingual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the plugin as --user_dir, torch refuses fairseq's checkpoints."""
+    (block,) = (one for one in fences((DOCS / "how-to/outside-teachers.md").read_text(), "bash") if "ct2-" in one)
+    (tmp_path / "data-bin").mkdir()
+    shutil.copy(multilingual / "multilingual.pt", tmp_path / "checkpoint_best.pt")
+    shutil.copy(multilingual / "langs.txt", tmp_path / "data-bin")
+    for name in ("dict.txt", "dict.en.txt", "dict.de.txt", "dict.fr.txt"):
+        shutil.copy(multilingual / "dict.txt", tmp_path / "data-bin" / name)
+    monkeypatch.chdir(tmp_path)
+    command = block.split("cp spm.model")[0]
+    done = subprocess.run(["bash", "-c", command], env=environment(forked=False), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "multilingual" / "model.bin").is_file()
