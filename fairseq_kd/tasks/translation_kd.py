@@ -28,6 +28,7 @@ from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
+from fairseq_kd.tasks.validation_bleu import ValidationBLEU
 from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
-class TranslationKDTask(WithTeacher, TranslationTask):
+class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
     """Trains, validates and generates as ``translation`` does. Criterions ask it for the teacher.
 
     The first such call loads the teacher, so that a student's checkpoint generates where no teacher exists.
