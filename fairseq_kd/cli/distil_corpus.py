@@ -17,6 +17,7 @@ from fairseq_kd.cli.shared_options import (
 )
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS
 from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.data.unspaced_text import AUTO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def _add_seq_inter_arguments(parser: argparse.ArgumentParser) -> None:
         help="--seq-inter: text of the gold target, also .gz, .xz or .zst (default: DATABIN's)",
     )
     add("--metric", choices=METRICS, help=f"--seq-inter: measure of closeness ({METRICS[0]})")
-    add("--tokenize", choices=TOKENIZERS, help=f"--seq-inter: sacreBLEU's tokenizer for BLEU ({TOKENIZERS[0]})")
+    add("--tokenize", choices=(AUTO, *TOKENIZERS), help="--seq-inter: sacreBLEU's tokenizer for BLEU (auto)")
     add("--smooth-method", choices=SMOOTH_METHODS,
         help=f"--seq-inter: sacreBLEU's smoothing of BLEU ({SMOOTH_METHODS[0]})")  # fmt: skip
 

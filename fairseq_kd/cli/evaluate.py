@@ -11,10 +11,11 @@ from fairseq_kd.cli.shared_options import (
     search_of,
 )
 from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.data.unspaced_text import AUTO
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions
-from fairseq_kd.evaluate.tokenizers import AUTO, TOKENIZERS
+from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.data.unspaced_text import AUTO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR", type=Path, help="folder that gets the chosen text and report.json")
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of candidates, and of a data-bin's targets, are joined (%(default)s)")  # fmt: skip
-    add("--tokenize", default="", choices=TOKENIZERS, help=f"sacreBLEU's tokenizer for BLEU ({TOKENIZERS[0]})")
+    add("--tokenize", default="", choices=(AUTO, *TOKENIZERS),
+        help="sacreBLEU's tokenizer for BLEU (auto: zh for Chinese, char for other text without spaces, else "
+        "13a)")  # fmt: skip
     add("--smooth-method", default="", choices=SMOOTH_METHODS,
         help=f"sacreBLEU's smoothing of BLEU ({SMOOTH_METHODS[0]})")  # fmt: skip
     add("--workers", type=int, metavar="N", help="number of processes (default: one for each processor)")
@@ -41,7 +44,8 @@ def run(options: argparse.Namespace) -> None:
     """Select, and print what was chosen."""
     from fairseq_kd.corpus.seq_inter.select import select, summary
 
-    similarity = Similarity(options.metric, options.post_process, options.tokenize, options.smooth_method)
+    tokenize = options.tokenize or ("" if options.metric.endswith("chrf") else AUTO)
+    similarity = Similarity(options.metric, options.post_process, tokenize, options.smooth_method)
     report = select(
         options.nbest,
         options.reference,

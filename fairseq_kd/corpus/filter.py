@@ -102,6 +102,7 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
         raise UserError(f"--output {output}: the text is in it; give another folder")
     if bool(rules.reverse_share) != (reverse is not None):
         raise UserError("--reverse-share and --reverse-model go together")
+    corpus.look_at_spaces(rules.length_unit if rules.length_ratio else "")
     if rules.score_share:
         next(corpus.scores())
     names = [*_names(corpus, along), ROWS, REPORT]

@@ -1,20 +1,27 @@
 """The text that a filter reads: a decode's output with the teacher's scores, or the two files of parallel text."""
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
 from fairseq_kd.corpus.parallel_text import no_compressed_names
-from fairseq_kd.corpus.recut import look_at_marks
+from fairseq_kd.corpus.recut import ROWS_LOOKED_AT, look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
+from fairseq_kd.data.unspaced_text import language_without_spaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 
+logger = logging.getLogger(__name__)
+
+LONGEST_WORDS = 6
+"""Characters of a token, on average: text without spaces has more, the same text cut into words has fewer."""
 LANGUAGE = re.compile(r"[^/\0]+")
 
 
@@ -51,6 +58,19 @@ class Corpus:
         for path, own in zip((self.source, self.target), posts, strict=True):
             look_at_marks(path, own)
         return posts
+
+    def look_at_spaces(self, length_unit: str) -> None:
+        """Log a warning where lengths count tokens, and a side has no spaces between its words."""
+        for path, code in zip((self.source, self.target), self.languages, strict=True):
+            lines = list(islice(stream_lines(path), ROWS_LOOKED_AT))
+            language = language_without_spaces(lines, code)
+            tokens = [token for line in lines for token in line.split()]
+            if length_unit == "tokens" and language and sum(map(len, tokens)) > LONGEST_WORDS * len(tokens):
+                logger.warning(
+                    "--length-unit tokens counts %s wrongly, as %s text has no spaces between words; give "
+                    "--length-unit characters, and a --length-ratio for the two scripts",
+                    path, language,
+                )  # fmt: skip
 
     def scores(self) -> Iterator[float]:
         """The teacher's score of each row: log-probability to the base 2, divided by the number of tokens.

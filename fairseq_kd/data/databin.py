@@ -22,6 +22,7 @@ from fairseq_kd.data.databin_files import (
     parts_of,
     splits_of,
 )
+from fairseq_kd.data.symbol_numbers import check_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 
@@ -92,8 +93,8 @@ def open_databin(data: str | Path, subset: str, languages: Languages = UNNAMED) 
         languages: as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
 
     Raises:
-        UserError: the folder, its language pair, a dictionary or the subset is missing, a file is damaged, several
-            pairs fit, or several data-bins share the training split.
+        UserError: the folder, its language pair, a dictionary or the subset is missing, a file is damaged or of another
+            dictionary, several pairs fit, or several data-bins share the training split.
     """
     folder = only_folder(data, subset)
     task = open_dictionaries(folder, languages)
@@ -103,6 +104,8 @@ def open_databin(data: str | Path, subset: str, languages: Languages = UNNAMED) 
     if source is None or (target is not None and len(source) != len(target)):
         rows = "no source side" if source is None else f"{len(source)} rows of {pair[0]}, {len(target)} of {pair[1]}"
         raise UserError(f"data-bin {folder}: subset {subset!r} has {rows}; make it again")
+    for language, dictionary in zip(pair, (task.source_dictionary, task.target_dictionary), strict=True):
+        check_symbols(folder, subset, pair, language, dictionary)
     sizes = None if target is None else target.sizes
     task.datasets[subset] = LanguagePairDataset(
         source, source.sizes, task.source_dictionary, target, sizes, task.target_dictionary, shuffle=subset != "test"

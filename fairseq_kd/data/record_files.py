@@ -5,6 +5,7 @@ checksum of these and of the file's head. Readers of ``.npy`` files pass over th
 that row alone, so no file is read twice.
 """
 
+import errno
 import io
 import zlib
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block
 from fairseq_kd.storage.checksums import LENGTH, Damaged, seal_of
 from fairseq_kd.storage.files import write_sealed
@@ -58,7 +60,7 @@ class Records:
     sums: np.ndarray | None
 
     def row(self, number: int, first: int, end: int) -> np.ndarray:
-        """The records of one row of the block.
+        """A copy of the records of one row of the block: a part of the map would keep the file open.
 
         Args:
             number: of the row in the block.
@@ -68,7 +70,7 @@ class Records:
         Raises:
             Damaged: they are not those that were written.
         """
-        found = self.records[first:end]
+        found = self.records[first:end].copy()
         if self.sums is not None and _sum(found) != self.sums[number]:
             raise Damaged(f"the checksum of row {number} of this block differs")
         return found
@@ -76,7 +78,7 @@ class Records:
 
 @lru_cache(maxsize=256)
 def open_records(path: Path, tokens: int, rows: int, kind: np.dtype) -> Records:
-    """Map a block's file. Each map keeps a file open, and a process may open only so many.
+    """Map a block's file. Each map keeps a file open, and a process may open only so many: a thousand by default.
 
     Args:
         path: of the file.
@@ -110,3 +112,10 @@ def open_records(path: Path, tokens: int, rows: int, kind: np.dtype) -> Records:
         if handle.read() != seal_of(head + sums):
             raise Damaged("the checksum of its head differs")
     return Records(path, plain, np.frombuffer(sums, SUM))
+
+
+def unreadable(path: Path, reason: OSError | Damaged | str) -> UserError:
+    """What to tell of a block that cannot be read."""
+    if isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"{path}: this process may open no more files; raise the limit (ulimit -n)")
+    return UserError(f"{path}: damaged ({reason}); delete it and run the cache again")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.data.databin_files import file_names, only_folder
-from fairseq_kd.data.record_files import Records, open_records
+from fairseq_kd.data.record_files import Records, open_records, unreadable
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder
 from fairseq_kd.storage.checksums import Damaged
@@ -215,7 +215,7 @@ class SoftTargets:
         try:
             return open_records(path, tokens, len(block.rows), self.type)
         except (OSError, Damaged) as error:
-            raise _damaged(path, error) from None
+            raise unreadable(path, error) from None
 
     def of(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """The soft targets of ``rows``, in their order.
@@ -239,12 +239,8 @@ class SoftTargets:
         try:
             found = file.row(row - block.rows.start, first, last)
         except Damaged as error:
-            raise _damaged(block.paths[0], error) from None
+            raise unreadable(block.paths[0], error) from None
         # Without a checksum, a damaged symbol would end a training with a traceback.
         if file.sums is None and not 0 <= found["ids"].min(initial=0) <= found["ids"].max(initial=0) < self.vocabulary:
-            raise _damaged(block.paths[0], f"row {row} names a symbol that the dictionary lacks")
+            raise unreadable(block.paths[0], f"row {row} names a symbol that the dictionary lacks")
         return found
-
-
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path}: damaged ({reason}); delete it and run the cache again")

@@ -7,6 +7,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import check_split, read_dictionary, read_side
 from fairseq_kd.data.databin_files import first_folder, only_folder
+from fairseq_kd.data.symbol_numbers import check_symbols
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
@@ -48,4 +49,5 @@ def load_source(data: str | Path, subset: str, task: TranslationTask, pair: tupl
     rows = read_side(folder, subset, pair, pair[0])
     if rows is None:
         raise UserError(f"data-bin {folder}: subset {subset!r} has no {pair[0]} side")
+    check_symbols(folder, subset, pair, pair[0], task.source_dictionary)
     task.datasets[subset] = LanguagePairDataset(rows, rows.sizes, task.source_dictionary)

@@ -190,7 +190,7 @@ def compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> Non
     """Score one pair of random sentences with the model and with its conversion in ``folder``.
 
     Raises:
-        CannotConvert: they give other probabilities.
+        CannotConvert: they give other probabilities, or the model computes on a GPU alone.
     """
     draw = torch.Generator().manual_seed(1)
     dictionaries = task.source_dictionary, task.target_dictionary
@@ -200,7 +200,10 @@ def compare(model: BaseFairseqModel, task: TranslationTask, folder: Path) -> Non
     eos = task.target_dictionary.eos()
     with torch.no_grad():
         given = torch.tensor([[*source, task.source_dictionary.eos()]]), torch.tensor([len(source) + 1])
-        output = model(*given, torch.tensor([[eos, *target]]))
+        try:
+            output = model(*given, torch.tensor([[eos, *target]]))
+        except Exception as error:  # fairseq's layers of --quant-noise-scalar, for instance, put their scales on a GPU
+            raise CannotConvert(f"the model does not compute on the CPU ({error})") from None
         expected = model.get_normalized_probs(output, log_probs=True)[0, range(len(target) + 1), [*target, eos]]
     translator = load_translator(folder, device="cpu", compute_type="float32", intra_threads=1)
     (found,) = translator.score_batch([words[0]], [words[1]])

@@ -61,7 +61,10 @@ class FairseqText:
             UserError: a file is missing or cannot be used, or the engine does not take the models or the search.
         """
         spm = [("source-spm", source_spm), ("target-spm", target_spm)]
-        self._source_spm, self._target_spm = (load_spm(path, f"--{name}") if path else None for name, path in spm)
+        self._source_spm, self._target_spm = (
+            load_spm(path, "--spm-model" if source_spm == target_spm else f"--{name}") if path else None
+            for name, path in spm
+        )
         self.task = own_task(models[0], read_checkpoint(models[0], "model", on_disk=True), data, languages)
         source, target = self.languages = (self.task.cfg.source_lang, self.task.cfg.target_lang)
         if sampling:

@@ -10,6 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.unspaced_text import AUTO
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
@@ -29,7 +30,6 @@ from fairseq_kd.evaluate.sentences import Sentences, read_sentences
 from fairseq_kd.evaluate.shortlist_effect import shortlist_effect
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
-from fairseq_kd.evaluate.tokenizers import AUTO
 from fairseq_kd.networks.checkpoints import build_models, checkpoint_paths, saved_state
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero

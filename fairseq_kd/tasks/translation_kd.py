@@ -22,12 +22,14 @@ from fairseq_kd.data.databin_files import file_names
 from fairseq_kd.data.databin_lists import beside
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, refuse_unlike, splits
+from fairseq_kd.data.symbol_numbers import check_symbols
 from fairseq_kd.data.teacher_text_dataset import add_teacher_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
+from fairseq_kd.tasks.validation_bleu import ValidationBLEU
 from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
-class TranslationKDTask(WithTeacher, TranslationTask):
+class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
     """Trains, validates and generates as ``translation`` does. Criterions ask it for the teacher.
 
     The first such call loads the teacher, so that a student's checkpoint generates where no teacher exists.
@@ -107,8 +109,8 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
 
         Raises:
-            UserError: a file of the data-bin is damaged, --teacher-cache or --distilled-data lacks the training split,
-                or their content for this split is unfinished or belongs to other data.
+            UserError: a file of the data-bin is damaged or of another dictionary, --teacher-cache or --distilled-data
+                lacks the training split, or their content for this split is unfinished or belongs to other data.
         """
         pair = self.cfg.source_lang, self.cfg.target_lang
         bins = [Path(path) for path in split_data(self.cfg.data)]
@@ -119,6 +121,8 @@ class TranslationKDTask(WithTeacher, TranslationTask):
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]
+        for language, dictionary in zip(pair, (self.source_dictionary, self.target_dictionary), strict=True):
+            check_symbols(data, split, pair, language, dictionary)
         if self.cfg.distilled_data:
             distilled = beside(bins, self.cfg.distilled_data, "--distilled-data")[turn]
             self.datasets[split] = add_distilled(self, split, data, distilled)

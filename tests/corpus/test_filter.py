@@ -300,6 +300,29 @@ def test_other_languages_than_the_folders_are_refused(tmp_path: Path) -> None:
     cli.main([*words, "--source-lang", "de", "--target-lang", "en", "--post-process", "none"])
 
 
+@pytest.mark.parametrize(
+    ("target", "unit", "told"),
+    [
+        ("我们在学校学习机器翻译。", "tokens", "Chinese"),
+        ("私たちは機械翻訳を勉強します。", "tokens", "Japanese"),
+        ("เราเรียนการแปลด้วยเครื่องที่โรงเรียน", "tokens", "Thai"),
+        ("我们在学校学习机器翻译。", "characters", ""),
+        ("我们 在 学校 学习 机器 翻译 。", "tokens", ""),
+        ("▁ 我们 在 学校 学习 机器 翻译 。", "tokens", ""),
+        ("Wir lernen in der Schule maschinelle Übersetzung.", "tokens", ""),
+    ],
+)
+def test_words_that_no_spaces_separate_are_told(
+    target: str, unit: str, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a sentence is one token, so that length_ratio drops nearly all rows."""
+    source = "We study machine translation at school."
+    text = write(tmp_path / "text", [(source, target, "kept")])
+    filter_corpus(text, tmp_path / "out", Rules(length_unit=unit), languages=("de", "en"), post="none")
+    message = f"--length-unit tokens counts {text}.en wrongly, as {told} text has no spaces between words; give"
+    assert (message in caplog.text) == bool(told) and ("--length-unit" in caplog.text) == bool(told)
+
+
 @pytest.mark.parametrize("post", ["sentencepiece", "subword_nmt"])
 def test_a_way_of_joining_that_does_not_fit_is_told(
     post: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -106,6 +106,26 @@ def test_minimum_bayes_risk_needs_no_gold(metric: str, tmp_path: Path) -> None:
         cli.main(["select", "--nbest", str(words[2]), "--metric", "chrf", "--output", str(tmp_path / "third")])
 
 
+@pytest.mark.parametrize(("metric", "place"), [("sentence-bleu", 1), ("mbr-bleu", 3)])
+def test_text_without_spaces_is_not_compared_word_by_word(
+    metric: str, place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With 13a a Chinese line is one word, so that all candidates but an exact one are equally far from gold."""
+    gold = "今天北京的天气很好。"
+    candidates = ["▁ 昨天 上海 的 雨 很大", "▁ 今天 北京 的 天气 好", "▁ 今天 北京 天气 好", "▁ 今天 上海 的 天气 好"]
+    lines = [f"0\t{rank}\t{-rank / 10}\t{text}\n" for rank, text in enumerate(candidates, 1)]
+    (tmp_path / "lists.nbest.tsv").write_text("".join(lines), encoding="utf-8")
+    (tmp_path / "gold.txt").write_text(gold + "\n", encoding="utf-8")
+    given = [] if metric == "mbr-bleu" else ["--reference", str(tmp_path / "gold.txt")]
+    words = ["select", "--nbest", str(tmp_path / "lists.nbest.tsv"), *given, "--metric", metric, "--output"]
+    cli.main([*words, str(tmp_path / "out")])
+    assert (tmp_path / "out" / "selected.txt").read_text(encoding="utf-8") == candidates[place] + "\n"
+    assert "tok:zh" in read_json(tmp_path / "out" / "report.json")["metric"] and "--tokenize" not in caplog.text
+    cli.main([*words, str(tmp_path / "asked"), "--tokenize", "13a"])
+    assert (tmp_path / "asked" / "selected.txt").read_text(encoding="utf-8") == candidates[0] + "\n"
+    assert "--tokenize 13a cuts words at spaces, but Chinese text has none" in caplog.text
+
+
 @pytest.mark.parametrize("metric", ["sentence-bleu", "chrf"])
 def test_a_tie_goes_to_the_higher_score_and_then_to_the_first(metric: str) -> None:
     similarity = Similarity(metric)

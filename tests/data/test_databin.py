@@ -10,6 +10,7 @@ from fairseq_kd.data.databin import open_databin, open_dictionaries, source_hash
 from fairseq_kd.data.soft_targets import data_hashes
 from fairseq_kd.errors import UserError
 from tests.support.databins import write_databin, write_side
+from tests.support.models import build
 
 PAIR = ("en", "de")
 
@@ -60,6 +61,21 @@ def test_old_formats_have_the_same_rows(impl: str, tmp_path: Path) -> None:
     mixed = open_databin(new, "train").dataset("train")
     assert rows(mixed)[:30] == rows(found_train := open_databin(old, "train").dataset("train"))
     assert len(mixed) == len(found_train) + 3
+
+
+@pytest.mark.parametrize("impl", ["mmap", "lazy"])
+@pytest.mark.parametrize("side", ["en", "de"])
+def test_another_dictionary_than_that_of_the_text_is_refused(impl: str, side: str, tmp_path: Path) -> None:
+    """Somebody copied the teacher's smaller dictionary over it: the text has numbers that no symbol has."""
+    write_databin(tmp_path, PAIR, {"train": 8, "train1": 8, "test": 3}, impl=impl)
+    dictionary = tmp_path / f"dict.{side}.txt"
+    dictionary.write_text("".join(dictionary.read_text().splitlines(keepends=True)[:2]))
+    told = rf"train\.en-de\.{side}\.bin holds symbol number 11, but dict\.{side}\.txt has 6 .*; binarise the text again"
+    with pytest.raises(UserError, match=told):
+        open_databin(tmp_path, "train")
+    task = build(tmp_path, "--user-dir", "fairseq_kd", "--task", "translation_kd", "--upsample-primary", "1")[0]
+    with pytest.raises(UserError, match=told):
+        task.load_dataset("train", combine=True)
 
 
 @pytest.mark.parametrize("impl", ["mmap", "lazy"])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,23 @@ def test_rows_are_read_in_any_order_from_blocks_of_any_size(
     assert found["log_probs"].dtype == torch.float16
     stored = answers(int(starts[-1]), made)[1][expected]
     torch.testing.assert_close(normalised(found["log_probs"]).double(), stored, rtol=2e-3, atol=2e-3)
+
+
+def test_a_batch_from_more_blocks_than_files_may_be_open(tmp_path: Path) -> None:
+    """A large cache has thousands of blocks, a batch of short sentences rows of most of them."""
+    sizes, made = np.ones(600, dtype=int), settings(rows=600, block_rows=1, vocabulary=1000)
+    write(tmp_path, made, sizes)
+    targets = SoftTargets(tmp_path, made, sizes)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + 300
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        assert targets.of(range(600))["ids"][:, 0].tolist() == list(range(600))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        with pytest.raises(UserError, match=r"00000\.npy: this process may open no more files; raise .*ulimit -n"):
+            targets.of([0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_folder_keeps_to_its_settings_and_its_splits_to_one_kind(tmp_path: Path) -> None:

@@ -117,6 +117,17 @@ def test_a_model_that_never_ends_is_cut_where_fairseq_cuts_it(
     assert max(len(nbest[0].tokens.split()) for nbest in found) > 10
 
 
+def test_a_model_that_needs_a_gpu_is_not_converted(
+    tiny_teacher: Path, task: TranslationTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Layers of --quant-noise-scalar compute on a GPU alone, and the conversion compares on the CPU."""
+    path = str(edited(tiny_teacher, tmp_path, lambda state: vars(state["cfg"]["model"]).update(quant_noise_scalar=0.5)))
+    assert choose_engine("auto", "float32", [path], task).engine == "fairseq"
+    assert "since ctranslate2 cannot: the model does not compute on the CPU (" in caplog.text
+    with pytest.raises(UserError, match="--engine ctranslate2: the model does not compute on the CPU"):
+        choose_engine("ctranslate2", "float32", [path], task)
+
+
 def test_both_engines_take_the_same_sources_and_count_the_same_parameters(
     engines: tuple[FairseqEngine, CTranslate2Engine], sources: list[torch.Tensor]
 ) -> None:

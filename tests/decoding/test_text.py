@@ -145,6 +145,7 @@ def test_languages_that_the_checkpoint_did_not_record(text_teacher: Path, tmp_pa
         ("none.pt", {}, "none.pt: no such file"),
         (None, {"source_spm": Path("none.model")}, "--source-spm none.model: no such file"),
         (None, {"target_spm": Path(__file__)}, "--target-spm .*test_text.py: not a sentencepiece model"),
+        (None, dict.fromkeys(("source_spm", "target_spm"), Path(__file__)), "--spm-model .*test_text.py: not a sent"),
         (None, {"search": DecodingOptions(prefix="nothing")}, "--prefix: the dictionary has no token 'nothing'"),
         (None, {"engine": "none"}, "choose from auto"),
     ],

@@ -18,6 +18,7 @@ from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.corpus.signatures import joining, read_made
 from fairseq_kd.data.databin_files import UNNAMED, Languages
 from fairseq_kd.data.joining import warn_of_joining
+from fairseq_kd.data.unspaced_text import AUTO, fitting_tokenizer, language_without_spaces, warn_of_spaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -75,7 +76,8 @@ def select(
         reference: the gold target: detokenised text, one line a row, or the data-bin that was decoded; None for
             a metric that compares candidates with each other.
         output: the folder that gets the text and the report; it must not be the folder of the lists.
-        similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords.
+        similarity: how candidates and gold target are compared; by default sentence BLEU of sentencepiece's subwords,
+            with the tokenizer that fits the text.
             Candidates that ``decode --input`` joined with a sentencepiece model stay as they are.
         workers: processes; by default one for each processor.
         block_rows: rows written at a time, all that a kill can lose.
@@ -90,7 +92,7 @@ def select(
             ``output`` holds a selection with other settings.
     """
     if similarity is None:
-        similarity = Similarity()
+        similarity = Similarity(tokenize=AUTO)
     workers = check_workers(workers)
     if block_rows < 1:
         raise UserError(f"--block-rows {block_rows}: give 1 or more")
@@ -100,10 +102,11 @@ def select(
         raise UserError(f"--output {output}: the lists are in it; give another folder")
     origin = _origin(nbest)
     gold = _gold(nbest, reference, origin, similarity, languages)
-    similarity = replace(similarity, post_process=joining(origin.decode, "target", similarity.post_process))
     lists = check_nbest(nbest, gold.rows, block_rows)
     _check_origin(origin, {nbest.name: lists.sha256})
-    warn_of_joining(_first_tokens(nbest), similarity.post_process, nbest.name)
+    tokens = _first_tokens(nbest)
+    similarity = _fitting(similarity, tokens, origin)
+    warn_of_joining(tokens, similarity.post_process, nbest.name)
     folder = select_folder(output, _settings(lists, gold, similarity, origin))
     folder.claim()
     paths = [output / name for name in (origin.source, origin.target, REPORT) if name]
@@ -119,6 +122,17 @@ def _first_tokens(nbest: Path) -> list[str]:
     """The tokens of the first 1,000 candidates."""
     with open(nbest, encoding="utf-8", newline="\n") as handle:
         return [token for line in islice(handle, 1000) for token in line.rstrip("\n").split("\t", 3)[-1].split(" ")]
+
+
+def _fitting(given: Similarity, tokens: Sequence[str], origin: Origin) -> Similarity:
+    """The similarity with the way in which candidates like ``tokens`` are joined, and with a tokenizer of sacreBLEU."""
+    found = replace(given, post_process=joining(origin.decode, "target", given.post_process))
+    language = language_without_spaces(tokens, origin.decode["target"] if origin.decode else None)
+    if given.tokenize == AUTO:
+        return replace(found, tokenize=fitting_tokenizer(language))
+    if (given.post_process, given.tokenize) != ("none", "none"):  # else subwords are compared
+        warn_of_spaces(given.tokenize, language, fitting_tokenizer(language))
+    return found
 
 
 def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:

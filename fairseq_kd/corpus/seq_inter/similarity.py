@@ -32,7 +32,7 @@ class Similarity:
     post_process: str = "sentencepiece"
     """How a candidate's subwords are joined, fairseq's names."""
     tokenize: str = ""
-    """sacreBLEU's tokenizer for BLEU; "" becomes its default."""
+    """sacreBLEU's tokenizer for BLEU; "" becomes its default, and ``select`` finds one for "auto"."""
     smooth_method: str = ""
     """sacreBLEU's name of a smoothing of Chen & Cherry 2014 for BLEU; "" becomes its default."""
 
