@@ -14,14 +14,12 @@ from fairseq_kd.corpus.parallel_text import no_compressed_names
 from fairseq_kd.corpus.recut import ROWS_LOOKED_AT, look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.unspaced_text import language_without_spaces
+from fairseq_kd.data.unspaced_text import language_of_uncut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 
 logger = logging.getLogger(__name__)
 
-LONGEST_WORDS = 6
-"""Characters of a token, on average: text without spaces has more, the same text cut into words has fewer."""
 LANGUAGE = re.compile(r"[^/\0]+")
 
 
@@ -62,10 +60,8 @@ class Corpus:
     def look_at_spaces(self, length_unit: str) -> None:
         """Log a warning where lengths count tokens, and a side has no spaces between its words."""
         for path, code in zip((self.source, self.target), self.languages, strict=True):
-            lines = list(islice(stream_lines(path), ROWS_LOOKED_AT))
-            language = language_without_spaces(lines, code)
-            tokens = [token for line in lines for token in line.split()]
-            if length_unit == "tokens" and language and sum(map(len, tokens)) > LONGEST_WORDS * len(tokens):
+            language = language_of_uncut(list(islice(stream_lines(path), ROWS_LOOKED_AT)), code)
+            if length_unit == "tokens" and language:
                 logger.warning(
                     "--length-unit tokens counts %s wrongly, as %s text has no spaces between words; give "
                     "--length-unit characters, and a --length-ratio for the two scripts",

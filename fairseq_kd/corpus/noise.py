@@ -4,6 +4,7 @@ Misaligned sentences are one of the kinds of noise that Khayrallah & Koehn 2018 
 in crawled text and add to clean text. The targets stay the same lines, so vocabulary and lengths do not change.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ from typing import Any, Literal, get_args
 
 from fairseq_kd.corpus.parallel_text import SPLITS, read_pair, write_lines
 from fairseq_kd.corpus.token_noise import TokenNoise
+from fairseq_kd.data.unspaced_text import language_of_uncut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import write_json
 
+logger = logging.getLogger(__name__)
+
 Kind = Literal["misalign", "tokens"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+ROWS_LOOKED_AT = 200
+"""Rows of a text that show whether it has spaces between its words."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,15 @@ def add_noise(
     if output.resolve() == text.resolve():
         raise UserError(f"--output {output}: it is the input; give another folder, so that a rerun starts clean")
     pairs = {split: read_pair(text / split, languages) for split in SPLITS}
+    if isinstance(noise, TokenNoise):
+        for language, side, lines in zip(languages, ("source", "target"), pairs["train"], strict=True):
+            unspaced = language_of_uncut(lines[:ROWS_LOOKED_AT], language)
+            if unspaced and noise.side in (side, "both"):
+                logger.warning(
+                    "%s: %s text has no spaces between words, so that a token is a whole line or phrase; cut it into "
+                    "words first, or give --kind misalign",
+                    text / f"train.{language}", unspaced,
+                )  # fmt: skip
     source, target, facts = noise.apply(*pairs["train"], seed)
     pairs["train"] = (source, target)
     for split, pair in pairs.items():

@@ -29,6 +29,9 @@ LETTER = re.compile(r"[^\W\d_]")
 SHARE = 0.1
 """Of all letters, so many make a text one of a script; of Han and Kana, so many Kana make it Japanese."""
 
+LONGEST_WORDS = 6
+"""Characters of a token, on average: text without spaces has more, the same text cut into words has fewer."""
+
 
 def language_without_spaces(references: Sequence[str], target: str | None = None) -> str | None:
     """The language of a text that puts no spaces between words; None for all other text.
@@ -53,6 +56,13 @@ def language_without_spaces(references: Sequence[str], target: str | None = None
     found = {name: len(script.findall(text)) / letters for name, script in UNSPACED.items()}
     likeliest = max(found, key=found.__getitem__)
     return likeliest if found[likeliest] >= SHARE else None
+
+
+def language_of_uncut(lines: Sequence[str], code: str | None = None) -> str | None:
+    """As :func:`language_without_spaces`, but None also where the text was cut into words."""
+    language = language_without_spaces(lines, code)
+    tokens = [token for line in lines for token in line.split()]
+    return language if sum(map(len, tokens)) > LONGEST_WORDS * len(tokens) else None
 
 
 def fitting_tokenizer(language: str | None) -> str:

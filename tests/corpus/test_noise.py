@@ -243,3 +243,19 @@ def test_the_function_returns_what_it_writes(tmp_path: Path) -> None:
     clean, noisy = ((tmp_path / name / "train.src").read_text().split() for name in ("clean", "tokens"))
     assert counts["tokens"] == len(clean) and counts["deleted"] == len(clean) - len(noisy) > 0
     assert counts["substituted"] > 0 and counts["moved"] > counts["deleted"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("这是一个没有空格的句子", True), ("这 是 一个 句子", False), ("a long sentence", False)]
+)
+def test_tokens_that_are_whole_lines_are_told(
+    line: str, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "valid", "test"):
+        for side in ("src", "tgt"):
+            (tmp_path / f"{split}.{side}").write_text(f"{line}\n" * 5)
+    add_noise(tmp_path, tmp_path / "misaligned", ("src", "tgt"), Misalignment(0.4))
+    assert not caplog.text
+    add_noise(tmp_path, tmp_path / "noisy", ("src", "tgt"), TokenNoise())
+    assert (f"{tmp_path}/train.src: Chinese text has no spaces between words" in caplog.text) == told
+    assert "train.tgt" not in caplog.text
