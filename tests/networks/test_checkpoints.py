@@ -13,7 +13,6 @@ from fairseq.data import Dictionary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_kd import cli
 from fairseq_kd.data.databin import open_dictionaries, translation_task
 from fairseq_kd.data.vocabulary import first_difference
 from fairseq_kd.errors import UserError
@@ -103,16 +102,6 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     assert "not a whole fairseq checkpoint" in message(tmp_path / "empty.pt")
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     assert "no fairseq checkpoint" in message(tmp_path / "other.pt")
-
-
-def test_a_best_checkpoint_cut_in_the_copy_is_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    newest = sound(tmp_path / "checkpoint3.pt")
-    state = torch.load(newest, weights_only=False)
-    torch.save(state | {"last_optimizer_state": {}}, newest)  # a training goes on from no other
-    (tmp_path / "checkpoint_best.pt").write_bytes(newest.read_bytes()[:500])
-    cli.main(["last-checkpoint", str(tmp_path)])
-    assert capsys.readouterr().out.strip() == str(newest)
-    assert (tmp_path / "checkpoint_best.pt").read_bytes() == newest.read_bytes()
 
 
 def test_weights_of_another_size_are_told_with_what_to_do(tiny_teacher: Path, tiny_corpus: Path) -> None:
