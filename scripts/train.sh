@@ -169,7 +169,7 @@ read -ra launcher <<<"${FAIRSEQ_KD_LAUNCHER-}"
 exec 7> >(
   trap '' "${signals[@]}" # it shows what the training says until the end
   # Without its log, a table would have wrong figures of the training.
-  tee --output-error=exit -a "$save_dir/train.log" | sed -un "$shown" >&2 || kill -USR2 $$
+  tee --output-error=exit-nopipe -a "$save_dir/train.log" | sed -un "$shown" >&2 || ((!PIPESTATUS[0])) || kill -USR2 $$
 )
 display=$!
 # In the background, so that a signal to this script alone ends the training at once; bash lets such a command ignore

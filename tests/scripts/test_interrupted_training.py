@@ -62,3 +62,14 @@ def test_without_room_for_its_log_it_stops_and_goes_on(tiny_corpus: Path, tmp_pa
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == f"train.sh: error: {told}"
     subprocess.run(words, env=environment(), check=True, capture_output=True)
     assert (folder / "done").exists() and read_training_log(folder / "train.log")["epochs"] == 2
+
+
+def test_nobody_reads_what_it_shows_and_its_log_is_whole(tiny_corpus: Path, tmp_path: Path) -> None:
+    """As in `train.sh … 2>&1 | head -n 1`."""
+    folder = tmp_path / "save"
+    words = train_sh(folder, tiny_corpus, "--max-epoch", "3")
+    running = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None and "training, see" in running.stderr.readline()
+    running.stderr.close()
+    assert running.wait(timeout=120) == 0 and (folder / "done").exists()
+    assert read_training_log(folder / "train.log")["epochs"] == 3
