@@ -50,7 +50,7 @@ _ROW = keys(
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
         "cost": list_of(COST_LINE),
-        "cost_of": keys({}, {"teacher_beam": maybe(whole(1))}),
+        "cost_of": keys({}, {"teacher_beam": maybe(whole(1)), "teacher": maybe(list_of(text))}),
         "risks": keys(dict.fromkeys(RISKS, _RISK)),
         "training": list_of(_TRAINING),
     },
@@ -77,7 +77,7 @@ _SIGNATURE = keys(
         "versions": map_of(text),
         "commit": maybe(text),
         "config": maybe(keys({"name": text, "sha256": text})),
-        "risks": maybe(keys({}, {"samples": whole()})),
+        "risks": maybe(keys({}, {"samples": whole(), "teacher": text})),
     },
 )
 _TABLE = keys(

@@ -5,6 +5,7 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource
 
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
 from fairseq_kd.report.page.front import pareto_front, staircase
 
@@ -14,11 +15,19 @@ Values = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Measure:
-    """What the horizontal axis shows: its label, each row's values by beam, and whether less is better."""
+    """What the horizontal axis shows.
+
+    Attributes:
+        label: of the axis.
+        values: of each row, by beam.
+        smaller: whether less is better.
+        note: further words below the picture.
+    """
 
     label: str
     values: Values
     smaller: bool = False
+    note: str = ""
 
 
 def measures(table: dict[str, Any]) -> list[Measure]:
@@ -53,7 +62,7 @@ def _positive(values: Values) -> Values:
 def _beside_teacher(table: dict[str, Any], batched: bool) -> Measure:
     """How many times as fast as the teacher the rows are, with the engine and precision that made their scores."""
     found: Values = {}
-    beam: Any = None
+    beside: dict[str, Any] = {}
     for row in table["rows"]:
         own = {
             str(line["beam"]): line["times_teacher"]
@@ -65,9 +74,10 @@ def _beside_teacher(table: dict[str, Any], batched: bool) -> Measure:
         }
         if own:
             found[row["name"]] = own
-            beam = row.get("cost_of", {}).get("teacher_beam")
+            beside = row.get("cost_of", {})
     how = "in batches" if batched else "one sentence at a time"
-    return Measure(f"times as fast as the teacher with beam {beam}, {how}", _positive(found))
+    label = f"times as fast as the teacher with beam {beside.get('teacher_beam')}, {how}"
+    return Measure(label, _positive(found), note=other_teacher(table, beside.get("teacher")))
 
 
 def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
@@ -78,7 +88,7 @@ def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
         measure: of the horizontal axis, which is logarithmic.
     """
     note = "The dashed line is the Pareto front: no other point is better in both. Whiskers are 95 % intervals."
-    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note)
+    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note + measure.note)
     drawn = [
         (number, row, beam)
         for number, row in enumerate(table["rows"])
