@@ -111,6 +111,10 @@ def test_risks_beside_another_model_than_the_teachers_are_told(tmp_path: Path, t
             r"risks1\.json: measured in another way .*teacher is t there",
         ),
         ([measured("b3", 1.0, rows=29)], r"risks0\.json: measured on 29 rows, but the scores are of 30"),
+        (
+            [measured("b3", 1.0, subset="valid")],
+            r"risks0\.json: measured on the subset 'valid', but the scores are of 'test'; measure both on one --subset",
+        ),
         ([{"settings": {}}], r"risks0\.json: no result of fairseq-kd risks"),
         ([[]], r"risks0\.json: no result of fairseq-kd risks"),
         ([result("b", 3, BAD)], r"risks0\.json: no result of fairseq-kd risks"),
