@@ -10,9 +10,12 @@ BATCH = "max_tokens"
 
 
 def way_of(result: dict[str, Any]) -> dict[str, Any]:
-    """What changes the translations of one model: precision, search, and how their text is made."""
+    """What changes the translations of one model: languages, precision, search, and how their text is made.
+
+    Several sources can have the same references: test sets in many languages do.
+    """
     search = {key: value for key, value in result["decoding"].items() if key != BATCH}
-    return {key: result[key] for key in ("precision", "detokenize", "post_process")} | {"decoding": search}
+    return {key: result[key] for key in ("languages", "precision", "detokenize", "post_process")} | {"decoding": search}
 
 
 def check_way(path: Any, result: dict[str, Any], other: dict[str, Any]) -> None:
@@ -74,4 +77,5 @@ def _in_words(row: dict[str, Any]) -> str:
     options = [_options(way["decoding"])] if way["decoding"] else []
     text = [f"detokenize {way['detokenize']}"] if way["detokenize"] != "none" else []
     text += [f"post_process {way['post_process']}"]
+    text += ["→".join(way["languages"])] if "languages" in way else []  # an earlier table lacks them
     return ", ".join([engines, *options, *text])

@@ -165,6 +165,7 @@ def test_names_are_shown_as_they_are(table, name):
         ({"decoding": {"max_len_b": 200, "lenpen": 0.6}}, "decoding.lenpen is absent there, 0.6 here"),
         ({"precision": "int8"}, "precision is float32 there, int8 here"),
         ({"detokenize": "moses"}, "detokenize is none there, moses here"),
+        ({"languages": ["fr", "de"]}, r"languages\.0 is en there, fr here"),
     ],
 )
 def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, changes, told):
@@ -178,6 +179,7 @@ def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, change
         "decoding": "max_len_b 200, lenpen 0.6",
         "precision": "fairseq in int8",
         "detokenize": "detokenize moses",
+        "languages": "fr→de",
     }
     assert changed[next(iter(changes))] in note.split("; c: ")[1]
     assert note[2:] in score_cells(content)["notes"]

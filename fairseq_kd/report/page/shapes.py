@@ -45,7 +45,10 @@ _ROW = keys(
     {"name": text, "parameters": number, "seeds": list_of(SEED), "beams": map_of(_BEAM)},
     {
         "shortlist": text,
-        "way": keys({"decoding": map_of(anything), "detokenize": text, "post_process": text}),
+        "way": keys(
+            {"decoding": map_of(anything), "detokenize": text, "post_process": text},
+            {"languages": list_of(text, 2)},
+        ),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
