@@ -207,6 +207,8 @@ def test_a_sentence_has_all_texts_and_its_differences_are_marked(
     browser.choose("#training", "2")
     student = some_results()[3]["beams"]["5"]["hypotheses"]
     assert browser.texts("article[data-sentence='4'] .row:nth-child(5) dd") == [student[4]]
+    # The other rows do not have this seed, and say which they show.
+    assert ["seed 1" in text for text in browser.texts(card + ".row dt")] == [True, True, False]
 
 
 def test_hostile_text_is_shown_and_never_runs(browser: Browser, tmp_path: Path) -> None:
