@@ -7,7 +7,7 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, OPTIONAL_RATE, RATES, RISKS
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
-from fairseq_kd.report.result_files import Result, Row, shortlist_of
+from fairseq_kd.report.result_files import Result, Row, distinct, shortlist_of
 from fairseq_kd.report.ways import way_of
 
 
@@ -33,6 +33,7 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
         "way": way_of(row.results[0]),
+        "machines": distinct([result["machine"] for result in row.results]),
     }
     if limit := shortlist_of(row.results[0]):
         summary["shortlist"] = limit

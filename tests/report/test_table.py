@@ -15,6 +15,7 @@ from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
+from fairseq_kd.report.page.speed import measures
 from fairseq_kd.report.plots import as_text
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
@@ -185,6 +186,26 @@ def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, change
     assert note[2:] in score_cells(content)["notes"]
     same = [result("a", 1, BAD), result("b", 1, BAD, decoding={"max_len_b": 200, "max_tokens": 9})]
     assert "different ways" not in table(same)[0]
+
+
+def test_rows_measured_on_different_machines_are_told(table):
+    """A speed on one thread says nothing beside a speed on eight."""
+    quick, gpu = {"processor": "Some CPU", "threads": 8}, {"processor": "Other", "threads": 1, "gpu": "G", "gpus": 2}
+    runs = [
+        result("a", 1, BAD),
+        result("b", 1, BAD, machine=quick),
+        result("c", 1, BAD),
+        result("c", 2, BAD, machine=gpu),
+    ]
+    text, content, _ = table(runs)
+    note = (
+        "Speeds were measured on different machines; compare those of one machine alone. a: Some CPU, 2 threads; "
+        "b: Some CPU, 8 threads; c: a mean over Some CPU, 2 threads and 2 × G, Other, 1 thread."
+    )
+    assert f"\n- {note}\n" in text and note in score_cells(content)["notes"]
+    (speed,) = measures(content)
+    assert speed.label == "sentences a second" and note in speed.note
+    assert "different machines" in table(runs[2:])[0] and "different machines" not in table(runs[:1])[0]
 
 
 def test_a_missing_seed_of_the_baseline(table):

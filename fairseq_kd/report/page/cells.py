@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
+from fairseq_kd.report.machines import machines_notes
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 from fairseq_kd.report.result_files import CASELESS, caseless
@@ -42,7 +43,8 @@ def score_table(table: dict[str, Any]) -> Table:
     columns += [column(f"{name}, beam {beams[-1]}", hint) for name, hint in (("chrF", ""), ("TER", "lower is better"))]
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
-    notes = [*([CASELESS] if caseless(table["signature"]["scores"]) else []), *ways_notes(table)]
+    notes = [CASELESS] if caseless(table["signature"]["scores"]) else []
+    notes += [*machines_notes(table), *ways_notes(table)]
     return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 

@@ -49,6 +49,7 @@ _ROW = keys(
             {"decoding": map_of(anything), "detokenize": text, "post_process": text},
             {"languages": list_of(text, 2)},
         ),
+        "machines": list_of(keys({"processor": text, "threads": whole()}, {"gpu": text, "gpus": whole()})),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),

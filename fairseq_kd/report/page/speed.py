@@ -5,6 +5,7 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource
 
+from fairseq_kd.report.machines import machines_notes
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
 from fairseq_kd.report.page.front import pareto_front, staircase
@@ -39,7 +40,7 @@ def measures(table: dict[str, Any]) -> list[Measure]:
     rows = table["rows"]
     beams = list(rows[0]["beams"])
     rates = {row["name"]: {beam: row["beams"][beam]["sentences_per_second"] for beam in beams} for row in rows}
-    plain = Measure("sentences a second", _positive(rates))
+    plain = Measure("sentences a second", _positive(rates), note="".join(f" {one}" for one in machines_notes(table)))
     sizes = {
         row["name"]: dict.fromkeys(beams, row["nonzero_parameters"] / 1e6)
         for row in rows
