@@ -100,7 +100,8 @@ MEASURED = keys(
         ),
         "risks": keys(dict.fromkeys(RISKS, _INTERVAL)),
         "bootstrap": map_of(anything),
-    }
+    },
+    {"skipped": whole(), "longest": whole(1)},
 )
 """What `fairseq-kd risks` writes."""
 

@@ -13,7 +13,7 @@ from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_table import training_section
-from fairseq_kd.report.ways import ways_notes
+from fairseq_kd.report.ways import risks_notes, ways_notes
 
 SHORTLIST = "†"
 """Marks a row that was decoded with a lexical shortlist."""
@@ -97,7 +97,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     notes += [CASELESS] if caseless(scores) else []
     if signature.get("risks"):
-        notes.append(_risks_note(table))
+        notes += [_risks_note(table), *risks_notes(table)]
     notes.append(
         "sentences/s: decoding alone, without loading and a warm-up batch, on: "
         + "; ".join(machine_words(machine) for machine in evaluated["machine"])

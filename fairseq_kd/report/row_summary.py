@@ -40,7 +40,11 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
     forced = [result["teacher_forced"] for result in row.results if result.get("teacher_forced")]
     if all("bleu" in one for one in forced) and len(forced) == len(row.results):
         summary["teacher_forced"] = {"bleu": spread([one["bleu"]["score"] for one in forced])}
-    return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
+    if row.risks:
+        summary["risks"] = summarise_risks(row.risks)
+        measured = [{key: one[key] for key in ("skipped", "longest") if key in one} for one in row.risks]
+        summary["risks_of"] = distinct(measured)
+    return summary
 
 
 def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair], comparison: Comparison) -> dict[str, Any]:

@@ -47,6 +47,31 @@ def ways_notes(table: dict[str, Any]) -> list[str]:
     return [f"Rows were decoded in different ways. {'; '.join(named)}."]
 
 
+def risks_notes(table: dict[str, Any]) -> list[str]:
+    """A sentence that names the rows whose risks are of other sources or lengths; none where all are of the same.
+
+    Both follow from the positions of teacher and student: long sources are left out, and samples are cut.
+
+    Args:
+        table: table.json's content; risks that an earlier version measured do not say what they are of.
+    """
+    rows: dict[str, list[str]] = {}
+    for row in table["rows"]:
+        known = [_sampled(one) for one in row.get("risks_of", ()) if len(one) == 2]
+        if known:
+            rows.setdefault(" and ".join(known), []).append(row["name"])
+    if len(rows) < 2 and not any(len(row.get("risks_of", ())) > 1 for row in table["rows"]):
+        return []
+    named = (f"{', '.join(own)}: {what}" for what, own in rows.items())
+    return [f"Risks are of different sources or lengths; compare only those that agree. {'; '.join(named)}."]
+
+
+def _sampled(of: dict[str, int]) -> str:
+    skipped = of["skipped"]
+    sources = f"without {skipped} source{'s' * (skipped != 1)}" if skipped else "all sources"
+    return f"{sources}, at most {of['longest']} tokens"
+
+
 def several_ways(evaluated: dict[str, list[Any]]) -> list[str]:
     """A sentence with what differs in the way of decoding of some results; none where nothing does.
 

@@ -56,6 +56,7 @@ _ROW = keys(
         "cost": list_of(COST_LINE),
         "cost_of": keys({}, {"teacher_beam": maybe(whole(1)), "teacher": maybe(list_of(text))}),
         "risks": keys(dict.fromkeys(RISKS, _RISK)),
+        "risks_of": list_of(keys({}, {"skipped": whole(), "longest": whole()})),
         "training": list_of(_TRAINING),
     },
 )
