@@ -73,6 +73,7 @@ _EVALUATED = keys(
     },
     {
         "precision": text,
+        "skipped": whole(),
         "tokenize": text,
         "lowercase": truth,
         "detokenize": text,

@@ -13,7 +13,7 @@ from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_table import training_section
-from fairseq_kd.report.ways import risks_notes, ways_notes
+from fairseq_kd.report.ways import risks_notes, skipped_notes, ways_notes
 
 SHORTLIST = "†"
 """Marks a row that was decoded with a lexical shortlist."""
@@ -105,7 +105,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
         notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
-    notes += [*machines_notes(table), *ways_notes(table)]
+    notes += [*skipped_notes(table), *machines_notes(table), *ways_notes(table)]
     limited = [f"{row['name']} (SHA-256 {row['shortlist'][:12]}…)" for row in table["rows"] if "shortlist" in row]
     notes += [f"{SHORTLIST} decoded with a lexical shortlist: {', '.join(limited)}."] if limited else []
     notes += cost_notes(table)

@@ -35,6 +35,8 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "way": way_of(row.results[0]),
         "machines": distinct([result["machine"] for result in row.results]),
     }
+    if skipped := max(result.get("skipped", 0) for result in row.results):
+        summary["skipped"] = skipped
     if limit := shortlist_of(row.results[0]):
         summary["shortlist"] = limit
     forced = [result["teacher_forced"] for result in row.results if result.get("teacher_forced")]

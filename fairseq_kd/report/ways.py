@@ -47,6 +47,20 @@ def ways_notes(table: dict[str, Any]) -> list[str]:
     return [f"Rows were decoded in different ways. {'; '.join(named)}."]
 
 
+def skipped_notes(table: dict[str, Any]) -> list[str]:
+    """A sentence that names the rows whose models did not take some sentences; none where all took all.
+
+    Args:
+        table: table.json's content; of several seeds, a row has the largest number.
+    """
+    found = [f"{row['name']} {row['skipped']} of {table['sentences']}" for row in table["rows"] if row.get("skipped")]
+    about = (
+        "Sentences that a model does not take (empty, or longer than its positions) are scored as empty lines and "
+        "count in no speed and no p(t = ŷ)"
+    )
+    return [f"{about}: {', '.join(found)}."] if found else []
+
+
 def risks_notes(table: dict[str, Any]) -> list[str]:
     """A sentence that names the rows whose risks are of other sources or lengths; none where all are of the same.
 

@@ -188,6 +188,18 @@ def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, change
     assert "different ways" not in table(same)[0]
 
 
+def test_skipped_rows_are_told(table):
+    """Their empty lines lower BLEU, and speeds and p(t = ŷ) are those of the other rows alone."""
+    runs = [result("a", 1, BAD, skipped=0), result("b", 1, BAD, skipped=2), result("b", 2, BAD, skipped=3)]
+    text, content, _ = table([*runs, result("old", 1, BAD)])
+    note = (
+        "Sentences that a model does not take (empty, or longer than its positions) are scored as empty lines and "
+        "count in no speed and no p(t = ŷ): b 3 of 30."
+    )
+    assert f"\n- {note}\n" in text and note in score_cells(content)["notes"]
+    assert "does not take" not in table(runs[:1])[0]
+
+
 def test_rows_measured_on_different_machines_are_told(table):
     """A speed on one thread says nothing beside a speed on eight."""
     quick, gpu = {"processor": "Some CPU", "threads": 8}, {"processor": "Other", "threads": 1, "gpu": "G", "gpus": 2}

@@ -11,7 +11,7 @@ from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.training_table import number_notes, validation_bleu
-from fairseq_kd.report.ways import ways_notes
+from fairseq_kd.report.ways import skipped_notes, ways_notes
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -44,7 +44,7 @@ def score_table(table: dict[str, Any]) -> Table:
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
     notes = [CASELESS] if caseless(table["signature"]["scores"]) else []
-    notes += [*machines_notes(table), *ways_notes(table)]
+    notes += [*skipped_notes(table), *machines_notes(table), *ways_notes(table)]
     return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 

@@ -50,6 +50,7 @@ _ROW = keys(
             {"languages": list_of(text, 2)},
         ),
         "machines": list_of(keys({"processor": text, "threads": whole()}, {"gpu": text, "gpus": whole()})),
+        "skipped": whole(),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
