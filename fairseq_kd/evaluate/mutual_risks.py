@@ -81,6 +81,7 @@ def risks(
     if plan.samples < 2:
         raise UserError(f"--samples {plan.samples}: give 2 or more; TeacherDist compares the samples of a source")
     check_seed(plan.seed)
+    bootstrap_seed()  # a wrong one is told before the hours of sampling
     check_single_checkpoint(teacher, "teacher")
     check_single_checkpoint(model, "model")
     task = open_databin(data, subset, data_languages(data, teacher, languages, "teacher"))
