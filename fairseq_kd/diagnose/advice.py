@@ -185,6 +185,7 @@ def level(method: dict[str, Any]) -> str:
     found = parser.parse_known_args(shlex.split(method["options"]))[0]
     if found.criterion == "f_distill":
         return f"{F_DISTILL}, {found.divergence}" if found.divergence else F_DISTILL
-    parts = ["sentence-level"] if method["data"] != "gold" else []
+    parallel = {"gold", *method.get("texts", ())}
+    parts = [] if parallel.issuperset(method["data"].split("+")) else ["sentence-level"]
     parts += [LEVELS[found.criterion]] if found.criterion in LEVELS else []
     return " and ".join(parts) or "no distillation"

@@ -132,8 +132,7 @@ def _draw(teacher: str | Path, task: TranslationTask, subset: str, plan: SampleP
     with tqdm(total=total, desc="TeacherDist", unit="sample", disable=None) as bar:
         drawn = measurement.run(bar.update)
     if drawn.cut["teacher"]:
-        longest = plan.sampling.max_len_b
-        logger.warning("%d of %d samples were cut at %d tokens", drawn.cut["teacher"], total, longest)
+        logger.warning("%d of %d samples were cut at %d tokens", drawn.cut["teacher"], total, drawn.longest)
     return drawn
 
 
@@ -144,7 +143,7 @@ def _signature(scored: dict[str, Any], student: str | Path | None, plan: SampleP
         "teacher": scored["models"][0]["sha256"],
         "student": file_hash(student) if student and Path(student).is_file() else None,
         "data": source_hashes(scored["data"], scored["subset"], *scored["languages"]),
-        "samples": {"each": plan.samples, "seed": plan.seed, "longest": plan.sampling.max_len_b, "cut": cut},
+        "samples": {"each": plan.samples, "seed": plan.seed, "longest": drawn.longest, "cut": cut},
         "scores": {"bleu": signatures(scored)["bleu"]},
         **{key: scored[key] for key in ("engine", "precision", "decoding", "post_process", "skipped")},
         **{"versions": versions(), "machine": machine(), "commit": commit()},

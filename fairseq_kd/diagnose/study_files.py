@@ -32,7 +32,7 @@ _STUDIED = keys(
             }
         ),
     },
-    {"methods": map_of(keys({"data": text, "options": text}))},
+    {"methods": map_of(keys({"data": text, "options": text}, {"texts": list_of(text)}))},
 )
 
 

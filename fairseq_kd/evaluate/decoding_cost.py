@@ -54,8 +54,9 @@ def measure_cost(
         shortlist: a vocabulary map, as :func:`choose_engine` takes it.
 
     Returns:
-        "seconds", rates, and "memory" in MiB: the most that model and search held while they decoded, above what the
-        process held before the model was loaded. Reading the checkpoint does not count.
+        "seconds", rates, "sentences" that the model takes, and "memory" in MiB: the most that model and search held
+        while they decoded, above what the process held before the model was loaded. Reading the checkpoint does not
+        count.
     """
     source, target = languages
     task = open_databin(data, subset, (source, target))
@@ -68,4 +69,4 @@ def measure_cost(
     process_memory.start_peak()
     skipped = [not decoder.takes(source) for source in sources]
     _, speed = translate_timed(decoder if batched else OneByOne(decoder), sources, skipped, DecodingOptions(**search))
-    return {**speed, "memory": process_memory.peak() - before}
+    return {**speed, "sentences": skipped.count(False), "memory": process_memory.peak() - before}

@@ -145,7 +145,7 @@ def evaluate(
         "decoding": {key: value for key, value in lengths.record().items() if key not in ("beam", "nbest")},
         **({"cost": measure_costs(plan)} if plan else {}),
         **({"shortlist": shortlist_effect(limit, chosen, paths, task, searches, sentences, scored)} if limit else {}),
-        "skipped": sum(sentences.skipped(decoder)),
+        "skipped": sentences.count_skipped(decoder),
         "note": NOTE,
         "beams": scored,
         **_of_sentences(scored, sentences, task, save_outputs, judge),

@@ -81,6 +81,7 @@ def risks(
     if plan.samples < 2:
         raise UserError(f"--samples {plan.samples}: give 2 or more; TeacherDist compares the samples of a source")
     check_seed(plan.seed)
+    bootstrap_seed()  # a wrong one is told before the hours of sampling
     check_single_checkpoint(teacher, "teacher")
     check_single_checkpoint(model, "model")
     task = open_databin(data, subset, data_languages(data, teacher, languages, "teacher"))
@@ -157,7 +158,7 @@ def load_model(path: str | Path, task: TranslationTask, role: str) -> BaseFairse
 def _measure(
     teacher: str | Path, model: str | Path, task: TranslationTask, subset: str, plan: SamplePlan
 ) -> dict[str, Any]:
-    """The risks with their intervals, and how many rows were skipped and samples cut."""
+    """The risks with their intervals, how many rows were skipped and samples cut, and the longest sample allowed."""
     models = load_model(teacher, task, "teacher"), load_model(model, task, "model")
     measurement = Measurement(task, subset, *models, plan)
     total = 2 * plan.samples * len(measurement.lengths)
@@ -174,5 +175,10 @@ def _measure(
     )
     if any(measured.cut.values()):
         cut = ", ".join(f"{number} of the {side}" for side, number in measured.cut.items())
-        logger.warning("samples cut at --max-len %d: %s", plan.sampling.max_len_b, cut)
-    return {"risks": figures, "skipped": measured.skipped, "cut": measured.cut}
+        logger.warning("samples cut at %d tokens: %s", measured.longest, cut)
+    if measured.skipped:
+        rows = measured.skipped + len(measurement.lengths)
+        logger.warning(
+            "%d of %d sources are left out: empty, or longer than the models' positions", measured.skipped, rows
+        )
+    return {"risks": figures, "skipped": measured.skipped, "cut": measured.cut, "longest": measured.longest}

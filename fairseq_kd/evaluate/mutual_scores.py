@@ -39,11 +39,13 @@ class Measured:
         figures: each source's figures by name, shape (sources,), in the subset's order.
         skipped: how many sources were left out.
         cut: how many samples of each model reached the longest length.
+        longest: that length in tokens, as asked for or as the models' positions allow.
     """
 
     figures: dict[str, np.ndarray]
     skipped: int
     cut: dict[str, int]
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Measurement:
             except torch.cuda.OutOfMemoryError:
                 raise out_of_memory(DecodingOptions(max_tokens=self.plan.max_tokens)) from None
         taken = sorted(self.lengths)
-        return Measured({name: values[taken] for name, values in figures.items()}, len(self.dataset) - len(taken), cut)
+        kept = {name: values[taken] for name, values in figures.items()}
+        return Measured(kept, len(self.dataset) - len(taken), cut, self.sampling.max_len_b)
 
     def _measure(
         self, sample: dict[str, Any], side: str, progress: Callable[[int], object]

@@ -73,6 +73,7 @@ _EVALUATED = keys(
     },
     {
         "precision": text,
+        "skipped": whole(),
         "tokenize": text,
         "lowercase": truth,
         "detokenize": text,
@@ -100,7 +101,8 @@ MEASURED = keys(
         ),
         "risks": keys(dict.fromkeys(RISKS, _INTERVAL)),
         "bootstrap": map_of(anything),
-    }
+    },
+    {"skipped": whole(), "longest": whole(1)},
 )
 """What `fairseq-kd risks` writes."""
 

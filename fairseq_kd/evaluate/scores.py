@@ -128,6 +128,14 @@ def references_of_each(references: Sequence[str], more: Streams = ()) -> list[li
 
 
 def bootstrap_seed() -> int | None:
-    """The seed of sacreBLEU's resampling: ``SACREBLEU_SEED`` or its default; None for a new seed each time."""
+    """The seed of sacreBLEU's resampling: ``SACREBLEU_SEED`` or its default; None for a new seed each time.
+
+    Raises:
+        UserError: the variable is no seed.
+    """
     seed = os.environ.get("SACREBLEU_SEED", "12345")
-    return None if seed.lower() == "none" else int(seed)
+    if seed.lower() == "none":
+        return None
+    if not (seed.isascii() and seed.isdigit()):
+        raise UserError(f"SACREBLEU_SEED={seed}: is no seed; give a whole number from 0 on, or none")
+    return int(seed)

@@ -1,5 +1,6 @@
 """The sentences that a model is scored on, and how their words are counted."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from fairseq_kd.evaluate.references import (
     warn_of_tokens,
 )
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Sentences:
     def skipped(self, engine: Engine) -> list[bool]:
         """Whether the engine refuses each source: it is empty, or longer than the model's positions."""
         return [not engine.takes(source) for source in self.sources]
+
+    def count_skipped(self, engine: Engine) -> int:
+        """How many sources the engine refuses; a warning says so where there are some."""
+        count = sum(self.skipped(engine))
+        if count:
+            logger.warning(
+                "%d of %d sources are empty or longer than the model's positions: they are scored as empty lines",
+                count, len(self.sources),
+            )  # fmt: skip
+        return count
 
 
 def read_sentences(

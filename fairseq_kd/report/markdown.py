@@ -6,13 +6,14 @@ from fairseq_kd.report.comparison import PAIRED, pairs_section
 from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
 from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.headline import headline_section
+from fairseq_kd.report.machines import machine_words, machines_notes
 from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_table import training_section
-from fairseq_kd.report.ways import ways_notes
+from fairseq_kd.report.ways import risks_notes, skipped_notes, ways_notes
 
 SHORTLIST = "†"
 """Marks a row that was decoded with a lexical shortlist."""
@@ -96,15 +97,15 @@ def _notes(table: dict[str, Any]) -> list[str]:
     )
     notes += [CASELESS] if caseless(scores) else []
     if signature.get("risks"):
-        notes.append(_risks_note(table))
+        notes += [_risks_note(table), *risks_notes(table)]
     notes.append(
         "sentences/s: decoding alone, without loading and a warm-up batch, on: "
-        + "; ".join(_machine(machine) for machine in evaluated["machine"])
+        + "; ".join(machine_words(machine) for machine in evaluated["machine"])
         + f". Decoded by {', '.join(evaluated['engine'])} in {', '.join(evaluated['precision'])}."
     )
     if any("fairseq_sentences_per_second" in beam for row in table["rows"] for beam in row["beams"].values()):
         notes.append("× is how many times as fast as fairseq's own search, measured in the same run.")
-    notes += ways_notes(table)
+    notes += [*skipped_notes(table), *machines_notes(table), *ways_notes(table)]
     limited = [f"{row['name']} (SHA-256 {row['shortlist'][:12]}…)" for row in table["rows"] if "shortlist" in row]
     notes += [f"{SHORTLIST} decoded with a lexical shortlist: {', '.join(limited)}."] if limited else []
     notes += cost_notes(table)
@@ -139,11 +140,6 @@ def _cut_to(sampling: dict[str, Any]) -> str:
 
 def _languages(evaluated: dict[str, Any]) -> str:
     return ", ".join("→".join(pair) for pair in evaluated["languages"])
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    gpu = f"{machine['gpus']} × {machine['gpu']}, " if "gpu" in machine else ""
-    return f"{gpu}{machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
 
 
 def _listed(found: dict[str, str]) -> str:

@@ -136,16 +136,17 @@ def signatures(result: Result) -> dict[str, str]:
     return {metric: beam[metric]["signature"] for metric in (*METRICS, *MORE_METRICS) if metric in beam}
 
 
-def read_risks(paths: Sequence[str | Path], sentences: int) -> dict[str, Result]:
+def read_risks(paths: Sequence[str | Path], sentences: int, subsets: Sequence[str]) -> dict[str, Result]:
     """Results of `fairseq-kd risks`, by the SHA-256 of the student's checkpoint.
 
     Args:
         paths: the files.
         sentences: how many the test set of the scores has.
+        subsets: the names of the split that the scores are of.
 
     Raises:
-        UserError: a file has another teacher, data or samples than the first, another number of sentences, or the
-            same student as an earlier file.
+        UserError: a file has another teacher, data or samples than the first, another number of sentences or subset
+            than the scores, or the same student as an earlier file.
     """
     found: dict[str, Result] = {}
     first: Result = {}
@@ -160,6 +161,12 @@ def read_risks(paths: Sequence[str | Path], sentences: int) -> dict[str, Result]
             raise UserError(
                 f"{path}: measured on {settings['rows']} rows, but the scores are of {sentences}; measure both on one "
                 "--subset"
+            )
+        if settings["subset"] not in subsets:
+            known = " and ".join(map(repr, subsets))
+            raise UserError(
+                f"{path}: measured on the subset {settings['subset']!r}, but the scores are of {known}; measure both "
+                "on one --subset"
             )
         if one["settings"]["model"] in found:
             raise UserError(f"{path}: another file has the same model's risks; leave out one of the two")

@@ -7,7 +7,7 @@ from typing import Any
 from fairseq_kd.evaluate.result_shapes import METRICS, MORE_METRICS, OPTIONAL_RATE, RATES, RISKS
 from fairseq_kd.report.comparison import Comparison, Pair, pair_results
 from fairseq_kd.report.cost_table import summarise_costs
-from fairseq_kd.report.result_files import Result, Row, shortlist_of
+from fairseq_kd.report.result_files import Result, Row, distinct, shortlist_of
 from fairseq_kd.report.ways import way_of
 
 
@@ -33,13 +33,20 @@ def summarise_row(row: Row, baseline: Row | None, comparison: Comparison) -> dic
         "beams": {beam: _summarise_beam(row, beam, compared, comparison) for beam in row.results[0]["beams"]},
         **summarise_costs(row.results),
         "way": way_of(row.results[0]),
+        "machines": distinct([result["machine"] for result in row.results]),
     }
+    if skipped := max(result.get("skipped", 0) for result in row.results):
+        summary["skipped"] = skipped
     if limit := shortlist_of(row.results[0]):
         summary["shortlist"] = limit
     forced = [result["teacher_forced"] for result in row.results if result.get("teacher_forced")]
     if all("bleu" in one for one in forced) and len(forced) == len(row.results):
         summary["teacher_forced"] = {"bleu": spread([one["bleu"]["score"] for one in forced])}
-    return {**summary, "risks": summarise_risks(row.risks)} if row.risks else summary
+    if row.risks:
+        summary["risks"] = summarise_risks(row.risks)
+        measured = [{key: one[key] for key in ("skipped", "longest") if key in one} for one in row.risks]
+        summary["risks_of"] = distinct(measured)
+    return summary
 
 
 def _summarise_beam(row: Row, beam: str, compared: Sequence[Pair], comparison: Comparison) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def build_table(
 ) -> dict[str, Any]:
     """The content of table.json; the arguments and errors are those of :func:`table`, which also writes it."""
     rows = group_results(files)
-    add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"])))
+    subsets = distinct([result["subset"] for row in rows for result in row.results])
+    add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"]), subsets))
     _check_names(rows, baseline, teacher, pruning)
     paper = read_paper(config, teacher) if config else {}
     trainings = read_trainings(training_logs or {}, [row.name for row in rows])

@@ -10,9 +10,12 @@ BATCH = "max_tokens"
 
 
 def way_of(result: dict[str, Any]) -> dict[str, Any]:
-    """What changes the translations of one model: precision, search, and how their text is made."""
+    """What changes the translations of one model: languages, precision, search, and how their text is made.
+
+    Several sources can have the same references: test sets in many languages do.
+    """
     search = {key: value for key, value in result["decoding"].items() if key != BATCH}
-    return {key: result[key] for key in ("precision", "detokenize", "post_process")} | {"decoding": search}
+    return {key: result[key] for key in ("languages", "precision", "detokenize", "post_process")} | {"decoding": search}
 
 
 def check_way(path: Any, result: dict[str, Any], other: dict[str, Any]) -> None:
@@ -42,6 +45,45 @@ def ways_notes(table: dict[str, Any]) -> list[str]:
         return []
     named = (f"{', '.join(own)}: {way}" for way, own in rows.items())
     return [f"Rows were decoded in different ways. {'; '.join(named)}."]
+
+
+def skipped_notes(table: dict[str, Any]) -> list[str]:
+    """A sentence that names the rows whose models did not take some sentences; none where all took all.
+
+    Args:
+        table: table.json's content; of several seeds, a row has the largest number.
+    """
+    found = [f"{row['name']} {row['skipped']} of {table['sentences']}" for row in table["rows"] if row.get("skipped")]
+    about = (
+        "Sentences that a model does not take (empty, or longer than its positions) are scored as empty lines and "
+        "count in no speed and no p(t = ŷ)"
+    )
+    return [f"{about}: {', '.join(found)}."] if found else []
+
+
+def risks_notes(table: dict[str, Any]) -> list[str]:
+    """A sentence that names the rows whose risks are of other sources or lengths; none where all are of the same.
+
+    Both follow from the positions of teacher and student: long sources are left out, and samples are cut.
+
+    Args:
+        table: table.json's content; risks that an earlier version measured do not say what they are of.
+    """
+    rows: dict[str, list[str]] = {}
+    for row in table["rows"]:
+        known = [_sampled(one) for one in row.get("risks_of", ()) if len(one) == 2]
+        if known:
+            rows.setdefault(" and ".join(known), []).append(row["name"])
+    if len(rows) < 2 and not any(len(row.get("risks_of", ())) > 1 for row in table["rows"]):
+        return []
+    named = (f"{', '.join(own)}: {what}" for what, own in rows.items())
+    return [f"Risks are of different sources or lengths; compare only those that agree. {'; '.join(named)}."]
+
+
+def _sampled(of: dict[str, int]) -> str:
+    skipped = of["skipped"]
+    sources = f"without {skipped} source{'s' * (skipped != 1)}" if skipped else "all sources"
+    return f"{sources}, at most {of['longest']} tokens"
 
 
 def several_ways(evaluated: dict[str, list[Any]]) -> list[str]:
@@ -74,4 +116,5 @@ def _in_words(row: dict[str, Any]) -> str:
     options = [_options(way["decoding"])] if way["decoding"] else []
     text = [f"detokenize {way['detokenize']}"] if way["detokenize"] != "none" else []
     text += [f"post_process {way['post_process']}"]
+    text += ["→".join(way["languages"])] if "languages" in way else []  # an earlier table lacks them
     return ", ".join([engines, *options, *text])

@@ -115,6 +115,8 @@ def add_diagnoses(points: Sequence[Point], files: Mapping[float, str | Path], te
 def read_methods(config: str | Path | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The training "data" and the "options" of an experiment's rows, by name.
 
+    "texts" has the names in "data" that are parallel text of the experiment's own, where there are some.
+
     Args:
         config: the experiment's YAML; None for no rows.
         names: of the rows to return; a row that the file does not describe in full is left out.
@@ -124,6 +126,11 @@ def read_methods(config: str | Path | None, names: Sequence[str]) -> dict[str, d
     """
     if config is None:
         return {}
-    rows = read_experiment(config).get("rows")
-    complete = [row for row in (rows or {}).values() if {"name", "data", "options"} <= set(row)]
-    return {row["name"]: {"data": row["data"], "options": row["options"]} for row in complete if row["name"] in names}
+    experiment = read_experiment(config)
+    rows = [row for row in (experiment.get("rows") or {}).values() if {"name", "data", "options"} <= set(row)]
+    found: dict[str, dict[str, Any]] = {}
+    for row in (one for one in rows if one["name"] in names):
+        texts = [name for name in row["data"].split("+") if name in (experiment.get("texts") or {})]
+        own = {"data": row["data"], "options": row["options"]}
+        found[row["name"]] = {**own, "texts": texts} if texts else own
+    return found

@@ -87,14 +87,21 @@ def table_lines(calls: Sequence[TimedCall], measured: Sequence[Sequence[Figures]
 
     Returns:
         "section", "name", each figure's median, and "speed": how many times as fast as the section's first call, the
-        median of the ratios within each round; "speed_range" holds the least and the greatest of these ratios.
+        median of the ratios within each round; "speed_range" holds the least and the greatest of these ratios. Where
+        calls count their "sentences", the ratio is of the seconds for one.
     """
     first: dict[str, Sequence[Figures]] = {}
     lines = []
     for call, figures in zip(calls, measured, strict=True):
         base = first.setdefault(call.section, figures)
-        ratios = [one["seconds"] / own["seconds"] for one, own in zip(base, figures, strict=True)]
+        ratios = [_times_as_fast(own, one) for one, own in zip(base, figures, strict=True)]
         medians = {name: statistics.median(one[name] for one in figures) for name in figures[0]}
         speed = {"speed": statistics.median(ratios), "speed_range": [min(ratios), max(ratios)]}
         lines.append({"section": call.section, "name": call.name, **medians, **speed})
     return lines
+
+
+def _times_as_fast(own: Figures, other: Figures) -> float:
+    """How many times as fast ``own`` is as ``other``; where calls count their sentences, for one of these."""
+    done, of_other = (max(1, one.get("sentences", 1)) for one in (own, other))
+    return other["seconds"] / own["seconds"] * (done / of_other)

@@ -56,7 +56,7 @@ def read_scores(paths: list[Path]) -> Callable[[], Any]:
 
 
 def read_samples(path: Path) -> Callable[[], Any]:
-    return lambda: (summarise_risks([*read_risks([path], 30).values()]), read_risks([path], 30))
+    return lambda: (summarise_risks([*read_risks([path], 30, ["test"]).values()]), read_risks([path], 30, ["test"]))
 
 
 def write_risks(folder: Path) -> Path:

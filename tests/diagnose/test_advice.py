@@ -16,6 +16,7 @@ from fairseq_kd.diagnose.advice import advise, level
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.diagnose.study_files import read_studies
 from fairseq_kd.errors import UserError
+from fairseq_kd.study.points import read_methods
 from tests.support.results import scored
 
 QUANTITIES_THERE = {"token_entropy": 1.5, "teacher_dist": 0.5, "mode_mass": 0.3, "gap": 20.0, "source_length": 12.0}
@@ -222,6 +223,20 @@ def test_where_there_is_nothing_to_go_by(study: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_what_a_line_learns_from(data: str, options: str, expected: str) -> None:
     assert level({"data": data, "options": options}) == expected
+
+
+def test_more_parallel_text_is_no_level_of_distillation(tmp_path: Path) -> None:
+    """The data of a row can be named after text of the experiment's own."""
+    rows = {"all": ("gold+rest", "cross_entropy"), "rest": ("rest", "token_kd"), "both": ("rest+mono", "cross_entropy")}
+    (config := tmp_path / "own.yaml").write_text(json.dumps({
+        "texts": {"rest": "raw/rest"}, "corpora": {"mono": "--input raw/mono.en"},
+        "rows": {key: {"name": key, "data": data, "options": f"--criterion {criterion}"}
+                 for key, (data, criterion) in rows.items()},
+    }))  # fmt: skip
+    methods = read_methods(config, list(rows))
+    assert {name: level(one) for name, one in methods.items()} == {
+        "all": "no distillation", "rest": "token-level", "both": "sentence-level",
+    }  # fmt: skip
 
 
 EVERY = {ratio: diagnosis(ratio) for ratio in LINES}

@@ -8,8 +8,9 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
+from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES
+from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 
 WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
 
@@ -56,6 +57,15 @@ def test_another_seed_gives_sacrebleus_other_p_value(monkeypatch: pytest.MonkeyP
     named = [("a", SYSTEMS[0]), ("b", SYSTEMS[1])]
     test = PairedTest(named, {"BLEU": BLEU(references=[REFERENCES])}, None, test_type="bs", n_samples=1000)
     assert p == test()[1]["BLEU"][1].p_value != first
+
+
+@pytest.mark.parametrize("seed", ["abc", "-1", "1.5", ""])
+def test_a_seed_that_is_no_number_is_one_line(seed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACREBLEU_SEED", seed)
+    with pytest.raises(UserError) as error:
+        bootstrap_seed()
+    told = f"SACREBLEU_SEED={seed}: is no seed; give a whole number from 0 on, or none"
+    assert str(error.value) == f"fairseq_kd: error: {told}"
 
 
 def test_equal_lines_are_not_significant_and_perfect_ones_do_not_vary() -> None:

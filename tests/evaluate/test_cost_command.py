@@ -105,6 +105,19 @@ def test_costs_are_measured_beside_the_teacher(evaluate: Evaluate, sure_teacher:
         assert line["target_tokens_per_second"] > 4 * line["sentences_per_second"]
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_sentences_that_the_student_does_not_take_make_it_no_faster(
+    evaluate: Evaluate, train: Callable[..., Path], sure_teacher: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    short = ("--max-source-positions", "7", "--max-update", "1", "--disable-validation")
+    words = ("--beam", 1, "--engine", "fairseq", "--cost", 1, "--cost-rows", 12, "--teacher", sure_teacher)
+    made = evaluate(train(tiny_corpus, tmp_path / "short", *short), *words)["cost"]
+    for line, beside in zip(made["measured"], made["teacher"]["measured"], strict=True):
+        assert 0 < line["sentences"] < 12 == beside["sentences"]
+        each = [one["seconds"] / one["sentences"] for one in (beside, line)]
+        assert line["times_teacher"] == pytest.approx(each[0] / each[1])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_costs_of_a_named_engine_alone(evaluate: Evaluate, sure_teacher: Path, tiny_teacher: Path) -> None:

@@ -12,6 +12,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_risks import mean_with_interval
 from fairseq_kd.evaluate.mutual_scores import distinct_bigrams
 from fairseq_kd.evaluate.result_shapes import RISKS
+from fairseq_kd.report.page.curves import risk_picture
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, result
 
@@ -92,6 +93,21 @@ def test_what_samples_were_cut_to_is_told(tmp_path: Path) -> None:
     assert "(top-k 40, temperature 0.7). TeacherDist" in (tmp_path / "made" / "table.md").read_text()
 
 
+def test_risks_of_other_sources_or_lengths_are_told(tmp_path: Path) -> None:
+    """Where a student's positions are few, both models' samples are shorter, and long sources are left out."""
+    scores = [result(name, 1, BAD) for name in "abc"]
+    wide, narrow = {"skipped": 0, "longest": 200}, {"skipped": 7, "longest": 31}
+    note = (
+        "Risks are of different sources or lengths; compare only those that agree. "
+        "a, b: all sources, at most 200 tokens; c: without 7 sources, at most 31 tokens."
+    )
+    risks = [measured("a1", 10.0) | wide, measured("b1", 10.0) | wide, measured("c1", 9.0) | narrow]
+    content = table(tmp_path, scores, risks)
+    assert note in (tmp_path / "made" / "table.md").read_text() and note in risk_picture(content).note
+    content = table(tmp_path, scores, [*risks[:2], measured("c1", 9.0)])  # of an earlier version
+    assert "Risks are of" not in (tmp_path / "made" / "table.md").read_text() + risk_picture(content).note
+
+
 @pytest.mark.parametrize(("teacher", "told"), [("t", False), ("another", True)])
 def test_risks_beside_another_model_than_the_teachers_are_told(tmp_path: Path, teacher: str, told: bool) -> None:
     scores = [result("a", 1, BAD), result("big", 1, BAD, models=[{"sha256": teacher}])]
@@ -111,6 +127,10 @@ def test_risks_beside_another_model_than_the_teachers_are_told(tmp_path: Path, t
             r"risks1\.json: measured in another way .*teacher is t there",
         ),
         ([measured("b3", 1.0, rows=29)], r"risks0\.json: measured on 29 rows, but the scores are of 30"),
+        (
+            [measured("b3", 1.0, subset="valid")],
+            r"risks0\.json: measured on the subset 'valid', but the scores are of 'test'; measure both on one --subset",
+        ),
         ([{"settings": {}}], r"risks0\.json: no result of fairseq-kd risks"),
         ([[]], r"risks0\.json: no result of fairseq-kd risks"),
         ([result("b", 3, BAD)], r"risks0\.json: no result of fairseq-kd risks"),

@@ -125,6 +125,20 @@ def test_rows_beyond_either_models_positions_are_skipped(
     measured = measure(task, teacher, student, replace(PLAN, sampling=Sampling(max_len_a=0.0, max_len_b=50)))
     assert 0 < measured.skipped == (sizes > 7).sum() < 40 and len(measured.figures["coverage"]) == (sizes <= 7).sum()
     assert measured.cut["teacher"] > 0 and np.isfinite(measured.figures["coverage"]).all()
+    assert measured.longest == 4  # of 50 that were asked for: the fifth position is that of </s>
+
+
+def test_what_short_models_leave_out_is_told(
+    train: Callable[..., Path], tiny_corpus: Path, sure_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ("--max-source-positions", "7", "--max-target-positions", "5", "--max-update", "1", "--disable-validation")
+    with caplog.at_level("WARNING"):
+        made = risks(
+            sure_teacher, train(tiny_corpus, tmp_path / "s", *short), tiny_corpus, tmp_path / "r", "--samples", 2
+        )
+    assert made["skipped"] > 0 and made["longest"] == 4 and made["cut"]["student"] > 0
+    assert f"{made['skipped']} of 40 sources are left out: empty, or longer than the models' positions" in caplog.text
+    assert "samples cut at 4 tokens: " in caplog.text and "200" not in caplog.text
 
 
 def words(*pairs: object) -> list[str]:

@@ -1,5 +1,6 @@
 """Teacher-forced BLEU: of what a real model predicts after each gold prefix, one token at a time."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,14 @@ def test_rows_that_a_model_cannot_take_have_no_prediction(sure_teacher: Path, ti
     assert fewer["predicted"] == [
         "" if size == longest else line for size, line in zip(every["tokens"], every["predicted"], strict=True)
     ]
+
+
+def test_sources_that_a_model_does_not_take_are_told(
+    train: Callable[..., Path], tiny_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ("--max-source-positions", "7", "--max-update", "1", "--disable-validation")
+    made = evaluate(train(tiny_corpus, tmp_path, *short), tiny_corpus, beams=[1], post_process="none")
+    skipped = sum(length > 6 for length in made["source_lengths"])
+    assert 0 < skipped == made["skipped"] == made["beams"]["1"]["hypotheses"].count("")
+    message = f"{skipped} of 40 sources are empty or longer than the model's positions: they are scored as empty lines"
+    assert message in caplog.text

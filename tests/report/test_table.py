@@ -15,6 +15,7 @@ from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
+from fairseq_kd.report.page.speed import measures
 from fairseq_kd.report.plots import as_text
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil
@@ -165,6 +166,7 @@ def test_names_are_shown_as_they_are(table, name):
         ({"decoding": {"max_len_b": 200, "lenpen": 0.6}}, "decoding.lenpen is absent there, 0.6 here"),
         ({"precision": "int8"}, "precision is float32 there, int8 here"),
         ({"detokenize": "moses"}, "detokenize is none there, moses here"),
+        ({"languages": ["fr", "de"]}, r"languages\.0 is en there, fr here"),
     ],
 )
 def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, changes, told):
@@ -178,11 +180,44 @@ def test_rows_decoded_in_different_ways_are_told_and_a_row_has_one(table, change
         "decoding": "max_len_b 200, lenpen 0.6",
         "precision": "fairseq in int8",
         "detokenize": "detokenize moses",
+        "languages": "fr→de",
     }
     assert changed[next(iter(changes))] in note.split("; c: ")[1]
     assert note[2:] in score_cells(content)["notes"]
     same = [result("a", 1, BAD), result("b", 1, BAD, decoding={"max_len_b": 200, "max_tokens": 9})]
     assert "different ways" not in table(same)[0]
+
+
+def test_skipped_rows_are_told(table):
+    """Their empty lines lower BLEU, and speeds and p(t = ŷ) are those of the other rows alone."""
+    runs = [result("a", 1, BAD, skipped=0), result("b", 1, BAD, skipped=2), result("b", 2, BAD, skipped=3)]
+    text, content, _ = table([*runs, result("old", 1, BAD)])
+    note = (
+        "Sentences that a model does not take (empty, or longer than its positions) are scored as empty lines and "
+        "count in no speed and no p(t = ŷ): b 3 of 30."
+    )
+    assert f"\n- {note}\n" in text and note in score_cells(content)["notes"]
+    assert "does not take" not in table(runs[:1])[0]
+
+
+def test_rows_measured_on_different_machines_are_told(table):
+    """A speed on one thread says nothing beside a speed on eight."""
+    quick, gpu = {"processor": "Some CPU", "threads": 8}, {"processor": "Other", "threads": 1, "gpu": "G", "gpus": 2}
+    runs = [
+        result("a", 1, BAD),
+        result("b", 1, BAD, machine=quick),
+        result("c", 1, BAD),
+        result("c", 2, BAD, machine=gpu),
+    ]
+    text, content, _ = table(runs)
+    note = (
+        "Speeds were measured on different machines; compare those of one machine alone. a: Some CPU, 2 threads; "
+        "b: Some CPU, 8 threads; c: a mean over Some CPU, 2 threads and 2 × G, Other, 1 thread."
+    )
+    assert f"\n- {note}\n" in text and note in score_cells(content)["notes"]
+    (speed,) = measures(content)
+    assert speed.label == "sentences a second" and note in speed.note
+    assert "different machines" in table(runs[2:])[0] and "different machines" not in table(runs[:1])[0]
 
 
 def test_a_missing_seed_of_the_baseline(table):

@@ -6,10 +6,12 @@ from typing import Any
 
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
 from fairseq_kd.report.cost_table import times_fewer
+from fairseq_kd.report.machines import machines_notes
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.training_table import number_notes, validation_bleu
-from fairseq_kd.report.ways import ways_notes
+from fairseq_kd.report.ways import skipped_notes, ways_notes
 
 Cell = list[Any]
 """What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
@@ -41,7 +43,8 @@ def score_table(table: dict[str, Any]) -> Table:
     columns += [column(f"{name}, beam {beams[-1]}", hint) for name, hint in (("chrF", ""), ("TER", "lower is better"))]
     more = _more_columns(table)
     rows = [[*_scores(row, beams), *(cell(row) for _, cell in more)] for row in table["rows"]]
-    notes = [*([CASELESS] if caseless(table["signature"]["scores"]) else []), *ways_notes(table)]
+    notes = [CASELESS] if caseless(table["signature"]["scores"]) else []
+    notes += [*skipped_notes(table), *machines_notes(table), *ways_notes(table)]
     return {"title": "Scores", "columns": columns + [one for one, _ in more], "rows": rows, "notes": notes}
 
 
@@ -139,7 +142,11 @@ def cost_cells(table: dict[str, Any]) -> Table | None:
         ]
         cells: list[Cell] = [[word, word] for word in words] + [[line["beam"], str(line["beam"])]]
         lines.append(cells + [_figure(line.get(name), digits) for name, digits in figures])
-    note = "Medians of rounds in turn, each in a process of its own. × teacher: within the same rounds."
+    note = "Medians of rounds in turn, each in a process of its own."
+    made = rows[0][0].get("cost_of", {})
+    if made.get("teacher_beam"):
+        note += f" × teacher: speed beside the teacher with beam {made['teacher_beam']}, within the same rounds."
+    note += other_teacher(table, made.get("teacher"))
     return {"title": "What decoding costs", "columns": [column(one) for one in labels], "rows": lines, "notes": [note]}
 
 

@@ -6,7 +6,9 @@ from typing import Any
 from bokeh.models import ColumnDataSource, Range1d
 
 from fairseq_kd.report.gate_plot import gated_rows
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
+from fairseq_kd.report.ways import risks_notes
 
 
 def gate_pictures(table: dict[str, Any]) -> list[Picture]:
@@ -49,7 +51,9 @@ def risk_picture(table: dict[str, Any]) -> Picture | None:
     rows = [row for row in table["rows"] if "risks" in row]
     if not rows:
         return None
+    teacher = (table["signature"].get("risks") or {}).get("teacher")
     note = "Nats a sentence, lower is better; lines are 95 % bootstrap intervals."
+    note += other_teacher(table, teacher and [teacher]) + "".join(f" {one}" for one in risks_notes(table))
     picture = new_picture("risks", "likelihood risk R_llh", "coverage risk R_cvg", note=note)
     points = []
     for number, row in enumerate(rows):

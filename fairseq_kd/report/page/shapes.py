@@ -45,13 +45,19 @@ _ROW = keys(
     {"name": text, "parameters": number, "seeds": list_of(SEED), "beams": map_of(_BEAM)},
     {
         "shortlist": text,
-        "way": keys({"decoding": map_of(anything), "detokenize": text, "post_process": text}),
+        "way": keys(
+            {"decoding": map_of(anything), "detokenize": text, "post_process": text},
+            {"languages": list_of(text, 2)},
+        ),
+        "machines": list_of(keys({"processor": text, "threads": whole()}, {"gpu": text, "gpus": whole()})),
+        "skipped": whole(),
         "nonzero_parameters": number,
         "mode_mass": map_of(number_or_nan),
         "engines": list_of(list_of(text, 2)),
         "cost": list_of(COST_LINE),
-        "cost_of": keys({}, {"teacher_beam": maybe(whole(1))}),
+        "cost_of": keys({}, {"teacher_beam": maybe(whole(1)), "teacher": maybe(list_of(text))}),
         "risks": keys(dict.fromkeys(RISKS, _RISK)),
+        "risks_of": list_of(keys({}, {"skipped": whole(), "longest": whole()})),
         "training": list_of(_TRAINING),
     },
 )
@@ -77,7 +83,7 @@ _SIGNATURE = keys(
         "versions": map_of(text),
         "commit": maybe(text),
         "config": maybe(keys({"name": text, "sha256": text})),
-        "risks": maybe(keys({}, {"samples": whole()})),
+        "risks": maybe(keys({}, {"samples": whole(), "teacher": text})),
     },
 )
 _TABLE = keys(

@@ -5,6 +5,8 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource
 
+from fairseq_kd.report.machines import machines_notes
+from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
 from fairseq_kd.report.page.front import pareto_front, staircase
 
@@ -14,11 +16,19 @@ Values = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Measure:
-    """What the horizontal axis shows: its label, each row's values by beam, and whether less is better."""
+    """What the horizontal axis shows.
+
+    Attributes:
+        label: of the axis.
+        values: of each row, by beam.
+        smaller: whether less is better.
+        note: further words below the picture.
+    """
 
     label: str
     values: Values
     smaller: bool = False
+    note: str = ""
 
 
 def measures(table: dict[str, Any]) -> list[Measure]:
@@ -30,7 +40,7 @@ def measures(table: dict[str, Any]) -> list[Measure]:
     rows = table["rows"]
     beams = list(rows[0]["beams"])
     rates = {row["name"]: {beam: row["beams"][beam]["sentences_per_second"] for beam in beams} for row in rows}
-    plain = Measure("sentences a second", _positive(rates))
+    plain = Measure("sentences a second", _positive(rates), note="".join(f" {one}" for one in machines_notes(table)))
     sizes = {
         row["name"]: dict.fromkeys(beams, row["nonzero_parameters"] / 1e6)
         for row in rows
@@ -53,7 +63,7 @@ def _positive(values: Values) -> Values:
 def _beside_teacher(table: dict[str, Any], batched: bool) -> Measure:
     """How many times as fast as the teacher the rows are, with the engine and precision that made their scores."""
     found: Values = {}
-    beam: Any = None
+    beside: dict[str, Any] = {}
     for row in table["rows"]:
         own = {
             str(line["beam"]): line["times_teacher"]
@@ -65,9 +75,10 @@ def _beside_teacher(table: dict[str, Any], batched: bool) -> Measure:
         }
         if own:
             found[row["name"]] = own
-            beam = row.get("cost_of", {}).get("teacher_beam")
+            beside = row.get("cost_of", {})
     how = "in batches" if batched else "one sentence at a time"
-    return Measure(f"times as fast as the teacher with beam {beam}, {how}", _positive(found))
+    label = f"times as fast as the teacher with beam {beside.get('teacher_beam')}, {how}"
+    return Measure(label, _positive(found), note=other_teacher(table, beside.get("teacher")))
 
 
 def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
@@ -78,7 +89,7 @@ def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
         measure: of the horizontal axis, which is logarithmic.
     """
     note = "The dashed line is the Pareto front: no other point is better in both. Whiskers are 95 % intervals."
-    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note)
+    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note + measure.note)
     drawn = [
         (number, row, beam)
         for number, row in enumerate(table["rows"])

@@ -12,7 +12,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import report
-from fairseq_kd.report.page.build import _content, _table, tables
+from fairseq_kd.report.page.build import _content, _table, _with_roles, tables
 from fairseq_kd.report.page.cells import pair_tests, score_table
 from fairseq_kd.report.page.curves import gate_pictures
 from fairseq_kd.report.page.files import read_given
@@ -181,6 +181,22 @@ def test_speed_beside_the_teacher_comes_first(files: list[Path]) -> None:
     for row in made["rows"]:
         row["cost"] = [] if row["name"] == "Slow" else row["cost"]
     assert measures(made)[0].label == "sentences a second"
+
+
+@pytest.mark.parametrize(("teacher", "told"), [("Teacher", False), ("Slow", True)])
+def test_figures_beside_another_model_than_the_pages_teacher_are_told(
+    files: list[Path], tmp_path: Path, teacher: str, told: bool
+) -> None:
+    write_json(of_risks := tmp_path / "risks.json", risks("Slow1"))
+    given = read_given([*files[::2], of_risks])
+    drawn = _content(given, _with_roles(_table(given), None, teacher), files)
+    note = "That teacher (SHA-256 Teacher1…) is not the model of the row Slow."
+    (costs,) = (one for one in drawn["tables"] if one["title"] == "What decoding costs")
+    beside, plain = drawn["speed"][:2], drawn["speed"][2:]
+    places = [costs["notes"][0], drawn["risks"][0]["note"], *(one["note"] for one in beside)]
+    assert "beside the teacher with beam 5" in costs["notes"][0]
+    assert len(plain) == 2 and all((note in text) == told for text in places)
+    assert not any(note in one["note"] for one in plain)
 
 
 def told(files: list[Path], **options: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fairseq_kd.evaluate.scores import Scoring, score_text
 from fairseq_kd.report import report
 from fairseq_kd.report.page.front import pareto_front
 from fairseq_kd.report.page.speed import measures
@@ -111,6 +112,20 @@ def test_the_baseline_picked_in_the_page_gives_the_tables_figures(
         assert list(found)[-1] == baseline  # sorted by the new differences, and the baseline has none
 
 
+def test_notes_of_the_scores_stand_below_them(browser: Browser, tmp_path: Path) -> None:
+    lines = [line.upper() for line in REFERENCES]
+    scores = score_text(lines, REFERENCES, Scoring(lowercase=True)) | {"hypotheses": lines}
+    made = [scored("Teacher", 30, lowercase=True), scored("Fast", 30, lowercase=True, precision="int8")]
+    for one in made:
+        one["beams"] = {beam: found | scores for beam, found in one["beams"].items()}
+    report([one for one in write_results(tmp_path, made) if one.suffix == ".json"], tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    notes = browser.texts("#scores .note")
+    assert "BLEU and chrF take upper and lower case as the same (evaluate --lowercase)." in notes
+    assert any(note.startswith("Rows were decoded in different ways. Teacher: fairseq in float32") for note in notes)
+    assert browser.complaints() == []
+
+
 def test_hover_names_the_point(browser: Browser, page: Path, files: list[Path]) -> None:
     made = build_table([one for one in files if one.suffix == ".json"])
     measure = measures(made)[0]
@@ -192,6 +207,8 @@ def test_a_sentence_has_all_texts_and_its_differences_are_marked(
     browser.choose("#training", "2")
     student = some_results()[3]["beams"]["5"]["hypotheses"]
     assert browser.texts("article[data-sentence='4'] .row:nth-child(5) dd") == [student[4]]
+    # The other rows do not have this seed, and say which they show.
+    assert ["seed 1" in text for text in browser.texts(card + ".row dt")] == [True, True, False]
 
 
 def test_hostile_text_is_shown_and_never_runs(browser: Browser, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ class Sentences {
     return (chosen || own[0])[1];
   }
 
+  /** The seed that is shown of a row that lacks the chosen one, in words; "" for all other rows. */
+  otherSeed(row) {
+    const seed = String(this.texts.results[this.resultOf(row)].seed);
+    if (["first", seed].includes(this.state.training)) return "";
+    return seed === "null" ? "seed not recorded, " : `seed ${seed}, `;
+  }
+
   /** A row's translation of a sentence. */
   text(row, sentence) {
     return this.texts.beams[this.state.beam].texts[sentence][this.resultOf(row)];
@@ -105,7 +112,7 @@ function sentenceCard(model, sentence) {
   for (const row of model.rows.filter((one) => state.shown.has(one))) {
     const text = model.text(row, sentence);
     const beside = state.beside === "reference" ? reference : state.beside === "none" || Number(state.beside) === row ? null : model.text(Number(state.beside), sentence);
-    line("row", names[row], `chrF ${model.chrf(row, sentence).toFixed(1)}`, markedText(text, beside, state.missing, to));
+    line("row", names[row], `${model.otherSeed(row)}chrF ${model.chrf(row, sentence).toFixed(1)}`, markedText(text, beside, state.missing, to));
   }
   const loss = state.order === "loss" ? ` · loses ${model.loss(sentence).toFixed(1)} chrF` : "";
   return element("article", { "data-sentence": sentence }, element("h3", {}, `Sentence ${sentence + 1}${loss}`), lines);

@@ -90,10 +90,10 @@ function scoreSection(page, report) {
   });
   const note = "± is half the width of a 95 % bootstrap interval. p is from a paired bootstrap over the sentences; " +
     "with several seeds it draws sentences and seeds together. It is not corrected for the number of comparisons.";
-  section(page, "scores", scores.title, element("div", { class: "controls" }, pick), table, element("p", { class: "note" }, note));
+  const below = (notes) => notes.map((text) => element("p", { class: "note" }, text));
+  section(page, "scores", scores.title, element("div", { class: "controls" }, pick), table, ...below([note, ...scores.notes]));
   for (const one of others) {
     const [other] = sortableTable(one.title, one.columns, () => one.rows);
-    const notes = one.notes.map((text) => element("p", { class: "note" }, text));
-    section(page, one.title.toLowerCase().replace(/[^a-z]+/g, "-"), one.title, other, ...notes);
+    section(page, one.title.toLowerCase().replace(/[^a-z]+/g, "-"), one.title, other, ...below(one.notes));
   }
 }
