@@ -10,8 +10,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finish",
         action="store_true",
-        help="first finish what a killed training was saving: copies, files that it does not keep, the last line of "
-        "DIR/train.log; no training may be at work in DIR",
+        help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR",
     )
 
 

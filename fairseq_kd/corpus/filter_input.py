@@ -4,14 +4,13 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
 from fairseq_kd.corpus.parallel_text import no_compressed_names
-from fairseq_kd.corpus.recut import ROWS_LOOKED_AT, look_at_marks
+from fairseq_kd.corpus.recut import look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.unspaced_text import language_of_uncut
@@ -60,7 +59,7 @@ class Corpus:
     def look_at_spaces(self, length_unit: str) -> None:
         """Log a warning where lengths count tokens, and a side has no spaces between its words."""
         for path, code in zip((self.source, self.target), self.languages, strict=True):
-            language = language_of_uncut(list(islice(stream_lines(path), ROWS_LOOKED_AT)), code)
+            language = language_of_uncut(stream_lines(path), code)
             if length_unit == "tokens" and language:
                 logger.warning(
                     "--length-unit tokens counts %s wrongly, as %s text has no spaces between words; give "

@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["misalign", "tokens"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-ROWS_LOOKED_AT = 200
-"""Rows of a text that show whether it has spaces between its words."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def add_noise(
     pairs = {split: read_pair(text / split, languages) for split in SPLITS}
     if isinstance(noise, TokenNoise):
         for language, side, lines in zip(languages, ("source", "target"), pairs["train"], strict=True):
-            unspaced = language_of_uncut(lines[:ROWS_LOOKED_AT], language)
+            unspaced = language_of_uncut(lines, language)
             if unspaced and noise.side in (side, "both"):
                 logger.warning(
                     "%s: %s text has no spaces between words, so that a token is a whole line or phrase; cut it into "

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ LETTER = re.compile(r"[^\W\d_]")
 SHARE = 0.1
 """Of all letters, so many make a text one of a script; of Han and Kana, so many Kana make it Japanese."""
 
+LINES_LOOKED_AT = 200
+"""Lines of a text that show whether it was cut into words."""
 LONGEST_WORDS = 6
 """Characters of a token, on average: text without spaces has more, the same text cut into words has fewer."""
 
@@ -58,10 +61,11 @@ def language_without_spaces(references: Sequence[str], target: str | None = None
     return likeliest if found[likeliest] >= SHARE else None
 
 
-def language_of_uncut(lines: Sequence[str], code: str | None = None) -> str | None:
-    """As :func:`language_without_spaces`, but None also where the text was cut into words."""
-    language = language_without_spaces(lines, code)
-    tokens = [token for line in lines for token in line.split()]
+def language_of_uncut(lines: Iterable[str], code: str | None = None) -> str | None:
+    """As :func:`language_without_spaces` of the first lines, but None also where the text was cut into words."""
+    first = list(islice(lines, LINES_LOOKED_AT))
+    language = language_without_spaces(first, code)
+    tokens = [token for line in first for token in line.split()]
     return language if sum(map(len, tokens)) > LONGEST_WORDS * len(tokens) else None
 
 
