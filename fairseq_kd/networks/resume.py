@@ -109,9 +109,11 @@ def epoch_line(newest: Path) -> str | None:
     Its figures are in the checkpoint. None if ``newest`` is a state within an epoch, or has no figures.
     """
     reached = check_checkpoint(newest).get("extra_state") or {}
-    where = _Reached(reached.get("train_iterator") or {"epoch": 1, "iterations_in_epoch": 1})
-    saved = (reached.get("metrics") or {}).get("train")
-    if not (saved and where.end_of_epoch()):
+    iterator, saved = reached.get("train_iterator"), (reached.get("metrics") or {}).get("train")
+    if not (iterator and saved):
+        return None
+    where = _Reached(iterator)
+    if not where.end_of_epoch():
         return None
     figures = MetersDict()
     figures.load_state_dict(saved)
