@@ -14,7 +14,7 @@ from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.data.unspaced_text import AUTO
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions
+from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions, ScoreOptions
 from fairseq_kd.evaluate.tokenizers import TOKENIZERS
 
 
@@ -127,20 +127,22 @@ def run(options: argparse.Namespace) -> None:
         lengths=DecodingOptions(**lengths_of(options), **search_of(options)),
         engine=options.engine,
         precision=options.precision,
-        reference=options.reference,
-        post_process=options.post_process,
-        tokenize=options.tokenize,
-        lowercase=options.lowercase,
-        detokenize=options.detokenize,
+        shortlist=options.shortlist,
         compare_fairseq=options.compare_fairseq,
+        scoring=ScoreOptions(
+            reference=options.reference,
+            post_process=options.post_process,
+            tokenize=options.tokenize,
+            lowercase=options.lowercase,
+            detokenize=options.detokenize,
+            metrics=options.metrics,
+            comet=options.comet,
+        ),
         cost=_cost(options),
         name=options.name,
         seed=options.seed,
         output=options.output,
         save_outputs=options.save_outputs,
-        comet=options.comet,
-        metrics=options.metrics,
-        shortlist=options.shortlist,
     )
 
 

@@ -26,7 +26,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.mutual_risks import check_single_checkpoint, load_model
 from fairseq_kd.evaluate.mutual_scores import Measured, Measurement
-from fairseq_kd.evaluate.options import SamplePlan
+from fairseq_kd.evaluate.options import SamplePlan, ScoreOptions
 from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.report.result_files import signatures
@@ -97,8 +97,7 @@ def diagnose(
         languages=pair,
         beams=(GREEDY, BEAM),
         lengths=lengths,
-        reference=reference,
-        post_process=post_process,
+        scoring=ScoreOptions(reference=reference, post_process=post_process),
     )
     plan = replace(SamplePlan(), seed=seed, max_tokens=lengths.max_tokens)
     drawn = _draw(teacher, task, subset, plan)

@@ -10,7 +10,6 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import UNNAMED, Languages
-from fairseq_kd.data.unspaced_text import AUTO
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
@@ -21,7 +20,7 @@ from fairseq_kd.evaluate.cost import measure_costs, plan_costs
 from fairseq_kd.evaluate.detokenize import MOSES
 from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
 from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
-from fairseq_kd.evaluate.options import CostOptions
+from fairseq_kd.evaluate.options import CostOptions, ScoreOptions
 from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.evaluate.saved_outputs import save_outputs as write_outputs
@@ -55,20 +54,14 @@ def evaluate(
     lengths: DecodingOptions = DecodingOptions(),  # noqa: B008
     engine: str = "auto",
     precision: str = "float32",
-    reference: str | Path | Sequence[str | Path] | None = None,
-    post_process: str = "sentencepiece",
-    tokenize: str = AUTO,
-    lowercase: bool = False,
-    detokenize: str = AUTO,
+    shortlist: str | Path | None = None,
     compare_fairseq: bool = False,
+    scoring: ScoreOptions = ScoreOptions(),  # noqa: B008
     cost: CostOptions | None = None,
     name: str | None = None,
     seed: int | None = None,
     output: str | Path | None = None,
     save_outputs: str | Path | None = None,
-    comet: str | None = None,
-    metrics: Sequence[str] = (),
-    shortlist: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data-bin's subset, and measure its speed and size.
 
@@ -81,30 +74,22 @@ def evaluate(
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`; "cost" measures this engine alone, with "auto" both.
         precision: what CTranslate2 computes in, one of :data:`fairseq_kd.decoding.options.PRECISIONS`.
-        reference: file of detokenised text, a line for each row; several are several references of each row, with an
-            empty line where a row has no more. None for the data-bin's target side.
-        post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
-        tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
-            chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
-        lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.
-        detokenize: how tokenised text becomes plain text, one of
-            :data:`fairseq_kd.evaluate.options.DETOKENIZERS`.
+        shortlist: a vocabulary map, or a folder of `fairseq-kd export --shortlist`: CTranslate2 translates with it, and
+            without it once more for comparison. None: all symbols are allowed.
         compare_fairseq: also time fairseq's own search where CTranslate2 decodes.
+        scoring: the references, and how translations are compared with them.
         cost: how to measure decoding's speed and memory; None to leave that out.
         name: the row of a table that the result belongs to; None for the name of the checkpoint's folder.
         seed: the training seed, recorded as given.
         output: JSON file to write the result to, whole or not at all; None to write none.
         save_outputs: file for the lines of :func:`fairseq_kd.evaluate.saved_outputs.save_outputs`; None for none.
-        comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
-        metrics: what to score besides, of :data:`fairseq_kd.evaluate.options.METRICS`; see :func:`more_scores`.
-        shortlist: a vocabulary map, or a folder of `fairseq-kd export --shortlist`: CTranslate2 translates with it, and
-            without it once more for comparison. None: all symbols are allowed.
 
     Returns:
         The content of the JSON file. "beams" has for each beam size BLEU, chrF and TER with sacreBLEU's signatures,
-        "mode_mass", rates and the hypotheses, and with ``comet`` COMET's score and what made it. "teacher_forced" is
-        what :func:`score_predictions` gives; "cost" what :func:`measure_costs` gives; "shortlist" what
-        :func:`shortlist_effect` gives. Counts of parameters, the references and what made the result are there too.
+        "mode_mass", rates and the hypotheses, and with ``scoring.comet`` COMET's score and what made it.
+        "teacher_forced" is what :func:`score_predictions` gives, "cost" what :func:`measure_costs` gives, and
+        "shortlist" what :func:`shortlist_effect` gives. Counts of parameters, the references and what made the result
+        are there too.
 
     Raises:
         UserError: an option is out of range, a checkpoint, the data-bin, the reference, the tokenizer or COMET cannot
@@ -112,13 +97,12 @@ def evaluate(
     """
     searches = [replace(lengths, beam=beam, nbest=1) for beam in sorted(set(beams))]
     check_places(output, save_outputs)
-    check_metrics(metrics)
-    judge = find_comet(comet) if comet else None
+    check_metrics(scoring.metrics)
+    judge = find_comet(scoring.comet) if scoring.comet else None
     paths = checkpoint_paths(str(model))
     task = open_databin(data, subset, data_languages(data, paths[0], languages))
-    files = [reference] if isinstance(reference, str | Path) else list(reference or [])
-    sentences = read_sentences(task, subset, files, post_process, tokenize, detokenize, lowercase)
-    warn_of_script(sentences.references, metrics)
+    sentences = read_sentences(task, subset, scoring)
+    warn_of_script(sentences.references, scoring.metrics)
     limit = None if shortlist is None else Path(shortlist)
     plan = plan_costs(cost, paths, searches, task, subset, engine, limit) if cost else None
     chosen = choose_engine(engine, precision, paths, task, search=lengths, shortlist=limit)
@@ -126,8 +110,11 @@ def evaluate(
         lengths.require("fairseq")
     decoder = chosen.build()
     compared = FairseqEngine(paths, task) if compare_fairseq and chosen.engine != "fairseq" else None
-    scored = {str(search.beam): score_search(search, sentences, decoder, compared, metrics) for search in searches}
+    scored = {
+        str(search.beam): score_search(search, sentences, decoder, compared, scoring.metrics) for search in searches
+    }
     forced = teacher_forced(build_models(paths, task, role="model"), task, subset, lengths.max_tokens)
+    files = scoring.references
     result = {
         "name": name or Path(paths[0]).resolve().parent.name,
         "seed": seed,
@@ -135,11 +122,11 @@ def evaluate(
         "languages": [task.cfg.source_lang, task.cfg.target_lang],
         "data": str(data),
         "subset": subset,
-        "post_process": post_process,
+        "post_process": scoring.post_process,
         "tokenize": sentences.scoring.tokenize,
-        "lowercase": lowercase,
+        "lowercase": scoring.lowercase,
         "detokenize": sentences.detokenize,
-        "reference": [str(file) for file in files] if len(files) > 1 else next(map(str, files), None),
+        "reference": [*map(str, files)] if len(files) > 1 else next(map(str, files), None),
         "engine": chosen.engine,
         "precision": chosen.precision,
         "decoding": {key: value for key, value in lengths.record().items() if key not in ("beam", "nbest")},

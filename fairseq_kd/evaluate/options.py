@@ -1,7 +1,10 @@
 """What can be chosen in an evaluation. It imports neither torch nor fairseq, so that `--help` is quick."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from fairseq_kd.data.unspaced_text import AUTO
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import split_paths
@@ -10,6 +13,36 @@ DETOKENIZERS = ("auto", "moses", "none")
 """How tokenised translations become plain text; auto: moses where the data-bin's target text is so tokenised."""
 METRICS = ("rouge", "bleu1", "bleu2", "bleu3")
 """What can be scored beside BLEU, chrF and TER."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What translations are compared with, and how.
+
+    Attributes:
+        reference: file of detokenised text, a line for each row; several are several references of each row, with an
+            empty line where a row has no more. None for the data-bin's target side.
+        post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
+            chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
+        lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.
+        detokenize: how tokenised text becomes plain text, one of :data:`DETOKENIZERS`.
+        metrics: what to score besides, of :data:`METRICS`; see :func:`fairseq_kd.evaluate.more_scores.more_scores`.
+        comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
+    """
+
+    reference: str | Path | Sequence[str | Path] | None = None
+    post_process: str = "sentencepiece"
+    tokenize: str = AUTO
+    lowercase: bool = False
+    detokenize: str = DETOKENIZERS[0]
+    metrics: Sequence[str] = ()
+    comet: str | None = None
+
+    @property
+    def references(self) -> list[str | Path]:
+        """The files of ``reference``."""
+        return [self.reference] if isinstance(self.reference, str | Path) else list(self.reference or [])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from fairseq.tasks.translation import TranslationTask
@@ -12,6 +11,7 @@ from fairseq_kd.data.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
+from fairseq_kd.evaluate.options import ScoreOptions
 from fairseq_kd.evaluate.references import (
     databin_references,
     read_more_references,
@@ -68,21 +68,14 @@ class Sentences:
         return count
 
 
-def read_sentences(
-    task: TranslationTask,
-    subset: str,
-    reference: Sequence[str | Path],
-    post_process: str,
-    tokenize: str,
-    detokenizer: str = NONE,
-    lowercase: bool = False,
-) -> Sentences:
+def read_sentences(task: TranslationTask, subset: str, options: ScoreOptions) -> Sentences:
     """The sentences of a loaded subset.
 
     Raises:
-        UserError: the subset is empty or has no references, a file of ``reference`` does not fit it, or the tokenizer
-            ``tokenize`` is not at hand.
+        UserError: the subset is empty or has no references, a file of references does not fit it, or the tokenizer is
+            not at hand.
     """
+    reference, post_process = options.references, options.post_process
     dataset = task.dataset(subset)
     sources = [dataset.src[row] for row in range(len(dataset))]
     if not sources:
@@ -90,7 +83,7 @@ def read_sentences(
     symbols = task.target_dictionary.symbols[task.target_dictionary.nspecial :]
     warn_of_joining(symbols, post_process, f"the dictionary of {task.cfg.target_lang}")
     target = [] if dataset.tgt is None else databin_references(task, subset, post_process, quiet=bool(reference))
-    chosen = choose_detokenizer(detokenizer, target, symbols)
+    chosen = choose_detokenizer(options.detokenize, target, symbols)
     languages = (task.cfg.source_lang, task.cfg.target_lang)
     if reference or not target:
         first = read_references(reference[0], len(sources)) if reference else databin_references(task, subset, "none")
@@ -103,10 +96,10 @@ def read_sentences(
     for path, lines in zip(reference, given, strict=False):
         if chosen != MOSES and _looks_cut(lines) and not looks_tokenised(target):
             warn_of_tokens(path)
-        if target and not lowercase:
+        if target and not options.lowercase:
             warn_of_case(target, lines, path)
     references, more = [line or "" for line in given[0]], given[1:]
-    scoring = choose_scoring(tokenize, references, languages[1], lowercase=lowercase)
+    scoring = choose_scoring(options.tokenize, references, languages[1], lowercase=options.lowercase)
     return Sentences(sources, references, subset, post_process, chosen, languages, scoring, more)
 
 

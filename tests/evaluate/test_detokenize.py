@@ -1,5 +1,7 @@
 """Moses-tokenised text as plain text."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import choose_detokenizer, detokenize, looks_tokenised
+from fairseq_kd.evaluate.options import ScoreOptions
 from fairseq_kd.evaluate.sentences import read_sentences
 from tests.support.databins import write_databin
 
@@ -51,6 +54,11 @@ TOKENISED = ["it &apos;s w0 , w1 .", "so &quot; w2 &quot; ."] * 3
 PLAIN = ["it's w0, w1.", 'so "w2".'] * 3
 
 
+def scoring(files: Sequence[Path], detokenize: str = "none") -> ScoreOptions:
+    """How 13a scores whole words."""
+    return ScoreOptions(files, post_process="none", tokenize="13a", detokenize=detokenize)
+
+
 @pytest.mark.parametrize("first", [PLAIN, TOKENISED])
 @pytest.mark.parametrize("second", [PLAIN, [*TOKENISED[:4], "", ""]])
 def test_each_reference_is_made_plain_by_its_own_look(tmp_path: Path, first: list[str], second: list[str]) -> None:
@@ -59,7 +67,7 @@ def test_each_reference_is_made_plain_by_its_own_look(tmp_path: Path, first: lis
     files = [tmp_path / "first", tmp_path / "second"]
     for path, lines in zip(files, (first, second), strict=True):
         path.write_text("".join(f"{line}\n" for line in lines))
-    found = read_sentences(open_databin(data, "test", ("de", "en")), "test", files, "none", "13a", "moses")
+    found = read_sentences(open_databin(data, "test", ("de", "en")), "test", scoring(files, "moses"))
     assert found.references == PLAIN
     assert found.more_references == [[plain if line else None for plain, line in zip(PLAIN, second, strict=True)]]
 
@@ -70,25 +78,25 @@ def test_a_tokenised_reference_of_plain_translations_is_told(tmp_path: Path, cap
     for path, lines in zip(files, (PLAIN, TOKENISED), strict=True):
         path.write_text("".join(f"{line}\n" for line in lines))
     task = open_databin(data, "test", ("de", "en"))
-    found = read_sentences(task, "test", files, "none", "13a", "auto")
+    found = read_sentences(task, "test", scoring(files, "auto"))
     assert (found.references, found.more_references, found.detokenize) == (PLAIN, [TOKENISED], "none")
     told = [record.message for record in caplog.records if "Moses-tokenised" in record.message]
     assert len(told) == 1 and told[0].startswith(f"reference {files[1]}: is Moses-tokenised, but")
     assert told[0].endswith("give plain text, or --detokenize moses")
     caplog.clear()
-    read_sentences(task, "test", files[:1], "none", "13a", "auto")
+    read_sentences(task, "test", scoring(files[:1], "auto"))
     assert "Moses-tokenised" not in caplog.text
 
 
 def test_each_reference_is_looked_at_for_its_case(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = write_databin(tmp_path / "bin", ("de", "en"), {"test": 6})
     task = open_databin(data, "test", ("de", "en"))
-    lines = read_sentences(task, "test", [], "none", "13a").references
+    lines = read_sentences(task, "test", scoring([])).references
     files = [tmp_path / "same", tmp_path / "capitals"]
     files[0].write_text("".join(f"{line}\n" for line in lines))
     files[1].write_text("".join(f"{line.upper()}\n" for line in [*lines[:5], ""]))
-    read_sentences(task, "test", files, "none", "13a")
+    read_sentences(task, "test", scoring(files))
     assert f"reference {files[1]}: 5 of 6 lines differ" in caplog.text and str(files[0]) not in caplog.text
     caplog.clear()
-    read_sentences(task, "test", files, "none", "13a", lowercase=True)
+    read_sentences(task, "test", replace(scoring(files), lowercase=True))
     assert not caplog.records

@@ -10,7 +10,7 @@ from fairseq_kd import cli
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate, risks
-from fairseq_kd.evaluate.options import SamplePlan
+from fairseq_kd.evaluate.options import SamplePlan, ScoreOptions
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.storage.structured import read_json
 from tests.support.models import edited
@@ -40,13 +40,10 @@ def test_evaluate_returns_what_it_writes_and_the_command_line_calls_it(
         beams=(2, 1, 2),
         lengths=DecodingOptions(max_len_a=1.2, max_len_b=5, max_tokens=300),
         engine="fairseq",
-        post_process="none",
+        scoring=ScoreOptions(files, post_process="none", metrics=("rouge", "bleu2"), lowercase=True),
         name="a name",
         seed=3,
         output=tmp_path / "one.json",
-        reference=files,
-        metrics=("rouge", "bleu2"),
-        lowercase=True,
     )
     assert {"rouge1", "rougeL", "bleu2", "bleu"} <= set(made["beams"]["2"])
     assert made["references"] == ["3 4 5 6"] * 40 and made["more_references"] == [[None, "3 4"] * 20]

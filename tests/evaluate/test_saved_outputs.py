@@ -13,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate
+from fairseq_kd.evaluate.options import ScoreOptions
 from fairseq_kd.evaluate.saved_outputs import save_outputs
 from fairseq_kd.evaluate.scores import Scoring
 from fairseq_kd.evaluate.sentences import Sentences
@@ -85,7 +86,7 @@ def test_bad_places_are_refused_before_the_model_is_read(tmp_path: Path) -> None
 def test_comet_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "comet", None)  # as where the package is missing
     with pytest.raises(UserError, match="--comet: needs the package unbabel-comet, which is not installed; run pip"):
-        evaluate("no.pt", "none", comet="Unbabel/wmt22-comet-da")
+        evaluate("no.pt", "none", scoring=ScoreOptions(comet="Unbabel/wmt22-comet-da"))
 
 
 PACKAGE = '''
@@ -114,9 +115,8 @@ def test_comet_scores_each_beam_and_sentence(
         beams=(1, 2),
         lengths=DecodingOptions(max_len_b=12),
         engine="fairseq",
-        post_process="none",
+        scoring=ScoreOptions(post_process="none", comet=str(tmp_path / "model.ckpt")),
         save_outputs=tmp_path / "lines.jsonl",
-        comet=str(tmp_path / "model.ckpt"),
     )
     lines = read(tmp_path / "lines.jsonl")
     for beam in ("1", "2"):
@@ -129,11 +129,12 @@ def test_comet_scores_each_beam_and_sentence(
         assert made["beams"][beam]["comet"]["model"].endswith("model.ckpt")
         assert "reference" not in made["beams"][beam]["comet"]
     with pytest.raises(UserError, match="--comet no/model: no such file, and no model that COMET can download"):
-        evaluate("no.pt", "none", comet="no/model")
+        evaluate("no.pt", "none", scoring=ScoreOptions(comet="no/model"))
     texts = [tmp_path / "one.txt", tmp_path / "two.txt"]
     for place in texts:
         place.write_text("".join(f"{line['reference']}\n" for line in lines))
-    options = {"beams": (1,), "lengths": DecodingOptions(max_len_b=12), "post_process": "none", "engine": "fairseq"}
-    several = evaluate(tiny_teacher, tiny_corpus, reference=texts, comet=str(tmp_path / "model.ckpt"), **options)
+    scoring = ScoreOptions(texts, post_process="none", comet=str(tmp_path / "model.ckpt"))
+    options = {"beams": (1,), "lengths": DecodingOptions(max_len_b=12), "engine": "fairseq"}
+    several = evaluate(tiny_teacher, tiny_corpus, scoring=scoring, **options)
     found = several["beams"]["1"]["comet"]
     assert found["reference"] == "the first of 2" and found["score"] == made["beams"]["1"]["comet"]["score"]

@@ -10,6 +10,7 @@ import torch
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.evaluate import evaluate
+from fairseq_kd.evaluate.options import ScoreOptions
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.networks.checkpoints import build_models
 
@@ -54,8 +55,7 @@ def test_it_is_that_of_a_loop_over_prefixes(
         beams=(1,),
         lengths=DecodingOptions(max_len_b=12, max_tokens=100),
         engine="fairseq",
-        reference=tmp_path / "references.txt",
-        post_process=post_process,
+        scoring=ScoreOptions(tmp_path / "references.txt", post_process=post_process),
     )
     forced, metric = made["teacher_forced"], sacrebleu.BLEU()
     assert forced["hypotheses"] == expected and "predicted" not in forced
@@ -95,7 +95,8 @@ def test_sources_that_a_model_does_not_take_are_told(
     train: Callable[..., Path], tiny_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     short = ("--max-source-positions", "7", "--max-update", "1", "--disable-validation")
-    made = evaluate(train(tiny_corpus, tmp_path, *short), tiny_corpus, beams=[1], post_process="none")
+    student = train(tiny_corpus, tmp_path, *short)
+    made = evaluate(student, tiny_corpus, beams=[1], scoring=ScoreOptions(post_process="none"))
     skipped = sum(length > 6 for length in made["source_lengths"])
     assert 0 < skipped == made["skipped"] == made["beams"]["1"]["hypotheses"].count("")
     message = f"{skipped} of 40 sources are empty or longer than the model's positions: they are scored as empty lines"
