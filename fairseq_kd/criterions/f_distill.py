@@ -19,7 +19,6 @@ from fairseq_kd.criterions.f_distill_options import (
     chosen_prefixes,
 )
 from fairseq_kd.criterions.interleave import Answer, select
-from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts, drawn_tokens, length_limits, uniform_numbers
 from fairseq_kd.errors import UserError
@@ -179,9 +178,7 @@ class FDistillCriterion(FusedCriterion):
         """Sequences of ``models``, no longer than the ``positions`` of the model that is to read them."""
         seed = (self.seed, self.task.update if self.training else EVALUATION)
         how = (self.sampling, seed, self.task.target_dictionary, tokens)
-        if self.beam > 1:
-            return draw_beam_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len, positions=positions)
-        return draw_rollouts(models, sample, *how, min_len=self.min_len, positions=positions)
+        return draw_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len, positions=positions)
 
     def _losses(
         self, model: BaseFairseqModel, teacher: Teacher | None, sample: dict[str, Any], terms: Sequence[Term]

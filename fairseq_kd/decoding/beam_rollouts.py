@@ -1,19 +1,13 @@
 """Sequences drawn from models with several beams at once: sampling with a beam."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import check_top_k, length_limits, uniform_numbers
 from fairseq_kd.decoding.stepping import Unfinished
-from fairseq_kd.networks.distributions import evaluating
-from fairseq_kd.networks.teacher_tokens import TeacherTokens
 
 
 @dataclass
@@ -49,20 +43,16 @@ class _Beams:
         self.best[rows, :length] = prefixes[better, place[better]]
 
 
-@torch.no_grad()
-def draw_beam_rollouts(
-    models: Sequence[FairseqEncoderDecoderModel],
-    sample: dict[str, Any],
+def draw_beams(
+    unfinished: Unfinished,
     sampling: Sampling,
-    seed: tuple[int, int],
+    chances: Tensor,
+    limits: Tensor,
     symbols: Any,
-    tokens: Sequence[TeacherTokens | None] | None = None,
-    *,
+    min_len: int,
     beam: int,
-    min_len: int = 0,
-    positions: float = math.inf,
 ) -> Tensor:
-    """Draw one sequence for each source by sampling with a beam, as Hugging Face's ``generate`` does.
+    """Sampling with a beam, as Hugging Face's ``generate`` does it.
 
     Each step draws 2 × beam continuations of a sentence's beams without replacement, in proportion to the probability
     of the whole sequences. The likeliest of them go on. A sentence ends with as many finished sequences as it has
@@ -70,44 +60,33 @@ def draw_beam_rollouts(
     are likelier than samples of the model, and less varied. Wen et al.'s scripts draw the student's sequences so.
 
     Args:
-        models: as for :func:`fairseq_kd.decoding.rollouts.draw_rollouts`, as are all arguments up to ``tokens``.
-        sample: the batch.
+        unfinished: all sentences of the batch.
         sampling: its ``top_k``, of at least 2, is taken of each beam; ``top_p`` is not read.
-        seed: two numbers, of the run and of the update.
+        chances: random numbers in [0, 1) of each step, shape (batch, steps, beam · top_k).
+        limits: the most tokens before ``</s>``, shape (batch,); the longest is the number of steps.
         symbols: the target dictionary.
-        tokens: of each model's task.
+        min_len: the fewest tokens before ``</s>``.
         beam: number of beams, at least 2.
-        min_len: tokens that a sequence has at least before its ``</s>``.
-        positions: of a further model that is to read the sequences.
 
     Returns:
         Symbols, shape (batch, longest), each row ended by ``</s>`` and then padded.
-
-    Raises:
-        UserError: top_k is larger than the vocabulary.
     """
-    check_top_k(sampling, symbols)
-    source = sample["net_input"]["src_tokens"]
-    tokens = tokens or [None] * len(models)
-    limits = length_limits(models, sample, sampling, tokens, positions)
-    size, longest, wide = len(source), int(limits.max()), beam * sampling.top_k
-    chances = uniform_numbers(seed, sample["id"].tolist(), longest * wide).to(source.device).view(size, longest, wide)
+    size, longest = chances.shape[:2]
+    rows = unfinished.rows
     beams = _Beams(
-        rows=torch.arange(size, device=source.device),
-        prefixes=source.new_zeros(size, beam, 0),
-        scores=torch.zeros(size, beam, device=source.device),
-        best=source.new_full((size, longest + 1), symbols.pad()),
-        best_score=torch.full((size,), float("-inf"), device=source.device),
-        best_length=source.new_zeros(size),
-        ended=source.new_zeros(size),
+        rows=rows,
+        prefixes=limits.new_zeros(size, beam, 0),
+        scores=chances.new_zeros(size, beam),
+        best=limits.new_full((size, longest + 1), symbols.pad()),
+        best_score=chances.new_full((size,), float("-inf")),
+        best_length=limits.new_zeros(size),
+        ended=limits.new_zeros(size),
     )
-    with evaluating(*models):
-        unfinished = Unfinished(models, sample["net_input"], tokens)
-        unfinished.reorder(torch.arange(size, device=source.device).repeat_interleave(beam))
-        for step in range(longest):
-            if not _step(unfinished, beams, sampling, chances[beams.rows, step], limits, symbols, step < min_len):
-                break
-    beams.best[torch.arange(size, device=source.device), beams.best_length] = symbols.eos()
+    unfinished.reorder(rows.repeat_interleave(beam))
+    for step in range(longest):
+        if not _step(unfinished, beams, sampling, chances[beams.rows, step], limits, symbols, step < min_len):
+            break
+    beams.best[rows, beams.best_length] = symbols.eos()
     return beams.best[:, : 1 + int(beams.best_length.max())]
 
 

@@ -1,4 +1,4 @@
-"""Sequences drawn from models: batched ancestral sampling. Each step draws one token for each unfinished sentence."""
+"""Sequences drawn from models: batched ancestral sampling, or sampling with a beam."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,13 @@ import torch
 from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 
+from fairseq_kd.decoding.beam_rollouts import draw_beams
+from fairseq_kd.decoding.drawn_symbols import draw_symbols
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.stepping import Unfinished
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import evaluating
 from fairseq_kd.networks.teacher_tokens import TeacherTokens
-
-BLOCK = 128
-"""Symbols in a block: :func:`_choose` first chooses a block, then a symbol in it."""
 
 
 @torch.no_grad()
@@ -28,10 +27,14 @@ def draw_rollouts(
     symbols: Any,
     tokens: Sequence[TeacherTokens | None] | None = None,
     *,
+    beam: int = 1,
     min_len: int = 0,
     positions: float = math.inf,
 ) -> Tensor:
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
+
+    With ``beam`` 1 each step draws one token for each unfinished sentence: ancestral sampling. More beams draw as
+    :func:`fairseq_kd.decoding.beam_rollouts.draw_beams` does.
 
     A sentence's random numbers come from ``seed`` and its own number, its length limit from its own source. Its
     sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval
@@ -43,10 +46,12 @@ def draw_rollouts(
     Args:
         models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.
         sample: the batch; of ``net_input`` only the source is read.
-        sampling: temperature, truncation and length limit.
+        sampling: temperature, truncation and length limit. With several beams ``top_p`` is not read, and ``top_k``, of
+            at least 2, is taken of each beam.
         seed: two numbers, of the run and of the update.
         symbols: the target dictionary, that of the student.
         tokens: of each model's task; None: all take the batch as it is.
+        beam: number of beams.
         min_len: tokens that a sequence has at least before its ``</s>``, where its limit allows it.
         positions: of a further model that is to read the sequences.
 
@@ -60,23 +65,46 @@ def draw_rollouts(
     source = sample["net_input"]["src_tokens"]
     tokens = tokens or [None] * len(models)
     limits = length_limits(models, sample, sampling, tokens, positions)
-    longest = int(limits.max())
-    chances = uniform_numbers(seed, sample["id"].tolist(), longest).to(source.device)
-    # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
-    drawn = source.new_full((len(source), longest + 2), symbols.pad())
-    drawn[:, 0] = symbols.eos()
+    # The random numbers of each step, (sentences, steps, numbers).
+    count, each = int(limits.max()), 1 if beam == 1 else beam * sampling.top_k
+    chances = uniform_numbers(seed, sample["id"].tolist(), count * each).view(-1, count, each).to(source.device)
     with evaluating(*models):
         unfinished = Unfinished(models, sample["net_input"], tokens)
-        for step in range(longest):
-            rows = unfinished.rows
-            logits = unfinished.next_logits(drawn[rows, : step + 1])
-            logits[:, symbols.pad()] = float("-inf")
-            if step < min_len:
-                logits[:, symbols.eos()] = float("-inf")
-            chosen = draw_symbols(logits, sampling, chances[rows, step])
-            drawn[rows, step + 1] = chosen
-            if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
-                break
+        if beam == 1:
+            return _draw_tokens(unfinished, sampling, chances.squeeze(2), limits, symbols, min_len)
+        return draw_beams(unfinished, sampling, chances, limits, symbols, min_len, beam)
+
+
+def _draw_tokens(
+    unfinished: Unfinished, sampling: Sampling, chances: Tensor, limits: Tensor, symbols: Any, min_len: int
+) -> Tensor:
+    """Ancestral sampling.
+
+    Args:
+        unfinished: all sentences of the batch.
+        sampling: temperature and truncation.
+        chances: random numbers in [0, 1) of each step, shape (batch, steps).
+        limits: the most tokens before ``</s>``, shape (batch,); the longest is the number of steps.
+        symbols: the target dictionary.
+        min_len: the fewest tokens before ``</s>``.
+
+    Returns:
+        As :func:`draw_rollouts`.
+    """
+    size, longest = chances.shape
+    # One column before the drawn symbols, where fairseq's decoders start from </s>, and one behind them.
+    drawn = limits.new_full((size, longest + 2), symbols.pad())
+    drawn[:, 0] = symbols.eos()
+    for step in range(longest):
+        rows = unfinished.rows
+        logits = unfinished.next_logits(drawn[rows, : step + 1])
+        logits[:, symbols.pad()] = float("-inf")
+        if step < min_len:
+            logits[:, symbols.eos()] = float("-inf")
+        chosen = draw_symbols(logits, sampling, chances[rows, step])
+        drawn[rows, step + 1] = chosen
+        if not unfinished.keep(chosen.ne(symbols.eos()) & limits[rows].gt(step + 1)):
+            break
     # A row that is full without its </s> gets it now.
     last = drawn.gather(1, limits[:, None]).squeeze(1)
     cut = last.ne(symbols.eos()) & last.ne(symbols.pad())
@@ -89,7 +117,7 @@ def drawn_tokens(sequences: Tensor, limits: Tensor, pad: int) -> Tensor:
     """Mask of the tokens that were drawn, shape (batch, length): without the ``</s>`` of a sequence that its limit cut.
 
     Args:
-        sequences: from :func:`draw_rollouts` or another drawing of this package, shape (batch, length).
+        sequences: from :func:`draw_rollouts`, shape (batch, length).
         limits: from :func:`length_limits`, shape (batch,).
         pad: the padding symbol.
     """
@@ -135,97 +163,3 @@ def uniform_numbers(seed: tuple[int, int], sentences: list[int], count: int) -> 
     keys = (np.array([seed[0] << 32 | seed[1], one], np.uint64) for one in sentences)
     streams = (np.random.Generator(np.random.Philox(key=key)) for key in keys)
     return torch.from_numpy(np.stack([stream.random(count, dtype=np.float32) for stream in streams]))
-
-
-def draw_symbols(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
-    """Draw a symbol for each row, by the inverse of the cumulated distribution.
-
-    The temperature comes first, then top_k, then top_p among the symbols that top_k leaves.
-
-    Args:
-        logits: float32, shape (rows, vocabulary); they are overwritten.
-        sampling: temperature, top_k and top_p.
-        chances: random numbers in [0, 1), shape (rows,).
-
-    Returns:
-        Symbols, shape (rows,).
-    """
-    if sampling.temperature != 1.0:
-        logits /= sampling.temperature
-    if sampling.top_k:
-        logits, symbols = logits.topk(sampling.top_k)  # both (rows, top_k)
-    probabilities = logits.softmax(dim=-1)
-    if sampling.top_p < 1:
-        probabilities = _nucleus(probabilities, sampling.top_p)
-    chosen = _choose(probabilities, chances[:, None])
-    return (symbols.gather(1, chosen) if sampling.top_k else chosen).squeeze(1)
-
-
-def _nucleus(probabilities: Tensor, share: float, candidates: int = 256) -> Tensor:
-    """Keep the fewest likeliest symbols whose probabilities sum to at least ``share``; give the others 0.
-
-    Args:
-        probabilities: shape (rows, symbols).
-        share: top_p.
-        candidates: how many of the likeliest symbols are sorted first. Sorting the whole vocabulary takes longer than
-            the remainder of a step, so only rows that need more symbols are sorted whole.
-
-    Returns:
-        Shape (rows, symbols). The sums are not made 1: :func:`_choose` scales its chances by them.
-    """
-    best, order = probabilities.topk(min(candidates, probabilities.size(1)))  # both (rows, candidates), likeliest first
-    # A symbol is dropped where the symbols before it have the share: the one that reaches the share stays.
-    dropped = best.cumsum(dim=-1) - best >= share
-    # Back to the vocabulary's order, zeros everywhere else.
-    kept = torch.zeros_like(probabilities).scatter_(1, order, best.masked_fill(dropped, 0.0))
-    # Where not even the last candidate is dropped, more symbols may be needed.
-    unsettled = ~dropped[:, -1]
-    if best.size(1) < probabilities.size(1) and unsettled.any():
-        kept[unsettled] = _nucleus(probabilities[unsettled], share, probabilities.size(1))
-    return kept
-
-
-def _choose(probabilities: Tensor, chances: Tensor) -> Tensor:
-    """Choose the symbol at which the cumulated probability first exceeds ``chances`` times the row's sum.
-
-    It first chooses a block by the blocks' sums and then a symbol in the block: summing is several times as fast as
-    cumulating.
-
-    Args:
-        probabilities: shape (rows, symbols); a row's sum need not be 1.
-        chances: in [0, 1), shape (rows, 1).
-
-    Returns:
-        Places in ``probabilities``, shape (rows, 1).
-    """
-    symbols = probabilities.size(1)
-    # The blocks' sums, (rows, blocks). The symbols behind the last whole block make a shorter one.
-    whole = symbols - symbols % BLOCK
-    sums = probabilities[:, :whole].unflatten(1, (whole // BLOCK, BLOCK)).sum(dim=-1)
-    if whole < symbols:
-        sums = torch.cat([sums, probabilities[:, whole:].sum(dim=-1, keepdim=True)], dim=1)
-    # The block, and how far into its probability the symbol lies, both (rows, 1).
-    block, remainder = _first_beyond(sums, chances * sums.sum(dim=-1, keepdim=True))
-    # The block's symbols, (rows, BLOCK); places beyond the vocabulary are read at its last symbol and count 0.
-    places = block * BLOCK + torch.arange(BLOCK, device=block.device)
-    within = probabilities.gather(1, places.clamp(max=symbols - 1)).masked_fill_(places >= symbols, 0.0)
-    return places.gather(1, _first_beyond(within, remainder)[0])
-
-
-def _first_beyond(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Find where the cumulated weights first exceed ``wanted``.
-
-    Args:
-        weights: at least 0, shape (rows, entries).
-        wanted: shape (rows, 1).
-
-    Returns:
-        The place, and ``wanted`` less the weights before it; both of shape (rows, 1).
-    """
-    cumulated = weights.cumsum(dim=-1)
-    # right=True finds a sum above ``wanted``, not equal to it: an entry of weight 0 adds nothing and is passed over.
-    place = torch.searchsorted(cumulated, wanted, right=True)
-    # Rounding can put ``wanted`` at or beyond the whole sum. Then the largest weight is taken, which is not 0.
-    place = torch.where(place < weights.size(1), place, weights.argmax(dim=-1, keepdim=True))
-    # (cumulated − weights) is the sum before the place; rounding could make the difference negative.
-    return place, (wanted - (cumulated - weights).gather(1, place)).clamp_(min=0)

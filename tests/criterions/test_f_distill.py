@@ -10,7 +10,6 @@ import torch
 from fairseq.logging import metrics
 
 from fairseq_kd.criterions.interleave import interleave
-from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import DIVERGENCES
@@ -148,7 +147,7 @@ def test_rollouts_by_beam_and_of_a_minimum_length_reach_the_loss(tiny_corpus: Pa
     task.update = 3
     sample = batch(task, "valid", [0, 1, 2, 3])
     how = (criterion.sampling, (criterion.seed, 3), task.target_dictionary)
-    sequences = draw_beam_rollouts([model], sample, *how, beam=3, min_len=4)
+    sequences = draw_rollouts([model], sample, *how, beam=3, min_len=4)
     expected = by_hand(task, model, sample, sequences, DIVERGENCES["rkl"].value)
     assert criterion(model, sample)[0].item() == pytest.approx(expected, rel=1e-4)
     assert criterion(model, sample)[2]["student_tokens"] >= 5 * 4

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_kd.decoding.beam_rollouts import draw_beam_rollouts
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
@@ -87,7 +86,7 @@ def by_hand(task: Any, model: Any, sample: dict[str, Any], row: int, sampling: S
 def test_it_is_the_loop_over_lists(setup: tuple[Any, Any], sampling: Sampling, min_len: int) -> None:
     task, model = setup
     sample = batch(task, "valid", list(range(8)))
-    found = draw_beam_rollouts([model], sample, sampling, SEED, task.target_dictionary, beam=BEAM, min_len=min_len)
+    found = draw_rollouts([model], sample, sampling, SEED, task.target_dictionary, beam=BEAM, min_len=min_len)
     pad = task.target_dictionary.pad()
     lengths = set()
     for row, sequence in enumerate(found.tolist()):
@@ -102,9 +101,9 @@ def test_a_sequence_is_the_same_in_every_batch(setup: tuple[Any, Any]) -> None:
     task, model = setup
     sampling, symbols = Sampling(top_k=4, max_len_a=1.0, max_len_b=2), task.target_dictionary
     sample = batch(task, "valid", [0, 1, 2, 3])
-    whole = draw_beam_rollouts([model], sample, sampling, SEED, symbols, beam=BEAM)
+    whole = draw_rollouts([model], sample, sampling, SEED, symbols, beam=BEAM)
     for row, number in enumerate(sample["id"].tolist()):
-        alone = draw_beam_rollouts([model], batch(task, "valid", [number]), sampling, SEED, symbols, beam=BEAM)[0]
+        alone = draw_rollouts([model], batch(task, "valid", [number]), sampling, SEED, symbols, beam=BEAM)[0]
         assert whole[row, : len(alone)].tolist() == alone.tolist()
         assert (whole[row, len(alone) :] == symbols.pad()).all()
 
@@ -123,7 +122,7 @@ def test_it_draws_likelier_sequences_than_plain_samples(setup: tuple[Any, Any]) 
                 each.append(logits.log_softmax(-1)[symbol].item())
         return float(np.mean(each))
 
-    beams = draw_beam_rollouts([model], sample, sampling, SEED, symbols, beam=5)
+    beams = draw_rollouts([model], sample, sampling, SEED, symbols, beam=5)
     assert mean_log_prob(beams) > mean_log_prob(draw_rollouts([model], sample, sampling, SEED, symbols)) + 0.1
 
 
@@ -144,4 +143,4 @@ def test_plain_samples_of_a_minimum_length(setup: tuple[Any, Any]) -> None:
 def test_a_top_k_beyond_the_vocabulary(setup: tuple[Any, Any]) -> None:
     task, model = setup
     with pytest.raises(UserError, match="top-k 999: the vocabulary has"):
-        draw_beam_rollouts([model], batch(task, "valid", [0]), Sampling(999), SEED, task.target_dictionary, beam=2)
+        draw_rollouts([model], batch(task, "valid", [0]), Sampling(999), SEED, task.target_dictionary, beam=2)
