@@ -164,7 +164,7 @@ make_student_data() {
   done
   mkdir "$new"
   for language in "$source" "$target"; do cp "$folder/dict.txt" "$folder/dict.$language.txt"; done
-  python -m fairseq_kd.corpus.binarise "$new" "$folder" "$source" "$target" "${prefixes[@]}" || exit 1
+  python -m fairseq_kd.corpus.preparation.binarise "$new" "$folder" "$source" "$target" "${prefixes[@]}" || exit 1
   rm "$folder/dict.$source.txt" "$folder/dict.$target.txt"
   echo "$arguments" >"$new/arguments"
   python -m fairseq_kd.data.databin_checksums "$new"
@@ -175,9 +175,9 @@ binarise() {
   local new=$output/data-bin.tmp prefix=$output/$subset language found
   rm -rf "$new"
   mkdir "$new"
-  left_out=$(python -m fairseq_kd.corpus.distilled_databin keep "$output" "$source" "$target" "$new" "$subset")
+  left_out=$(python -m fairseq_kd.corpus.distilled.databin keep "$output" "$source" "$target" "$new" "$subset")
   [[ ! -e $new/kept.$target ]] || prefix=$new/kept
-  python -m fairseq_kd.corpus.binarise "$new" "$data" "$source" "$target" "train=$prefix" || exit 1
+  python -m fairseq_kd.corpus.preparation.binarise "$new" "$data" "$source" "$target" "train=$prefix" || exit 1
   for language in "$source" "$target"; do
     found=$(count_rows "$new" "$language")
     [[ $found == "$((rows - left_out))" ]] ||
@@ -186,7 +186,7 @@ binarise() {
   rm -f "$new"/kept.*
   # Text loses a symbol like </s> within a source. A source that was cut anew is not the gold data's.
   [[ ${recut[*]} == *decoded* ]] ||
-    python -m fairseq_kd.corpus.distilled_databin sources "$new" "$data" "$source" "$target"
+    python -m fairseq_kd.corpus.distilled.databin sources "$new" "$data" "$source" "$target"
   copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
   python -m fairseq_kd.data.databin_checksums "$new"

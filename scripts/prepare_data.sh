@@ -86,7 +86,7 @@ else
   rm -rf "$new"
   mkdir "$new"
   text=$output/subword
-  python -m fairseq_kd.corpus.binarise "$new" "$dictionaries" "$source" "$target" \
+  python -m fairseq_kd.corpus.preparation.binarise "$new" "$dictionaries" "$source" "$target" \
     "train=$text/train" "valid=$text/valid" "test=$text/test" || exit 1
   python -m fairseq_kd.data.databin_checksums "$new"
 fi

@@ -23,7 +23,7 @@ from fairseq_kd.benchmark.markdown import markdown
 from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.benchmark.selection_speed import SUBSET
 from fairseq_kd.corpus.cache import cache
-from fairseq_kd.corpus.decode import decode
+from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, only_folder
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError

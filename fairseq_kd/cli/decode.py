@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
             "--teacher-source-lang and --teacher-target-lang go with --data; with --input give --source-lang"
         )
     text = text_of(options)
-    from fairseq_kd.corpus.decode_text import decode_text
+    from fairseq_kd.corpus.distilled.decode_text import decode_text
 
     decode_text(options.model, options.input, options.output, search, data=options.data, **text, **how)
 
@@ -79,7 +79,7 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
             raise UserError(f"--{name.replace('_', '-')} goes with --input; a data-bin is cut into subwords already")
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
-    from fairseq_kd.corpus.decode import decode
+    from fairseq_kd.corpus.distilled.decode import decode
     from fairseq_kd.data.databin_lists import each_with
 
     subset = options.subset or DEFAULT_SUBSET

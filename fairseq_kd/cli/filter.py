@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.cli.shared_options import add_shard_arguments, languages_of, shard_of
-from fairseq_kd.corpus.filter_rules import UNITS, Rules
+from fairseq_kd.corpus.filtering.rules import UNITS, Rules
 from fairseq_kd.data.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens {options.max_tokens}: give 1 or more")
-    from fairseq_kd.corpus.filter import filter_corpus, table
+    from fairseq_kd.corpus.filtering.filter import filter_corpus, table
 
     report = filter_corpus(
         options.input,
@@ -91,8 +91,8 @@ def run(options: argparse.Namespace) -> None:
 def _reverse(options: argparse.Namespace) -> dict[str, Any]:
     if not options.reverse_model:
         return {}
-    from fairseq_kd.corpus.filter_input import open_corpus
-    from fairseq_kd.corpus.reverse_model import ReverseModel
+    from fairseq_kd.corpus.filtering.input import open_corpus
+    from fairseq_kd.corpus.filtering.reverse_model import ReverseModel
 
     pair = open_corpus(options.input, languages_of(options)).languages
     model = ReverseModel(options.reverse_model, pair, options.reverse_data, options.max_tokens)

@@ -11,6 +11,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Merge the folder."""
-    from fairseq_kd.corpus.merge import merge
+    from fairseq_kd.corpus.distilled.merge import merge
 
     merge(options.directory)

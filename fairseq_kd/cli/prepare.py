@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Check all text, write the folder and print how many training rows there are."""
-    from fairseq_kd.corpus.prepare import prepare
+    from fairseq_kd.corpus.preparation.prepare import prepare
 
     report = prepare(
         {split: getattr(options, split) for split in SPLITS},

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     if options.block_lines < 1:
         raise UserError(f"--block-lines {options.block_lines}: give 1 or more")
     text = text_of(options)
-    from fairseq_kd.corpus.translate import translate_interactively, translate_stream
+    from fairseq_kd.corpus.distilled.translate import translate_interactively, translate_stream
     from fairseq_kd.decoding.open_text import open_translator
 
     how = {"engine": options.engine, "precision": options.precision, "search": search}

@@ -8,9 +8,9 @@ import numpy as np
 from fairseq.data import Dictionary
 from sentencepiece import SentencePieceProcessor
 
+from fairseq_kd.compress.restricted_spm import cutter_of_pieces, restricted
 from fairseq_kd.corpus.compressed import plain_name
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.corpus.restricted_spm import cutter_of_pieces, restricted
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import splits_of

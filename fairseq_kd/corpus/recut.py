@@ -14,7 +14,7 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.corpus.decode_text import SUBSET
+from fairseq_kd.corpus.distilled.decode_text import SUBSET
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin, open_dictionaries

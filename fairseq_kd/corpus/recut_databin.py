@@ -7,8 +7,8 @@ from typing import Any
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.parallel_text import write_lines
+from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, train_spm
 from fairseq_kd.corpus.recut import cut, plain
-from fairseq_kd.corpus.subword_model import dictionary_lines, train_spm
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of

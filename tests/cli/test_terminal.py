@@ -104,7 +104,7 @@ def test_sentences_for_people(tiny_corpus: Path, tiny_teacher: Path, tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("module", ["binarise", "distilled_databin"])
+@pytest.mark.parametrize("module", ["preparation.binarise", "distilled.databin"])
 def test_modules_of_the_scripts_say_nothing_of_what_fairseq_could_use(module: str) -> None:
     """fairseq advises everybody at its import to install tensorboardX, for a task of its own."""
     show = f"import fairseq_kd.corpus.{module}; from fairseq.logging import progress_bar as bars; "

@@ -10,8 +10,8 @@ import pytest
 import torch
 from fairseq.data import Dictionary, data_utils
 
-from fairseq_kd.corpus.binarise import binarise
 from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.preparation.binarise import binarise
 from tests.support.commands import environment
 
 ODD = ["12", "1", "|||", "#", "\\", "<0x0A>", "<mask>", "@-@", "▁", "<pad>"]
@@ -37,7 +37,7 @@ def test_every_symbol_comes_back(symbols: list[str], tmp_path: Path) -> None:
     assert [row.tolist() for row in found] == [[*row, dictionary.eos()] for row in rows] and coverage.unknown == 0
 
 
-STEPS = {"binarise": ("{0}", "{0}", "en", "de", "train=x"), "signatures": ("{0}", "{0}/none")}
+STEPS = {"preparation.binarise": ("{0}", "{0}", "en", "de", "train=x"), "signatures": ("{0}", "{0}/none")}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -51,9 +51,9 @@ def test_an_error_is_one_line_with_one_prefix(step: str, tmp_path: Path) -> None
 
 
 WRITING = {
-    "corpus.binarise": ("{out}", "{data}", "src", "tgt", "train={text}/train"),
-    "corpus.distilled_databin": ("keep", "{text}", "src", "tgt", "{out}"),
-    "corpus.distilled_databin sources": ("sources", "{out}", "{data}", "src", "tgt"),
+    "corpus.preparation.binarise": ("{out}", "{data}", "src", "tgt", "train={text}/train"),
+    "corpus.distilled.databin": ("keep", "{text}", "src", "tgt", "{out}"),
+    "corpus.distilled.databin sources": ("sources", "{out}", "{data}", "src", "tgt"),
     "data.databin_checksums": ("{out}",),
 }
 

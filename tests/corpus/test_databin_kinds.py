@@ -8,7 +8,7 @@ import torch
 from fairseq.data.indexed_dataset import make_builder
 
 from fairseq_kd.corpus.cache import cache
-from fairseq_kd.corpus.decode import decode
+from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.corpus.recut_databin import recut_databin
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.data.databin import open_databin

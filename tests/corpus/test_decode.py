@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.decode import decode
-from fairseq_kd.corpus.decoded_blocks import decode_folder, output_paths, write_block
-from fairseq_kd.corpus.merge import merge
+from fairseq_kd.corpus.distilled.decode import decode
+from fairseq_kd.corpus.distilled.decoded_blocks import decode_folder, output_paths, write_block
+from fairseq_kd.corpus.distilled.merge import merge
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, batches
 from fairseq_kd.decoding.options import DecodingOptions, Sampling

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.filter import filter_corpus
-from fairseq_kd.corpus.filter_rules import DUPLICATE, NAMES, SCORE, Rules, most_repeats
-from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, write_records
+from fairseq_kd.corpus.filtering.filter import filter_corpus
+from fairseq_kd.corpus.filtering.reverse_model import ReverseModel
+from fairseq_kd.corpus.filtering.rules import DUPLICATE, NAMES, SCORE, Rules, most_repeats
+from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, write_records
 from fairseq_kd.corpus.recut import recut
-from fairseq_kd.corpus.reverse_model import ReverseModel
 from fairseq_kd.data.databin import read_dictionary, translation_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models

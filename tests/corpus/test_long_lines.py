@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.corpus.prepare import prepare
+from fairseq_kd.corpus.preparation.prepare import prepare
 from fairseq_kd.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.prepare import prepare as prepare_text
+from fairseq_kd.corpus.preparation.prepare import prepare as prepare_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 

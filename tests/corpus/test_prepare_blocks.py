@@ -14,10 +14,10 @@ import zstandard
 from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data import Dictionary
 
-from fairseq_kd.corpus import prepare as prepare_module
 from fairseq_kd.corpus.parallel_text import read_pair
-from fairseq_kd.corpus.prepare import prepare
-from fairseq_kd.corpus.subword_model import drawn, train_spm
+from fairseq_kd.corpus.preparation import prepare as prepare_module
+from fairseq_kd.corpus.preparation.prepare import prepare
+from fairseq_kd.corpus.preparation.subword_model import drawn, train_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage import processes
 from tests.support.commands import environment
@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on(text: dict[str, Path], whole: dict[str, bytes], tm
     output, parts = tmp_path / "out", tmp_path / "out" / "parts"
     words = ["--source-lang", "en", "--target-lang", "de", "--vocab-size", "22", "--workers", "1"]
     words += [word for split in SPLITS for word in (f"--{split}", str(text[split]))]
-    small = "from fairseq_kd.corpus import prepare as p; p.prepare.__kwdefaults__['block_rows'] = 1"
+    small = "from fairseq_kd.corpus.preparation import prepare as p; p.prepare.__kwdefaults__['block_rows'] = 1"
     command = [sys.executable, "-c", f"{small}; from fairseq_kd.cli import main; main()"]
     command += ["prepare", *words, "--output", str(output), "--data-bin", str(output / "data-bin")]
     moments = [files_there(parts, "train-*.npz", 3), files_there(output, "data-bin.*.tmp", 1)]

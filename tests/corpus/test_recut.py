@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fairseq_kd import cli
-from fairseq_kd.corpus.filter import filter_corpus
-from fairseq_kd.corpus.filter_rules import Rules
+from fairseq_kd.corpus.filtering.filter import filter_corpus
+from fairseq_kd.corpus.filtering.rules import Rules
 from fairseq_kd.corpus.recut import plain, recut
 from fairseq_kd.corpus.seq_inter.select import select
 from fairseq_kd.data.pieces import load_spm

@@ -12,7 +12,7 @@ import torch
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from fairseq_kd.corpus.cache import cache
-from fairseq_kd.corpus.distilled_databin import keep_translated, take_sources
+from fairseq_kd.corpus.distilled.databin import keep_translated, take_sources
 from fairseq_kd.data.databin import open_databin
 from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.left_out import read_left_out
@@ -147,7 +147,7 @@ def test_special_symbols_in_the_sources_stay(tiny_corpus: Path, tmp_path: Path) 
     for row in rows:
         builder.add_item(row)
     builder.finalize(f"{stem}.idx")
-    words = [sys.executable, "-m", "fairseq_kd.corpus.distilled_databin", "sources", made, gold, "src", "tgt"]
+    words = [sys.executable, "-m", "fairseq_kd.corpus.distilled.databin", "sources", made, gold, "src", "tgt"]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
     assert done.stderr == ""  # nothing of fairseq's "INFO … loaded 400 examples"
     found = open_databin(made, "train").dataset("train").src

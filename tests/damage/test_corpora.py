@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.corpus.decoded_blocks import decode_folder, write_block
-from fairseq_kd.corpus.distilled_databin import keep_translated
-from fairseq_kd.corpus.filter import filter_corpus
-from fairseq_kd.corpus.filter_rules import Rules
-from fairseq_kd.corpus.merge import merge
+from fairseq_kd.corpus.distilled.databin import keep_translated
+from fairseq_kd.corpus.distilled.decoded_blocks import decode_folder, write_block
+from fairseq_kd.corpus.distilled.merge import merge
+from fairseq_kd.corpus.filtering.filter import filter_corpus
+from fairseq_kd.corpus.filtering.rules import Rules
 from fairseq_kd.corpus.seq_inter.select import select
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis

@@ -38,7 +38,7 @@ COMMANDS = {
 COMMANDS["fairseq-kd"] = "fairseq_kd.cli:main"
 COMMANDS["snakemake"] = "snakemake.cli:main"
 """The entry point behind each command."""
-MODULES = ("fairseq_kd.corpus.binarise", "fairseq_kd.corpus.distilled_databin", "fairseq_kd.benchmark.gpu")
+MODULES = ("fairseq_kd.corpus.preparation.binarise", "fairseq_kd.corpus.distilled.databin", "fairseq_kd.benchmark.gpu")
 """What the scripts start as ``python -m MODULE``, where it imports fairseq."""
 STDIN = "-"
 """``python - WORDS…``: the program is on standard input."""

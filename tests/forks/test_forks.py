@@ -34,7 +34,7 @@ def test_a_command_that_starts_as_a_module_gets_its_own_words(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "words", [("-m", "fairseq_kd.corpus.binarise"), ("-m", "fairseq_kd.corpus.distilled_databin"), ("-",)]
+    "words", [("-m", "fairseq_kd.corpus.preparation.binarise"), ("-m", "fairseq_kd.corpus.distilled.databin"), ("-",)]
 )
 def test_what_scripts_start_is_forked(words: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The process that starts has imported neither fairseq nor the module: it only waits for the other."""

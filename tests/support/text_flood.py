@@ -22,8 +22,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from fairseq_kd.corpus import cache, decode_text
-from fairseq_kd.corpus.translate import translate_stream
+from fairseq_kd.corpus import cache
+from fairseq_kd.corpus.distilled import decode_text
+from fairseq_kd.corpus.distilled.translate import translate_stream
 from fairseq_kd.decoding.interface import Progress
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.text import TextHypothesis

@@ -4,7 +4,7 @@ import random
 import shutil
 from pathlib import Path
 
-from fairseq_kd.corpus.prepare import prepare
+from fairseq_kd.corpus.preparation.prepare import prepare
 from tests.support.corpora import binarise
 from tests.support.training import AT_THE_END, train_model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.corpus.decode import decode
+from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.decoding.options import DecodingOptions
 from tests.support.commands import run_command
 from tests.support.multilingual import generated, train_teacher, write_data

@@ -72,7 +72,8 @@ def select(
     finished selection is left as it is.
 
     Args:
-        nbest: ``SUBSET.nbest.tsv`` of :func:`fairseq_kd.corpus.decode.decode` with several translations a row.
+        nbest: ``SUBSET.nbest.tsv`` of :func:`fairseq_kd.corpus.distilled.decode.decode` with several translations a
+            row.
         reference: the gold target: detokenised text, one line a row, or the data-bin that was decoded; None for
             a metric that compares candidates with each other.
         output: the folder that gets the text and the report; it must not be the folder of the lists.

@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.cut_blocks import read_cut
-from fairseq_kd.corpus.subword_model import FAIRSEQ_SYMBOLS
+from fairseq_kd.corpus.preparation.cut_blocks import read_cut
+from fairseq_kd.corpus.preparation.subword_model import FAIRSEQ_SYMBOLS
 from fairseq_kd.data.databin_checksums import NAME, PATTERNS, check_databin, write_checksums
 from fairseq_kd.data.row_files import open_row_files
 from fairseq_kd.errors import UserError

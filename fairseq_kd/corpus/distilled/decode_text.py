@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.decode import check_sampling, fill
-from fairseq_kd.corpus.decoded_blocks import Decoded
+from fairseq_kd.corpus.distilled.decode import check_sampling, fill
+from fairseq_kd.corpus.distilled.decoded_blocks import Decoded
 from fairseq_kd.corpus.text_lines import count_lines, file_blocks
 from fairseq_kd.decoding.fairseq_text import FairseqText
 from fairseq_kd.decoding.interface import Hypothesis, Progress, TooFew
@@ -38,7 +38,7 @@ def decode_text(
     """Translate a text file; with one shard, merge the blocks to ``text.SOURCE``, ``text.TARGET`` and a signature.
 
     ``text.SOURCE`` has the lines as they were, ``text.TARGET`` a line of text for each. Blocks, shards and killed runs
-    are those of :func:`fairseq_kd.corpus.decode.decode`. Memory does not grow with the number of lines.
+    are those of :func:`fairseq_kd.corpus.distilled.decode.decode`. Memory does not grow with the number of lines.
 
     Args:
         model: as for :func:`fairseq_kd.decoding.open_text.open_translator`.
@@ -53,7 +53,7 @@ def decode_text(
             target_spm, precision.
 
     Returns:
-        As :func:`fairseq_kd.corpus.decode.decode`.
+        As :func:`fairseq_kd.corpus.distilled.decode.decode`.
 
     Raises:
         UserError: a value is out of range, the model or the text cannot be used, the text's symbols are unknown to the

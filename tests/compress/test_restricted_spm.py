@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from fairseq_kd.corpus.restricted_spm import restricted
+from fairseq_kd.compress.restricted_spm import restricted
 from tests.support.subwords import write_syllables
 
 

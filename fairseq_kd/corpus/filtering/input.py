@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.corpus.compressed import find_text
-from fairseq_kd.corpus.decoded_blocks import decode_folder, read_block
+from fairseq_kd.corpus.distilled.decoded_blocks import decode_folder, read_block
 from fairseq_kd.corpus.parallel_text import no_compressed_names
 from fairseq_kd.corpus.recut import look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged

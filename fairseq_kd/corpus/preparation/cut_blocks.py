@@ -16,7 +16,7 @@ import numpy as np
 import sentencepiece
 
 from fairseq_kd.corpus.parallel_text import Stretch
-from fairseq_kd.corpus.subword_model import FAIRSEQ_SYMBOLS, dictionary_lines, symbol_numbers
+from fairseq_kd.corpus.preparation.subword_model import FAIRSEQ_SYMBOLS, dictionary_lines, symbol_numbers
 from fairseq_kd.data.row_files import number_type
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block

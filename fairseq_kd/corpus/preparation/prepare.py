@@ -14,10 +14,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fairseq_kd.corpus.cut_blocks import cut_block
 from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS, Side, Stretch, read_sides, write_lines
-from fairseq_kd.corpus.prepared_files import check_replaceable, finished, sweep, write_databin, write_subwords
-from fairseq_kd.corpus.subword_model import dictionary_lines, drawn, train_spm
+from fairseq_kd.corpus.preparation.cut_blocks import cut_block
+from fairseq_kd.corpus.preparation.prepared_files import (
+    check_replaceable,
+    finished,
+    sweep,
+    write_databin,
+    write_subwords,
+)
+from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, drawn, train_spm
 from fairseq_kd.data.databin_checksums import NAME as CHECKSUMS
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
@@ -69,8 +75,8 @@ def prepare(
     Returns:
         The report in ``prepare.json``: "languages", "spm_model_sha256", "vocabulary" (pieces), "sample" ("pairs",
         "of" and "seed"; None with ``spm_model``), "splits" (what
-        :func:`fairseq_kd.corpus.prepared_files.write_subwords` counts), "made_from", "sha256" of the files and
-        "versions".
+        :func:`fairseq_kd.corpus.preparation.prepared_files.write_subwords` counts), "made_from", "sha256" of the
+        files and "versions".
 
     Raises:
         UserError: text is missing, damaged, empty or not parallel, a number is out of range, the vocabulary size does

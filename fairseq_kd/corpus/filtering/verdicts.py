@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fairseq_kd.corpus.filter_rules import DUPLICATE, KEPT
+from fairseq_kd.corpus.filtering.rules import DUPLICATE, KEPT
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block
 from fairseq_kd.storage.checksums import Damaged, read_sealed

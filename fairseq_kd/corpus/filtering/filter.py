@@ -13,11 +13,11 @@ from sentencepiece import SentencePieceProcessor
 from tqdm import tqdm
 
 from fairseq_kd.corpus.compressed import plain_name
-from fairseq_kd.corpus.filter_input import Corpus, open_corpus
-from fairseq_kd.corpus.filter_rules import KEPT, NAMES, REVERSE, SCORE, Rules
-from fairseq_kd.corpus.filter_verdicts import RECORD, Verdicts, text_key, write_records
+from fairseq_kd.corpus.filtering.input import Corpus, open_corpus
+from fairseq_kd.corpus.filtering.reverse_model import ReverseModel
+from fairseq_kd.corpus.filtering.rules import KEPT, NAMES, REVERSE, SCORE, Rules
+from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, text_key, write_records
 from fairseq_kd.corpus.recut import plain
-from fairseq_kd.corpus.reverse_model import ReverseModel
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.pieces import load_spm
 from fairseq_kd.errors import UserError
@@ -53,10 +53,10 @@ def filter_corpus(
     killed run goes on, and finished work is left as it is.
 
     Args:
-        text: as for :func:`fairseq_kd.corpus.filter_input.open_corpus`.
+        text: as for :func:`fairseq_kd.corpus.filtering.input.open_corpus`.
         output: another folder.
         rules: what is dropped.
-        languages: as for :func:`fairseq_kd.corpus.filter_input.open_corpus`.
+        languages: as for :func:`fairseq_kd.corpus.filtering.input.open_corpus`.
         post: how the text's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`. Text that
             ``decode --input`` joined with a sentencepiece model stays as it is.
         along: other files with the same rows, for instance the gold targets; compressed ones are written as plain text.

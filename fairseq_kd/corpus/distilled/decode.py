@@ -8,8 +8,8 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.corpus.decoded_blocks import Decoded, decode_folder, output_paths, write_missing
-from fairseq_kd.corpus.merge import merge
+from fairseq_kd.corpus.distilled.decoded_blocks import Decoded, decode_folder, output_paths, write_missing
+from fairseq_kd.corpus.distilled.merge import merge
 from fairseq_kd.data.databin import open_databin, source_hashes
 from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, only_folder
 from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
@@ -62,8 +62,8 @@ def decode(
         shard: this run's share of the work.
 
     Returns:
-        The signature, as :func:`fairseq_kd.corpus.merge.merge` returns it; None where several shards share the work:
-        call ``merge`` when all are done.
+        The signature, as :func:`fairseq_kd.corpus.distilled.merge.merge` returns it; None where several shards share
+        the work: call ``merge`` when all are done.
 
     Raises:
         UserError: a value is out of range, the model or the data-bin cannot be used, or ``output`` holds a decode with
@@ -97,7 +97,7 @@ def fill(
         output: as for :func:`decode`.
         settings: all that the blocks depend on.
         shard: this run's share.
-        decode_blocks: as for :func:`fairseq_kd.corpus.decoded_blocks.write_missing`.
+        decode_blocks: as for :func:`fairseq_kd.corpus.distilled.decoded_blocks.write_missing`.
 
     Returns:
         As :func:`decode`.

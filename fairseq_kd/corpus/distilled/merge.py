@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from fairseq_kd.corpus.decoded_blocks import decode_folder, output_paths, read_block
+from fairseq_kd.corpus.distilled.decoded_blocks import decode_folder, output_paths, read_block
 from fairseq_kd.corpus.signatures import read_decode
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.errors import UserError

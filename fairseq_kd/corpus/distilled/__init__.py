@@ -1,0 +1,1 @@
+"""A teacher's translations of a text, and the data-bin that they make."""

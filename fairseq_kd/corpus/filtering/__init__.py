@@ -1,0 +1,1 @@
+"""Rows of a corpus that teach little are dropped."""

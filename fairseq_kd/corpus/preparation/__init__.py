@@ -1,0 +1,1 @@
+"""Raw text becomes subwords, a dictionary and a data-bin."""
