@@ -140,7 +140,7 @@ decode_in_shards() {
 # Rows of one side of the split train of a data-bin, over train, train1, train2, ...
 count_rows() {
   python -c 'import pathlib, sys
-from fairseq_kd.data.databin_files import count_rows
+from fairseq_kd.data.databins.files import count_rows
 print(count_rows(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$source" "$target" "$2"
 }
 
@@ -167,7 +167,7 @@ make_student_data() {
   python -m fairseq_kd.corpus.preparation.binarise "$new" "$folder" "$source" "$target" "${prefixes[@]}" || exit 1
   rm "$folder/dict.$source.txt" "$folder/dict.$target.txt"
   echo "$arguments" >"$new/arguments"
-  python -m fairseq_kd.data.databin_checksums "$new"
+  python -m fairseq_kd.data.databins.checksums "$new"
   mv "$new" "$student_data"
 }
 
@@ -189,7 +189,7 @@ binarise() {
     python -m fairseq_kd.corpus.distilled.databin sources "$new" "$data" "$source" "$target"
   copy_splits "$data" "$new" "$source" "$target"
   cp "$output/signature.json" "$new"
-  python -m fairseq_kd.data.databin_checksums "$new"
+  python -m fairseq_kd.data.databins.checksums "$new"
   rm -rf "$output/data-bin"
   mv "$new" "$output/data-bin"
   ((left_out == 0)) ||

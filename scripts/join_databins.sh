@@ -38,7 +38,7 @@ found=$(python - "$source" "$target" "$@" 2>&1 <<'END'
 import sys
 from pathlib import Path
 
-from fairseq_kd.data.databin_files import choose_pair, parts_of
+from fairseq_kd.data.databins.files import choose_pair, parts_of
 
 source, target, *databins = sys.argv[1:]
 pair = choose_pair(databins[0], (source or None, target or None))
@@ -86,7 +86,7 @@ from pathlib import Path
 
 from fairseq.data import indexed_dataset
 
-from fairseq_kd.data.databin import read_dictionary, read_side
+from fairseq_kd.data.databins.databin import read_dictionary, read_side
 
 new, source, target, *databins = sys.argv[1:]
 for language in (source, target):
@@ -103,7 +103,7 @@ for language in (source, target):
     assert found == rows, f"{found} rows of {rows}"
 END
 echo "$made_from" >"$new/joined"
-python -m fairseq_kd.data.databin_checksums "$new"
+python -m fairseq_kd.data.databins.checksums "$new"
 rm -rf "$output/data-bin"
 mv "$new" "$output/data-bin"
 rm -f "$output/join.log"

@@ -88,7 +88,7 @@ else
   text=$output/subword
   python -m fairseq_kd.corpus.preparation.binarise "$new" "$dictionaries" "$source" "$target" \
     "train=$text/train" "valid=$text/valid" "test=$text/test" || exit 1
-  python -m fairseq_kd.data.databin_checksums "$new"
+  python -m fairseq_kd.data.databins.checksums "$new"
 fi
 for split in train valid test; do
   for language in "$source" "$target"; do

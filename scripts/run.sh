@@ -38,8 +38,8 @@ mapfile -t plan < <(python - "$config" <<'END'
 import sys
 from pathlib import Path
 
-from fairseq_kd.report.experiment import read_experiment
-from fairseq_kd.report.experiment_points import at_points, runs_at, shared_folders
+from fairseq_kd.report.experiment.reader import read_experiment
+from fairseq_kd.report.experiment.points import at_points, runs_at, shared_folders
 
 path = Path(sys.argv[1])
 config = read_experiment(path, complete=True, option="")

@@ -93,7 +93,7 @@ if ! languages=$(
   python - "$@" 2>&1 <<'END'
 import sys
 
-from fairseq_kd.data.databin_files import choose_pair, first_folder, pairs_in
+from fairseq_kd.data.databins.files import choose_pair, first_folder, pairs_in
 
 data, *words = sys.argv[1:]
 options = {}

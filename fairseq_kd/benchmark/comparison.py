@@ -24,7 +24,7 @@ from fairseq_kd.benchmark.plot import write_plot
 from fairseq_kd.benchmark.selection_speed import SUBSET
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.corpus.distilled.decode import decode
-from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, only_folder
+from fairseq_kd.data.databins.files import TRAIN, UNNAMED, Languages, only_folder
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
@@ -53,7 +53,7 @@ def benchmark(
         output: folder for table.md, table.json and table.png. The teacher's soft targets and n-best lists and a trained
             student are kept there, too, and used again by the next call.
         rounds: how often everything is measured; medians count.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
 
     Returns:
         The content of table.json: in "rows" a line for each measurement, and what made them.

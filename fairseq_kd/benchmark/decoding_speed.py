@@ -7,8 +7,8 @@ from pathlib import Path
 from fairseq.data.data_utils import post_process
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import UNNAMED
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import UNNAMED
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.storage.files import whole_file

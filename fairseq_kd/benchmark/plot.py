@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, save_picture
+from fairseq_kd.report.pictures.table import COLOURS, save_picture
 
 
 def write_plot(table: dict[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from sacrebleu import sentence_bleu
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.corpus.seq_inter.nbest import check_nbest
 from fairseq_kd.corpus.seq_inter.select import select
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 
 SUBSET = "valid"
 """The split whose n-best lists are chosen from."""

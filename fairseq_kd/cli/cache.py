@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Write this shard's blocks that do not exist yet."""
     shard = shard_of(options)
     from fairseq_kd.corpus.cache import cache
-    from fairseq_kd.data.databin_lists import each_with
+    from fairseq_kd.data.databins.lists import each_with
 
     for data, output in each_with(options.data, options.output, options.subset):
         cache(

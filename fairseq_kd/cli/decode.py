@@ -80,7 +80,7 @@ def _decode_data(options: argparse.Namespace, search: DecodingOptions, how: dict
     if options.data is None:
         raise UserError("give what to translate: --data DATABIN, or raw text with --input FILE")
     from fairseq_kd.corpus.distilled.decode import decode
-    from fairseq_kd.data.databin_lists import each_with
+    from fairseq_kd.data.databins.lists import each_with
 
     subset = options.subset or DEFAULT_SUBSET
     how |= {"direction": direction_of(options), "languages": languages_of(options)}

@@ -3,7 +3,7 @@
 import argparse
 
 from fairseq_kd.cli.shared_options import add_language_arguments, add_length_arguments, languages_of, lengths_of
-from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.data.text.subwords import POST_PROCESSES
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.diagnose.options import SpeedWish
 from fairseq_kd.errors import UserError

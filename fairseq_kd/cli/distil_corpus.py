@@ -16,8 +16,8 @@ from fairseq_kd.cli.shared_options import (
     add_text_arguments,
 )
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS
-from fairseq_kd.data.subwords import POST_PROCESSES
-from fairseq_kd.data.unspaced_text import AUTO
+from fairseq_kd.data.text.subwords import POST_PROCESSES
+from fairseq_kd.data.text.unspaced import AUTO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

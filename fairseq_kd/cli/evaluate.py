@@ -10,8 +10,8 @@ from fairseq_kd.cli.shared_options import (
     lengths_of,
     search_of,
 )
-from fairseq_kd.data.subwords import POST_PROCESSES
-from fairseq_kd.data.unspaced_text import AUTO
+from fairseq_kd.data.text.subwords import POST_PROCESSES
+from fairseq_kd.data.text.unspaced import AUTO
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions, ScoreOptions

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
-from fairseq_kd.data.subwords import POST_PROCESSES
+from fairseq_kd.data.text.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 
 SOURCES = ("databin", "decoded")

@@ -12,8 +12,8 @@ from fairseq_kd.compress.options import SENTENCEPIECE, ShortlistOptions
 from fairseq_kd.compress.own_pieces import check_own_pieces
 from fairseq_kd.compress.packing import pack, to_bytes, unpack, unpack_bytes, untrained, write_once
 from fairseq_kd.compress.shortlist import inputs_of, write_map
-from fairseq_kd.data.databin import open_dictionaries
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.databin import open_dictionaries
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.conversion import CannotConvert, inputs, kept_conversion, write_model
 from fairseq_kd.decoding.converted_folder import SIGNATURE, check_model, read_made
@@ -46,7 +46,7 @@ def export(
         data: the data-bin with the model's dictionaries, for "ctranslate2" alone.
         precision: number format of the weights, for "ctranslate2" alone; None is float32.
         spm_model: a sentencepiece model to copy into the folder, for "ctranslate2" alone.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         shortlist: how to make a vocabulary map beside the model, for "ctranslate2" alone; None: there is none.
 
     Returns:

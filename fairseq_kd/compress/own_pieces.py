@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from fairseq_kd.compress.word_alignment import Rows
 from fairseq_kd.corpus.compressed import find_text
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.text_lines import stream_lines
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import TRAIN, file_names
-from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import TRAIN, file_names
+from fairseq_kd.data.databins.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
 

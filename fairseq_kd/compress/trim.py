@@ -19,9 +19,9 @@ from fairseq_kd.compress.options import SENTENCEPIECE
 from fairseq_kd.compress.packing import to_bytes, untrained
 from fairseq_kd.compress.used_symbols import Side, read_use, restrict_to_kept
 from fairseq_kd.corpus.parallel_text import write_lines
-from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, pairs_in
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.databins.databin import read_dictionary, translation_task
+from fairseq_kd.data.databins.files import UNNAMED, Languages, choose_pair, pairs_in
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_nonzero

@@ -12,10 +12,10 @@ from fairseq_kd.compress.restricted_spm import cutter_of_pieces, restricted
 from fairseq_kd.corpus.compressed import plain_name
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.text_lines import stream_lines
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import splits_of
-from fairseq_kd.data.joining import BYTE
-from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import splits_of
+from fairseq_kd.data.databins.vocabulary import first_difference
+from fairseq_kd.data.text.joining import BYTE
 from fairseq_kd.errors import UserError
 
 

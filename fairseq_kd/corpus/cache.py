@@ -13,8 +13,8 @@ from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.data.record_files import write_records
 from fairseq_kd.data.soft_targets import (
     MANIFEST,
@@ -67,7 +67,7 @@ def cache(
         output: the folder for --teacher-cache; it can hold several splits of one teacher.
         top_k: symbols kept of each distribution; at least 1 and less than the vocabulary's size less one.
         subset: the split.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         temperature: of the distributions; that of the training.
         teacher_data: folder with the teacher's ``dict.*.txt``, where they are not beside the checkpoint.
         assume_same_dictionary: do not compare the teacher's dictionaries with the data's.

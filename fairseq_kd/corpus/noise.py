@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from fairseq_kd.corpus.parallel_text import SPLITS, read_pair, write_lines
 from fairseq_kd.corpus.token_noise import TokenNoise
-from fairseq_kd.data.unspaced_text import language_of_uncut
+from fairseq_kd.data.text.unspaced import language_of_uncut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import write_json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fairseq_kd.corpus.compressed import COMPRESSED, find_text
 from fairseq_kd.corpus.text_lines import byte_blocks, not_utf8
-from fairseq_kd.data.byte_order_mark import MARK, without_mark
+from fairseq_kd.data.text.byte_order_mark import MARK, without_mark
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 

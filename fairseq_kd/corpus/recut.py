@@ -17,11 +17,11 @@ from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.distilled.decode_text import SUBSET
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databin import open_databin, open_dictionaries
-from fairseq_kd.data.databin_files import UNNAMED, Languages, check_pair, file_names
-from fairseq_kd.data.joining import join, warn_of_joining
-from fairseq_kd.data.pieces import load_spm
-from fairseq_kd.data.same_text import same_text
+from fairseq_kd.data.databins.databin import open_databin, open_dictionaries
+from fairseq_kd.data.databins.files import UNNAMED, Languages, check_pair, file_names
+from fairseq_kd.data.text.joining import join, warn_of_joining
+from fairseq_kd.data.text.pieces import load_spm
+from fairseq_kd.data.text.same_text import same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file
@@ -53,8 +53,8 @@ def recut(
         student_data: the student's data-bin.
         spm_model: the sentencepiece model that cut it.
         output: another folder, which gets the text.
-        post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`. Text that
-            ``decode --input`` joined with a sentencepiece model stays as it is.
+        post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`. Text
+            that ``decode --input`` joined with a sentencepiece model stays as it is.
         student_post: how the student's subwords are joined.
         source: "databin" takes the source side from the student's data-bin, which must have the same rows; "decoded"
             cuts the decoded source anew.

@@ -10,9 +10,9 @@ from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, train_spm
 from fairseq_kd.corpus.recut import cut, plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import whole_file
 
@@ -36,7 +36,7 @@ def recut_databin(
         spm_model: use this sentencepiece model instead; give one of the two.
         post: how the data-bin's subwords are joined.
         more_text: files of subwords that are training text too, and how their subwords are joined.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
 
     Returns:
         The number of rows of each split.

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.data.databin_files import UNNAMED, choose_pair, pairs_in
+from fairseq_kd.data.databins.files import UNNAMED, choose_pair, pairs_in
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 from fairseq_kd.storage.files import file_hash, one_line_errors

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fairseq_kd.corpus.compressed import Damaged, open_bytes
-from fairseq_kd.data.byte_order_mark import without_mark
+from fairseq_kd.data.text.byte_order_mark import without_mark
 from fairseq_kd.errors import UserError
 
 

@@ -28,7 +28,7 @@ class Batch:
         target: the student's symbols, shape (tokens,).
         teacher: the teacher's distributions, one for each of its models.
         teacher_target: the teacher's symbols, shape (teacher's tokens,).
-        places: what is compared with what; see :meth:`fairseq_kd.data.teacher_text.TeacherText.batch`.
+        places: what is compared with what; see :meth:`fairseq_kd.data.text.teacher_text.TeacherText.batch`.
     """
 
     student: NextTokens
@@ -46,7 +46,8 @@ def aligned_losses(
     Args:
         batch: the real tokens.
         objective: of ``token_kd``.
-        symbol_map: the student's symbol for each of the teacher's; see :func:`fairseq_kd.data.symbol_map.symbol_map`.
+        symbol_map: the student's symbol for each of the teacher's; see
+            :func:`fairseq_kd.data.text.symbol_map.symbol_map`.
         chunk_memory: as for :func:`fairseq_kd.losses.fused.fused_loss`.
 
     Returns:

@@ -12,8 +12,8 @@ from torch import Tensor
 from fairseq_kd.criterions.base import FusedConfig, FusedCriterion, log_mean
 from fairseq_kd.criterions.other_vocabulary import Batch, aligned_losses, sorted_losses
 from fairseq_kd.data.soft_targets import normalised
-from fairseq_kd.data.symbol_map import symbol_map
-from fairseq_kd.data.teacher_text import that_fits
+from fairseq_kd.data.text.symbol_map import symbol_map
+from fairseq_kd.data.text.teacher_text import that_fits
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import Objective, TeacherAnswer
 from fairseq_kd.losses.fused import Losses

@@ -9,10 +9,10 @@ from fairseq.data import LanguagePairDataset
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
-from fairseq_kd.data.databin import read_side
-from fairseq_kd.data.databin_files import count_rows
+from fairseq_kd.data.databins.databin import read_side
+from fairseq_kd.data.databins.files import count_rows
+from fairseq_kd.data.databins.left_out import MISSING
 from fairseq_kd.data.distilled import DistilledDataset
-from fairseq_kd.data.left_out import MISSING
 from fairseq_kd.data.soft_targets import (
     SoftTargets,
     data_hashes,

@@ -10,9 +10,9 @@ from fairseq.data import LanguagePairDataset, data_utils
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
-from fairseq_kd.data.databin import open_databin, read_side
-from fairseq_kd.data.left_out import MISSING, places, read_left_out, same_sources
-from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.data.databins.databin import open_databin, read_side
+from fairseq_kd.data.databins.left_out import MISSING, places, read_left_out, same_sources
+from fairseq_kd.data.databins.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ class DistilledDataset(AlignedDataset):
     Args:
         dataset: the gold split, in the order of its files.
         distilled: its rows, or some of them, with the teacher's targets.
-        places: for each gold row its row in ``distilled``, :data:`fairseq_kd.data.left_out.MISSING` where that has
-            none, shape (gold rows,).
+        places: for each gold row its row in ``distilled``, :data:`fairseq_kd.data.databins.left_out.MISSING` where that
+            has none, shape (gold rows,).
         empty_is_missing: an empty target, ``</s>`` alone, stands for a row that the teacher did not translate. Where
             ``left_out.json`` names those rows, an empty target is the teacher's own.
     """

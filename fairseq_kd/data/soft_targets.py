@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_kd.data.databin_files import file_names, only_folder
+from fairseq_kd.data.databins.files import file_names, only_folder
 from fairseq_kd.data.record_files import Records, open_records, unreadable
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder

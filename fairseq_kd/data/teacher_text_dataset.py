@@ -10,8 +10,8 @@ from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
-from fairseq_kd.data.segmentation import SPACE
-from fairseq_kd.data.teacher_text import Dictionaries, TeacherRow, TeacherText, read_sentencepiece
+from fairseq_kd.data.text.segmentation import SPACE
+from fairseq_kd.data.text.teacher_text import Dictionaries, TeacherRow, TeacherText, read_sentencepiece
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.vocabulary import check_vocabulary
+from fairseq_kd.data.databins.vocabulary import check_vocabulary
 from fairseq_kd.decoding.conversion import CannotConvert, kept_conversion
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_precision
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine

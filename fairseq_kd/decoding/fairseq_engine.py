@@ -11,7 +11,7 @@ from fairseq.data import data_utils
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import translation_task
+from fairseq_kd.data.databins.databin import translation_task
 from fairseq_kd.decoding.interface import (
     NOT_TRANSLATED,
     Hypothesis,

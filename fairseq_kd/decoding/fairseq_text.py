@@ -9,8 +9,8 @@ import sentencepiece
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_kd.data.own_dictionaries import own_task
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.databins.own_dictionaries import own_task
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Engine, Hypothesis, Progress
 from fairseq_kd.decoding.options import DecodingOptions, Sampling

@@ -10,8 +10,8 @@ import numpy as np
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.databin import open_databin, source_hashes
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.sampler import check_seed
@@ -62,9 +62,9 @@ def diagnose(
         student: a checkpoint, or a text file (``-``: standard input) with fairseq-train's architecture options; only
             its size counts. None leaves the size ratio out.
         subset: the split.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         reference: file of detokenised text, a line for each row; None for the data-bin's target side.
-        post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        post_process: how subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         seed: of the samples for TeacherDist.
         studies: JSON files of `fairseq-kd study`; None for no recommendation.

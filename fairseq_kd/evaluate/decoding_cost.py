@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Engine, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions

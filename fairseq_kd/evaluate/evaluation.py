@@ -8,8 +8,8 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
@@ -69,7 +69,7 @@ def evaluate(
         model: a fairseq checkpoint; several, separated by colons, are an ensemble.
         data: folder made by fairseq-preprocess, with the model's dictionaries.
         subset: the split.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         beams: beam sizes to search with; 1 is greedy search.
         lengths: output lengths and batch size; the ``beam`` and ``nbest`` in it are ignored.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`; "cost" measures this engine alone, with "auto" both.

@@ -11,8 +11,8 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from tqdm import tqdm
 
-from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.data.databin_files import UNNAMED, Languages
+from fairseq_kd.data.databins.databin import open_databin, source_hashes
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.sampler import check_seed
 from fairseq_kd.errors import UserError
@@ -65,7 +65,7 @@ def risks(
         model: the student's checkpoint. The teacher's own makes the coverage risk its entropy, the least it can be.
         data: folder made by fairseq-preprocess, with both models' dictionaries.
         subset: the split whose sources are translated.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         plan: what is drawn; at least two samples of each source.
         output: JSON file to write the result to, whole or not at all; None to write none. If it holds a result of the
             same models, data and samples, nothing is measured and that result is returned.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairseq_kd.data.unspaced_text import AUTO
+from fairseq_kd.data.text.unspaced import AUTO
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import split_paths
@@ -22,7 +22,7 @@ class ScoreOptions:
     Attributes:
         reference: file of detokenised text, a line for each row; several are several references of each row, with an
             empty line where a row has no more. None for the data-bin's target side.
-        post_process: how subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        post_process: how subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`.
         tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
             chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
         lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.

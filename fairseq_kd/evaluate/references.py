@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.corpus.text_lines import stream_lines
-from fairseq_kd.data.joining import join
+from fairseq_kd.data.text.joining import join
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from fairseq_kd.data.unspaced_text import CUT_AT_SPACES, language_without_spaces
+from fairseq_kd.data.text.unspaced import CUT_AT_SPACES, language_without_spaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.tokenizers import (
     FITTING,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.joining import join, warn_of_joining
+from fairseq_kd.data.text.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from fairseq_kd.data.unspaced_text import AUTO, language_without_spaces, warn_of_spaces
+from fairseq_kd.data.text.unspaced import AUTO, language_without_spaces, warn_of_spaces
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ TOKENIZERS = (
 )  # fmt: skip
 """sacreBLEU's names; the first is its default."""
 FITTING = {"Chinese": "zh", "Japanese": "ja-mecab"}
-"""What sacreBLEU offers for a language; :data:`fairseq_kd.data.unspaced_text.UNSPACED` has those
+"""What sacreBLEU offers for a language; :data:`fairseq_kd.data.text.unspaced.UNSPACED` has those
 for which it offers only "char"."""
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair
-from fairseq_kd.data.own_dictionaries import recorded_languages_of
+from fairseq_kd.data.databins.files import UNNAMED, Languages, choose_pair
+from fairseq_kd.data.databins.own_dictionaries import recorded_languages_of
 from fairseq_kd.networks.checkpoints import check_checkpoint
 
 
@@ -19,6 +19,6 @@ def data_languages(
         role: what errors call the checkpoint.
 
     Raises:
-        UserError: as :func:`fairseq_kd.data.databin_files.choose_pair`, or the checkpoint is needed and damaged.
+        UserError: as :func:`fairseq_kd.data.databins.files.choose_pair`, or the checkpoint is needed and damaged.
     """
     return choose_pair(data, given, lambda: recorded_languages_of(check_checkpoint(model, role)))

@@ -9,8 +9,8 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor, nn
 
-from fairseq_kd.data.databin import translation_task
-from fairseq_kd.data.vocabulary import check_languages, check_vocabulary
+from fairseq_kd.data.databins.databin import translation_task
+from fairseq_kd.data.databins.vocabulary import check_languages, check_vocabulary
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
@@ -128,8 +128,8 @@ def load_teacher(
 ) -> Teacher:
     """Load and check a teacher for the students of the task ``student``. Each file is read once.
 
-    :func:`fairseq_kd.data.vocabulary.check_vocabulary` finds its dictionaries and compares them with the student's.
-    :class:`fairseq_kd.networks.teacher_tasks.TeacherTask` tells which tokens its own task adds.
+    :func:`fairseq_kd.data.databins.vocabulary.check_vocabulary` finds its dictionaries and compares them with the
+    student's. :class:`fairseq_kd.networks.teacher_tasks.TeacherTask` tells which tokens its own task adds.
 
     Args:
         paths: the teacher's checkpoints; several count as the mean of their probabilities.

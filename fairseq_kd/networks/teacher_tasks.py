@@ -14,7 +14,7 @@ from fairseq.data.multilingual.multilingual_utils import augment_dictionary, get
 from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.vocabulary import recorded_task
+from fairseq_kd.data.databins.vocabulary import recorded_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.plain_configuration import LANGUAGE
 from fairseq_kd.networks.teacher_tokens import TeacherTokens, plain_tokens

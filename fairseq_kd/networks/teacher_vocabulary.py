@@ -5,8 +5,8 @@ from pathlib import Path
 from fairseq.tasks import FairseqTask
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.vocabulary import check_languages, dictionary_files, recorded_languages
+from fairseq_kd.data.databins.databin import read_dictionary, translation_task
+from fairseq_kd.data.databins.vocabulary import check_languages, dictionary_files, recorded_languages
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.storage.files import split_paths

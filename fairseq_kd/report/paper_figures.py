@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.report.experiment import read_experiment
-from fairseq_kd.report.paper_shape import FORCED, OF_SAMPLES
+from fairseq_kd.report.experiment.paper import FORCED, OF_SAMPLES
+from fairseq_kd.report.experiment.reader import read_experiment
 from fairseq_kd.report.table_line import table_head, table_line
 
 SHOWN = {

@@ -10,11 +10,12 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.report.comparison import Comparison, check_seeds
 from fairseq_kd.report.cost_table import check_costs
-from fairseq_kd.report.gate_plot import gated_rows, write_gates
 from fairseq_kd.report.markdown import markdown
 from fairseq_kd.report.paper_figures import beside_paper, read_paper
-from fairseq_kd.report.plots import write_plot, write_risks_plot
-from fairseq_kd.report.pruning_plot import pruned_rows, without_pruned, write_pruning
+from fairseq_kd.report.pictures.gates import gated_rows, write_gates
+from fairseq_kd.report.pictures.pruning import pruned_rows, without_pruned, write_pruning
+from fairseq_kd.report.pictures.speed import write_speed
+from fairseq_kd.report.pictures.table import write_plot, write_risks_plot
 from fairseq_kd.report.result_files import (
     EVALUATED,
     Row,
@@ -26,7 +27,6 @@ from fairseq_kd.report.result_files import (
     signatures,
 )
 from fairseq_kd.report.row_summary import summarise_row
-from fairseq_kd.report.speed_plot import write_speed
 from fairseq_kd.report.training_table import read_trainings
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import commit, machine, versions

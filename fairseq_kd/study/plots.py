@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, save_picture
+from fairseq_kd.report.pictures.table import COLOURS, MARKERS, as_text, save_picture
 
 BARS: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "markersize": 4}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fairseq_kd.diagnose.quantities import QUANTITIES
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment.reader import read_experiment
 from fairseq_kd.report.result_files import Result, Row, group_results, read_result, signatures
 from fairseq_kd.storage.shapes import keys, maybe, number, text
 

@@ -17,12 +17,12 @@ from omegaconf import II
 from torch import nn
 
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
-from fairseq_kd.data.databin_checksums import check_databin
-from fairseq_kd.data.databin_files import file_names
-from fairseq_kd.data.databin_lists import beside
+from fairseq_kd.data.databins.checksums import check_databin
+from fairseq_kd.data.databins.files import file_names
+from fairseq_kd.data.databins.lists import beside
+from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, refuse_unlike, splits
-from fairseq_kd.data.symbol_numbers import check_symbols
 from fairseq_kd.data.teacher_text_dataset import add_teacher_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher

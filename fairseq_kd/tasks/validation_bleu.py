@@ -12,8 +12,8 @@ from fairseq.logging import metrics
 from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationTask
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.data.databin import read_side
-from fairseq_kd.data.unspaced_text import fitting_tokenizer, language_without_spaces
+from fairseq_kd.data.databins.databin import read_side
+from fairseq_kd.data.text.unspaced import fitting_tokenizer, language_without_spaces
 
 logger = logging.getLogger(__name__)
 

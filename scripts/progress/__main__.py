@@ -23,7 +23,7 @@ from display import Live, Plain
 from workflow_log import Workflow
 
 from fairseq_kd.errors import PREFIX, UserError
-from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment.reader import read_experiment
 
 PERIOD = 0.5
 """Seconds between two looks at the log."""

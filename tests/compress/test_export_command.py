@@ -6,7 +6,7 @@ import ctranslate2
 import pytest
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin, read_dictionary
+from fairseq_kd.data.databins.databin import open_databin, read_dictionary
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError

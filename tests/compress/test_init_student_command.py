@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_dictionaries
+from fairseq_kd.data.databins.databin import open_dictionaries
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters, is_parameter

@@ -13,7 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.compress import shortlist
 from fairseq_kd.compress.options import ShortlistOptions
 from fairseq_kd.compress.parallel_rows import Text, read_text
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.compress.test_export_command import export

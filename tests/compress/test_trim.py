@@ -12,9 +12,9 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.compress.trim import trim
-from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.databin_files import UNNAMED
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.databins.databin import read_dictionary, translation_task
+from fairseq_kd.data.databins.files import UNNAMED
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError

@@ -54,7 +54,7 @@ WRITING = {
     "corpus.preparation.binarise": ("{out}", "{data}", "src", "tgt", "train={text}/train"),
     "corpus.distilled.databin": ("keep", "{text}", "src", "tgt", "{out}"),
     "corpus.distilled.databin sources": ("sources", "{out}", "{data}", "src", "tgt"),
-    "data.databin_checksums": ("{out}",),
+    "data.databins.checksums": ("{out}",),
 }
 
 

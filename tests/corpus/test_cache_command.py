@@ -12,7 +12,7 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.cache import cache as cache_function
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.data.soft_targets import normalised, read_manifest
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import mean_log_probs

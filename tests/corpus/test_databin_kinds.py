@@ -11,7 +11,7 @@ from fairseq_kd.corpus.cache import cache
 from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.corpus.recut_databin import recut_databin
 from fairseq_kd.corpus.seq_inter.gold import open_gold
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.data_languages import data_languages

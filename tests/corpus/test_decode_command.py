@@ -11,7 +11,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.distilled.decode import decode as decode_function
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions

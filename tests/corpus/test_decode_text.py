@@ -11,7 +11,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.text_lines import blocks_of, count_lines, file_blocks
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import Run

@@ -18,7 +18,7 @@ from fairseq_kd.corpus.filtering.reverse_model import ReverseModel
 from fairseq_kd.corpus.filtering.rules import DUPLICATE, NAMES, SCORE, Rules, most_repeats
 from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, write_records
 from fairseq_kd.corpus.recut import recut
-from fairseq_kd.data.databin import read_dictionary, translation_task
+from fairseq_kd.data.databins.databin import read_dictionary, translation_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.storage.block_folder import BlockFolder, Shard

@@ -14,7 +14,7 @@ from fairseq_kd.corpus.filtering.filter import filter_corpus
 from fairseq_kd.corpus.filtering.rules import Rules
 from fairseq_kd.corpus.recut import plain, recut
 from fairseq_kd.corpus.seq_inter.select import select
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import read_json

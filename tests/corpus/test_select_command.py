@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import ROOT, environment

@@ -13,9 +13,9 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.corpus.distilled.databin import keep_translated, take_sources
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.left_out import read_left_out
 from fairseq_kd.data.distilled import DistilledDataset
-from fairseq_kd.data.left_out import read_left_out
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import environment

@@ -10,9 +10,9 @@ import torch
 from fairseq.data import Dictionary
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from fairseq_kd.data.databin import open_dictionaries
-from fairseq_kd.data.teacher_text import TeacherText
+from fairseq_kd.data.databins.databin import open_dictionaries
 from fairseq_kd.data.teacher_text_dataset import check_boundaries
+from fairseq_kd.data.text.teacher_text import TeacherText
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
 from tests.criterions.test_token_kd import loss_and_gradient

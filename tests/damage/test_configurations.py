@@ -8,7 +8,7 @@ import pytest
 
 from fairseq_kd.decoding.outside.profile import Given, read_profile
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment.reader import read_experiment
 from fairseq_kd.report.paper_figures import read_paper
 from fairseq_kd.study.points import read_methods
 from tests.support.commands import ROOT

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_checksums import NAME, write_checksums
-from fairseq_kd.data.left_out import read_left_out, write_left_out
+from fairseq_kd.data.databins.checksums import NAME, write_checksums
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.left_out import read_left_out, write_left_out
 from fairseq_kd.errors import UserError
 from tests.support.damage import assert_noticed, without_checksum
 from tests.support.databins import write_databin

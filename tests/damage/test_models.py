@@ -10,7 +10,7 @@ import torch
 
 from fairseq_kd.compress.export import export
 from fairseq_kd.compress.packing import unpack
-from fairseq_kd.data.databin import open_databin, open_dictionaries
+from fairseq_kd.data.databins.databin import open_databin, open_dictionaries
 from fairseq_kd.decoding.conversion import kept_conversion
 from fairseq_kd.decoding.converted_folder import check_model, read_made
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fairseq_kd.data import record_files
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.data.record_files import write_records
 from fairseq_kd.data.soft_targets import claim, data_hashes, encode, offsets
 from fairseq_kd.errors import UserError

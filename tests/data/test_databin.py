@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fairseq.tasks.translation import load_langpair_dataset
 
-from fairseq_kd.data.databin import open_databin, open_dictionaries, source_hashes
+from fairseq_kd.data.databins.databin import open_databin, open_dictionaries, source_hashes
 from fairseq_kd.data.soft_targets import data_hashes
 from fairseq_kd.errors import UserError
 from tests.support.databins import write_databin, write_side

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.data.databin_files import (
+from fairseq_kd.data.databins.files import (
     choose_pair,
     count_rows,
     file_names,
@@ -162,6 +162,6 @@ def test_several_databins(tmp_path: Path) -> None:
 
 
 def test_the_import_is_light() -> None:
-    program = "import sys, fairseq_kd.data.databin_files; print({'torch', 'fairseq', 'numpy'} & set(sys.modules))"
+    program = "import sys, fairseq_kd.data.databins.files; print({'torch', 'fairseq', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_lists import beside, each_with
-from fairseq_kd.data.row_files import open_row_files
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.lists import beside, each_with
+from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from tests.support.files import contents
 from tests.support.gradients import gradient

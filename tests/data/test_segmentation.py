@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from fairseq.data import Dictionary
 
-from fairseq_kd.data.segmentation import Alignment, align, detokenised, surfaces
-from fairseq_kd.data.symbol_map import symbol_map
+from fairseq_kd.data.text.segmentation import Alignment, align, detokenised, surfaces
+from fairseq_kd.data.text.symbol_map import symbol_map
 
 
 def cut(draw: random.Random, text: str) -> list[str]:

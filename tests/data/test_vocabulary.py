@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_dictionaries
-from fairseq_kd.data.vocabulary import check_languages, dictionary_files
+from fairseq_kd.data.databins.databin import open_dictionaries
+from fairseq_kd.data.databins.vocabulary import check_languages, dictionary_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 

@@ -13,7 +13,7 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.conversion import kept_conversion
 from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine

@@ -8,7 +8,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions

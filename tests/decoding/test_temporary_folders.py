@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding import kept_folder
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions, Sampling

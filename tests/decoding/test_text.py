@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 import torch
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.fairseq_text import FairseqText
 from fairseq_kd.decoding.open_text import open_translator

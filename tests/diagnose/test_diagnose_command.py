@@ -10,7 +10,7 @@ import pytest
 
 import fairseq_kd
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.diagnose import diagnose as diagnose_task
 from fairseq_kd.errors import UserError

@@ -12,7 +12,7 @@ from tests.support.models import ARCHITECTURES
 OPTIONS = f"{ARCHITECTURES['transformer']} --share-all-embeddings --task translation_kd --criterion token_kd"
 SIZE = """
 import sys
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.diagnose.student_size import student_parameters
 print(student_parameters(sys.argv[1], open_databin(sys.argv[2], "test")))
 """

@@ -9,7 +9,7 @@ import torch
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import cost
 from fairseq_kd.networks.checkpoints import build_models

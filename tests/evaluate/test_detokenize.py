@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import choose_detokenizer, detokenize, looks_tokenised
 from fairseq_kd.evaluate.options import ScoreOptions

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError

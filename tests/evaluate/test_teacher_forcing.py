@@ -7,7 +7,7 @@ import pytest
 import sacrebleu
 import torch
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.options import ScoreOptions

@@ -7,7 +7,7 @@ import pytest
 from sacrebleu.metrics import BLEU, TER
 from sacrebleu.significance import PairedTest
 
-from fairseq_kd.data.unspaced_text import language_without_spaces
+from fairseq_kd.data.text.unspaced import language_without_spaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.bootstrap import Bootstrap
 from fairseq_kd.evaluate.scores import Scoring, choose_scoring, make_bleu, score_text

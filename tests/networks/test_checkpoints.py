@@ -13,8 +13,8 @@ from fairseq.data import Dictionary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_kd.data.databin import open_dictionaries, translation_task
-from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.data.databins.databin import open_dictionaries, translation_task
+from fairseq_kd.data.databins.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, check_checkpoint, read_checkpoint
 

@@ -16,7 +16,7 @@ from fairseq.options import get_training_parser, parse_args_and_arch
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
 
-from fairseq_kd.data.databin import translation_task
+from fairseq_kd.data.databins.databin import translation_task
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models, model_config, read_checkpoint
 from fairseq_kd.networks.guarded_build import Refused, guarded_build, literal

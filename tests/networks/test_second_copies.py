@@ -11,7 +11,7 @@ from fairseq_kd.compress.export import export
 from fairseq_kd.compress.init_student import init_student
 from fairseq_kd.compress.packing import unpack
 from fairseq_kd.compress.prune import prune
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.converted_folder import read_made
 from fairseq_kd.decoding.options import DecodingOptions

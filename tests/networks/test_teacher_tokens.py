@@ -10,7 +10,7 @@ import torch
 
 from fairseq_kd.corpus.cache import cache
 from fairseq_kd.corpus.distilled.decode import decode
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.decoding.rollouts import draw_rollouts

@@ -9,8 +9,8 @@ from fairseq_kd.benchmark.gpu.markdown import markdown as gpu_markdown
 from fairseq_kd.benchmark.markdown import markdown as benchmark_markdown
 from fairseq_kd.diagnose.study_files import published_studies, read_studies
 from fairseq_kd.report.markdown import markdown
-from fairseq_kd.report.plots import write_plot
-from fairseq_kd.report.speed_plot import write_speed
+from fairseq_kd.report.pictures.speed import write_speed
+from fairseq_kd.report.pictures.table import write_plot
 from fairseq_kd.study.markdown import markdown as study_markdown
 from fairseq_kd.study.plots import write_axis, write_decoding, write_lengths
 from tests.support.commands import ROOT

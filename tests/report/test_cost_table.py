@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.speed_plot import speeds
+from fairseq_kd.report.pictures.speed import speeds
 from tests.support.results import BAD, REFERENCES, result, spoil
 
 TEACHER = {"models": [{"path": "/secret/t.pt", "sha256": "t" * 64}], "beam": 5, "measured": []}

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.experiment import read_experiment
-from fairseq_kd.report.experiment_points import at_points, keys_at, shared_folders
+from fairseq_kd.report.experiment.points import at_points, keys_at, shared_folders
+from fairseq_kd.report.experiment.reader import read_experiment
 from fairseq_kd.storage.shapes import Misfit
 from tests.support.experiments import small_experiment
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.report.experiment import check_keys
-from fairseq_kd.report.experiment_teacher import read_teacher
+from fairseq_kd.report.experiment.reader import check_keys
+from fairseq_kd.report.experiment.teacher import read_teacher
 from fairseq_kd.storage.shapes import Misfit
 
 ROW = {"name": "Student", "data": "gold", "options": ""}

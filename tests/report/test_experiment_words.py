@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.report.experiment import check_keys
+from fairseq_kd.report.experiment.reader import check_keys
 from fairseq_kd.storage.shapes import Misfit
 from tests.report.test_experiment_rows import KEYS, rows
 

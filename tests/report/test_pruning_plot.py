@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.pruning_plot import pruned_rows, sparsity, without_pruned
+from fairseq_kd.report.pictures.pruning import pruned_rows, sparsity, without_pruned
 from tests.support.results import BAD, REFERENCES, result, spoil
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from fairseq_kd.cli.named_files import named_files
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.gate_plot import gated_rows, write_gates
 from fairseq_kd.report.page.cells import training_cells
+from fairseq_kd.report.pictures.gates import gated_rows, write_gates
 from fairseq_kd.report.training_log import read_training_log
 from fairseq_kd.report.training_table import read_trainings, training_section
 from tests.support.results import BAD, result

@@ -13,7 +13,7 @@ from fairseq_kd.cli import noise
 from fairseq_kd.cli.command_line import VERBS, verb_module
 from fairseq_kd.compress.prune import SCHEMES
 from fairseq_kd.corpus.token_noise import TokenNoise
-from fairseq_kd.report.experiment import read_experiment
+from fairseq_kd.report.experiment.reader import read_experiment
 from fairseq_kd.study.axis import SCALES
 from tests.support.commands import ROOT, run_command
 from tests.support.configs import CONFIGS, parse_training, read, row_options

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from tests.support.files import contents
 from tests.support.scripts import refused, shell
 

@@ -14,7 +14,7 @@ import torch
 
 from fairseq_kd import cli
 from fairseq_kd.compress.export import export
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fairseq.data import data_utils
 
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.gates.network import GateNetwork

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.storage.structured import read_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import sentencepiece
 
 from fairseq_kd import cli
-from fairseq_kd.data.databin import open_databin
+from fairseq_kd.data.databins.databin import open_databin
 from tests.support.commands import run_command
 
 SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "ve")

@@ -21,7 +21,7 @@ from fairseq_kd.benchmark.gpu.markdown import markdown
 from fairseq_kd.benchmark.gpu.path import Material
 from fairseq_kd.benchmark.gpu.paths import check_paths, write_cache
 from fairseq_kd.benchmark.plot import write_plot
-from fairseq_kd.data.databin_files import TRAIN, only_folder
+from fairseq_kd.data.databins.files import TRAIN, only_folder
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import check_checkpoint
 from fairseq_kd.storage.files import file_hash, whole_file, write_json

@@ -11,9 +11,9 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetB
 
 from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import stream_lines
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import TRAIN, file_names
-from fairseq_kd.data.left_out import MISSING, hashes, places, read_left_out, write_left_out
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import TRAIN, file_names
+from fairseq_kd.data.databins.left_out import MISSING, hashes, places, read_left_out, write_left_out
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import one_line_errors
 

@@ -10,10 +10,10 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.corpus.distilled.decoded_blocks import Decoded, decode_folder, output_paths, write_missing
 from fairseq_kd.corpus.distilled.merge import merge
-from fairseq_kd.data.databin import open_databin, source_hashes
-from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, only_folder
-from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
-from fairseq_kd.data.source_only import is_source_only, load_source
+from fairseq_kd.data.databins.databin import open_databin, source_hashes
+from fairseq_kd.data.databins.files import UNNAMED, Languages, file_names, only_folder
+from fairseq_kd.data.databins.own_dictionaries import own_task, recorded_languages_of
+from fairseq_kd.data.databins.source_only import is_source_only, load_source
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
 from fairseq_kd.decoding.interface import Progress, TooFew
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
@@ -53,7 +53,7 @@ def decode(
         output: the folder that gets the text.
         options: how to search, and how many translations of each row to keep.
         subset: the split.
-        languages: source and target, as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
         precision: one of :data:`fairseq_kd.decoding.options.PRECISIONS`, which ctranslate2 computes in.
         sampling: draw translations in this way, instead of searching; its length limits replace those of ``options``.

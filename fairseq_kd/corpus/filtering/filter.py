@@ -19,7 +19,7 @@ from fairseq_kd.corpus.filtering.rules import KEPT, NAMES, REVERSE, SCORE, Rules
 from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, text_key, write_records
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
@@ -57,7 +57,7 @@ def filter_corpus(
         output: another folder.
         rules: what is dropped.
         languages: as for :func:`fairseq_kd.corpus.filtering.input.open_corpus`.
-        post: how the text's subwords are joined, one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`. Text that
+        post: how the text's subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`. Text that
             ``decode --input`` joined with a sentencepiece model stays as it is.
         along: other files with the same rows, for instance the gold targets; compressed ones are written as plain text.
         reverse: the model that ``rules.reverse_share`` asks.

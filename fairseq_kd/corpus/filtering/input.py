@@ -13,7 +13,7 @@ from fairseq_kd.corpus.parallel_text import no_compressed_names
 from fairseq_kd.corpus.recut import look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.unspaced_text import language_of_uncut
+from fairseq_kd.data.text.unspaced import language_of_uncut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
 

@@ -15,7 +15,7 @@ from fairseq import utils
 from fairseq.data import LanguagePairDataset
 
 from fairseq_kd.corpus.coverage import Coverage
-from fairseq_kd.data.own_dictionaries import own_task, recorded_languages_of
+from fairseq_kd.data.databins.own_dictionaries import own_task, recorded_languages_of
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.token_values import token_nll

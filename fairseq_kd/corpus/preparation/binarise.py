@@ -14,8 +14,8 @@ from fairseq.tokenizer import tokenize_line
 
 from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.text_lines import file_blocks
-from fairseq_kd.data.databin import read_dictionary
-from fairseq_kd.data.row_files import open_row_files
+from fairseq_kd.data.databins.databin import read_dictionary
+from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import one_line_errors
 

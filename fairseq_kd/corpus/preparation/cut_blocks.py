@@ -17,7 +17,7 @@ import sentencepiece
 
 from fairseq_kd.corpus.parallel_text import Stretch
 from fairseq_kd.corpus.preparation.subword_model import FAIRSEQ_SYMBOLS, dictionary_lines, symbol_numbers
-from fairseq_kd.data.row_files import number_type
+from fairseq_kd.data.databins.row_files import number_type
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block
 from fairseq_kd.storage.checksums import Damaged, read_sealed

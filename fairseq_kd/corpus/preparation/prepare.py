@@ -24,8 +24,8 @@ from fairseq_kd.corpus.preparation.prepared_files import (
     write_subwords,
 )
 from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, drawn, train_spm
-from fairseq_kd.data.databin_checksums import NAME as CHECKSUMS
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.databins.checksums import NAME as CHECKSUMS
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, write_json

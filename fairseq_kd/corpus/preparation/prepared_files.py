@@ -11,8 +11,8 @@ from typing import Any
 
 from fairseq_kd.corpus.preparation.cut_blocks import read_cut
 from fairseq_kd.corpus.preparation.subword_model import FAIRSEQ_SYMBOLS
-from fairseq_kd.data.databin_checksums import NAME, PATTERNS, check_databin, write_checksums
-from fairseq_kd.data.row_files import open_row_files
+from fairseq_kd.data.databins.checksums import NAME, PATTERNS, check_databin, write_checksums
+from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, count_rows
 from fairseq_kd.storage.files import file_hash, whole_file, whole_folder

@@ -11,7 +11,7 @@ from math import fsum
 
 from fairseq_kd.corpus.seq_inter.nbest import Candidate
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
-from fairseq_kd.data.joining import join
+from fairseq_kd.data.text.joining import join
 
 
 @dataclass(frozen=True)

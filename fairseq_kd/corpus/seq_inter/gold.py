@@ -7,9 +7,9 @@ from itertools import repeat
 from pathlib import Path
 
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databin import open_databin
-from fairseq_kd.data.databin_files import UNNAMED, Languages, file_names, folders
-from fairseq_kd.data.joining import join
+from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import UNNAMED, Languages, file_names, folders
+from fairseq_kd.data.text.joining import join
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 

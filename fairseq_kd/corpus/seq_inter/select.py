@@ -16,9 +16,9 @@ from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.corpus.signatures import joining, read_made
-from fairseq_kd.data.databin_files import UNNAMED, Languages
-from fairseq_kd.data.joining import warn_of_joining
-from fairseq_kd.data.unspaced_text import AUTO, fitting_tokenizer, language_without_spaces, warn_of_spaces
+from fairseq_kd.data.databins.files import UNNAMED, Languages
+from fairseq_kd.data.text.joining import warn_of_joining
+from fairseq_kd.data.text.unspaced import AUTO, fitting_tokenizer, language_without_spaces, warn_of_spaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE, BlockFolder
 from fairseq_kd.storage.files import file_hash, whole_file, write_json

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.decoding.conversion import CannotConvert
 from fairseq_kd.decoding.converted_folder import check_model
 from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel

@@ -5,9 +5,9 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Range1d
 
-from fairseq_kd.report.gate_plot import gated_rows
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
+from fairseq_kd.report.pictures.gates import gated_rows
 from fairseq_kd.report.ways import risks_notes
 
 

@@ -11,7 +11,7 @@ from bokeh.embed import json_item
 from bokeh.models import FixedTicker, HoverTool, NumeralTickFormatter
 from bokeh.plotting import figure
 
-from fairseq_kd.report.plots import COLOURS
+from fairseq_kd.report.pictures.table import COLOURS
 
 MARKERS = ("circle", "square", "diamond", "triangle", "inverted_triangle", "hex")
 DASHES = ("solid", "dashed", "dotted")

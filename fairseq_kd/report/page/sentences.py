@@ -6,7 +6,7 @@ from typing import Any
 
 from sacrebleu.metrics import CHRF
 
-from fairseq_kd.data.same_text import UNKNOWN, same_text
+from fairseq_kd.data.text.same_text import UNKNOWN, same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.result_shapes import METRICS
 from fairseq_kd.evaluate.scores import Streams

@@ -10,7 +10,7 @@ import pytest
 from fairseq_kd import cli
 from fairseq_kd.corpus.distilled.decode_text import decode_text
 from fairseq_kd.corpus.distilled.merge import merge
-from fairseq_kd.data.pieces import load_spm
+from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.model import open_outside
 from fairseq_kd.decoding.outside.profile import Given

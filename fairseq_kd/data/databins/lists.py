@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_kd.data.databin_files import TRAIN, folders
+from fairseq_kd.data.databins.files import TRAIN, folders
 from fairseq_kd.errors import UserError
 
 

@@ -9,8 +9,8 @@ from fairseq.data import Dictionary
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
-from fairseq_kd.data.databin import read_dictionary
-from fairseq_kd.data.databin_files import folders, pairs_in
+from fairseq_kd.data.databins.databin import read_dictionary
+from fairseq_kd.data.databins.files import folders, pairs_in
 from fairseq_kd.errors import UserError
 
 logger = logging.getLogger(__name__)

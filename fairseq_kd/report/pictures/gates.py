@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairseq_kd.report.plots import COLOURS, as_text, save_picture
+from fairseq_kd.report.pictures.table import COLOURS, as_text, save_picture
 
 LINES = ("-", "--", ":")
 

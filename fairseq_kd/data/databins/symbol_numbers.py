@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from fairseq.data import Dictionary
 
-from fairseq_kd.data.databin_files import parts_of
-from fairseq_kd.data.row_files import MAGIC
+from fairseq_kd.data.databins.files import parts_of
+from fairseq_kd.data.databins.row_files import MAGIC
 from fairseq_kd.errors import UserError
 
 OLD_MAGIC = b"TNTIDX\x00\x00"

@@ -9,8 +9,8 @@ from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_ut
 from fairseq.data.indexed_dataset import IndexedDataset, infer_dataset_impl
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from fairseq_kd.data.databin_checksums import check_databin
-from fairseq_kd.data.databin_files import (
+from fairseq_kd.data.databins.checksums import check_databin
+from fairseq_kd.data.databins.files import (
     UNNAMED,
     Languages,
     choose_pair,
@@ -22,7 +22,7 @@ from fairseq_kd.data.databin_files import (
     parts_of,
     splits_of,
 )
-from fairseq_kd.data.symbol_numbers import check_symbols
+from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 
@@ -62,7 +62,7 @@ def open_dictionaries(data: str | Path, languages: Languages = UNNAMED) -> Trans
 
     Args:
         data: the data-bin; of several, ``a:b``, the first.
-        languages: as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
 
     Raises:
         UserError: the folder, its language pair or a dictionary is missing, a dictionary is damaged, or several pairs
@@ -90,7 +90,7 @@ def open_databin(data: str | Path, subset: str, languages: Languages = UNNAMED) 
     Args:
         data: the data-bin; of several, ``a:b``, the first one has all splits but train.
         subset: the split.
-        languages: as :func:`fairseq_kd.data.databin_files.choose_pair` takes them.
+        languages: as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
 
     Raises:
         UserError: the folder, its language pair, a dictionary or the subset is missing, a file is damaged or of another

@@ -4,7 +4,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_kd.data.segmentation import surfaces
+from fairseq_kd.data.text.segmentation import surfaces
 
 
 def symbol_map(teacher: Dictionary, student: Dictionary, *, words: bool) -> Tensor:

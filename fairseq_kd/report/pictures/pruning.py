@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, reference_lines, save_picture
+from fairseq_kd.report.pictures.table import COLOURS, MARKERS, as_text, reference_lines, save_picture
 
 
 def pruned_rows(table: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import read_dictionary, translation_task
-from fairseq_kd.data.databin_files import UNNAMED, Languages, choose_pair, folders, pairs_in
+from fairseq_kd.data.databins.databin import read_dictionary, translation_task
+from fairseq_kd.data.databins.files import UNNAMED, Languages, choose_pair, folders, pairs_in
 from fairseq_kd.errors import UserError
 
 

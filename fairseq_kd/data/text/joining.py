@@ -37,7 +37,7 @@ def join(subwords: str, post: str) -> str:
 
     Args:
         subwords: separated by spaces.
-        post: one of :data:`fairseq_kd.data.subwords.POST_PROCESSES`.
+        post: one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`.
     """
     if post != "sentencepiece" or "<0x" not in subwords:
         return post_process(subwords, post)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fairseq_kd.report.experiment_teacher import OWN
+from fairseq_kd.report.experiment.teacher import OWN
 from fairseq_kd.storage.shapes import anything, keys, map_of, maybe, misfit
 
 Points = Mapping[Any, dict[str, Any] | None]

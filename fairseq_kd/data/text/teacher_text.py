@@ -11,8 +11,8 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from fairseq_kd.data.pieces import load_spm
-from fairseq_kd.data.segmentation import Alignment, align, detokenised, surfaces
+from fairseq_kd.data.text.pieces import load_spm
+from fairseq_kd.data.text.segmentation import Alignment, align, detokenised, surfaces
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import split_paths
 

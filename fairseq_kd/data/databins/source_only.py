@@ -5,10 +5,10 @@ from pathlib import Path
 from fairseq.data import LanguagePairDataset
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.data.databin import check_split, read_dictionary, read_side
-from fairseq_kd.data.databin_files import first_folder, only_folder
-from fairseq_kd.data.symbol_numbers import check_symbols
-from fairseq_kd.data.vocabulary import first_difference
+from fairseq_kd.data.databins.databin import check_split, read_dictionary, read_side
+from fairseq_kd.data.databins.files import first_folder, only_folder
+from fairseq_kd.data.databins.symbol_numbers import check_symbols
+from fairseq_kd.data.databins.vocabulary import first_difference
 from fairseq_kd.errors import UserError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_kd.data.databin_files import file_names
+from fairseq_kd.data.databins.files import file_names
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.shapes import keys, list_of, text, whole

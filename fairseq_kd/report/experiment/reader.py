@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.experiment_points import check_equal, check_points
-from fairseq_kd.report.experiment_rows import check_rows, seeds
-from fairseq_kd.report.experiment_teacher import READY, VOCABULARY, check_teacher
-from fairseq_kd.report.experiment_words import beam_sizes, command_words, option_words, training_words
-from fairseq_kd.report.paper_shape import paper
+from fairseq_kd.report.experiment.paper import paper
+from fairseq_kd.report.experiment.points import check_equal, check_points
+from fairseq_kd.report.experiment.rows import check_rows, seeds
+from fairseq_kd.report.experiment.teacher import READY, VOCABULARY, check_teacher
+from fairseq_kd.report.experiment.words import beam_sizes, command_words, option_words, training_words
 from fairseq_kd.storage.shapes import (
     Misfit,
     Shape,

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from fairseq_kd.report.plots import COLOURS, MARKERS, as_text, save_picture
+from fairseq_kd.report.pictures.table import COLOURS, MARKERS, as_text, save_picture
 
 
 def speeds(table: dict[str, Any]) -> tuple[list[dict[str, float]], str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.report.experiment_words import option_words
+from fairseq_kd.report.experiment.words import option_words
 from fairseq_kd.storage.shapes import keys, misfit, one_of, text, truth, whole
 
 OWN = "teacher"

@@ -1,0 +1,1 @@
+"""Data-bins: their files, dictionaries and rows."""

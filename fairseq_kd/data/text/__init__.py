@@ -1,0 +1,1 @@
+"""Text in subwords: joined, cut, compared."""

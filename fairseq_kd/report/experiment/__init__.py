@@ -1,0 +1,1 @@
+"""An experiment's YAML, as configs/*.yaml describe it."""
