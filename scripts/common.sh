@@ -129,16 +129,33 @@ run_workflow() {
   esac
   die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }
-# copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and all its splits but train. Files of the other
-# direction (valid.TARGET-SOURCE.*) get the names of this one; where both are there, those of this direction count.
-copy_splits() {
+# other_splits FOLDER SOURCE TARGET: the files of a data-bin's splits but train, by their names in this direction, to the array
+# splits. Files of the other direction (valid.TARGET-SOURCE.*) have their names changed; where both are there, those of this
+# direction count.
+other_splits() {
   local way file name
-  for way in "$4-$3" "$3-$4"; do
+  declare -gA splits=()
+  for way in "$3-$2" "$2-$3"; do
     for file in "$1"/*."$way".*; do
       name=${file##*/}
-      [[ $name == train* || ! -e $file ]] || cp "$file" "$2/${name/.$way./.$3-$4.}"
+      [[ $name == train* || ! -e $file ]] || splits[${name/.$way./.$2-$3.}]=$file
     done
   done
+}
+# same_splits FROM TO SOURCE TARGET: whether what copy_splits would copy is in TO, and no other split but train.
+same_splits() {
+  local name count
+  other_splits "$2" "$3" "$4"
+  count=${#splits[@]}
+  other_splits "$1" "$3" "$4"
+  ((count == ${#splits[@]})) || return 1
+  for name in "${!splits[@]}"; do cmp -s "${splits[$name]}" "$2/$name" || return 1; done
+}
+# copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and its other_splits.
+copy_splits() {
+  local name
+  other_splits "$1" "$3" "$4"
+  for name in "${!splits[@]}"; do cp "${splits[$name]}" "$2/$name"; done
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"
 }

@@ -10,8 +10,8 @@
 # `fairseq-kd decode` (--beam, --nbest, --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang
 # where DATABIN holds several language pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
 # distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with train. Its other splits and its
-# dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole. Rows
-# that the teacher did not translate (an empty source, or one longer than its positions) are empty lines in the text.
+# dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole, and is made again where the other
+# splits of DATABIN have changed. Rows that the teacher did not translate (an empty source, or one longer than its positions) are empty lines in the text.
 # data-bin/ has no such row; its left_out.json lists them, and --distilled-data leaves them out of training.
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
@@ -234,8 +234,9 @@ for language in "$source" "$target"; do
     die "$output/$subset.$language has $lines lines, the ${input:-gold data} has $rows rows; delete $output"
 done
 
-# The data-bin carries the signature of the text it was made from.
-if ! cmp -s "$output/signature.json" "$output/data-bin/signature.json"; then
+# The data-bin carries the signature of the text it was made from. The other splits may have changed since.
+if ! cmp -s "$output/signature.json" "$output/data-bin/signature.json" ||
+  ! same_splits "$data" "$output/data-bin" "$source" "$target"; then
   binarise
 fi
 say "$output/$subset.$source, $output/$subset.$target: $rows rows"

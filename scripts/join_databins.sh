@@ -71,7 +71,8 @@ END
   done)
 } <<<"$found"
 hold "$output"
-if [[ $(cat "$output/data-bin/joined" 2>/dev/null) == "$made_from" ]]; then
+if [[ $(cat "$output/data-bin/joined" 2>/dev/null) == "$made_from" ]] &&
+  same_splits "$1" "$output/data-bin" "$source" "$target"; then
   say "$output/data-bin: done before"
   exit 0
 fi

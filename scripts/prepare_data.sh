@@ -8,14 +8,14 @@
 # The options are those of `fairseq-kd prepare`, which cuts the text into subwords and writes one dictionary for both
 # languages to DIR. It makes DIR/data-bin too, with one row for each row of subwords and the bytes of fairseq-preprocess. The
 # folder appears only when it is whole. The text may be compressed: PREFIX.S.gz, .xz or .zst. A run that was killed goes on
-# where it was. DIR/data-bin/arguments records the arguments; the script refuses other arguments for the same DIR. With
-# --dictionaries the data-bin gets dict.S.txt and dict.T.txt of FOLDER, those of a teacher, for instance, whose sentencepiece
-# model cuts the text.
+# where it was. DIR/data-bin/arguments records the arguments; for the same DIR the script refuses other arguments, other text
+# or another sentencepiece model. With --dictionaries the data-bin gets dict.S.txt and dict.T.txt of FOLDER, those of a teacher,
+# for instance, whose sentencepiece model cuts the text.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-output='' source='' target='' dictionaries='' prefixes=() own=()
+output='' source='' target='' dictionaries='' spm='' prefixes=() own=()
 words=("$@")
 for ((i = 0; i < $#; i++)); do
   case ${words[i]} in
@@ -32,6 +32,8 @@ for ((i = 0; i < $#; i++)); do
     -h | --help) usage ;;
     --train | --valid | --test) prefixes+=("${words[i + 1]-}") ;;
     --train=* | --valid=* | --test=*) prefixes+=("${words[i]#*=}") ;;
+    --spm-model) spm=${words[i + 1]-} ;;
+    --spm-model=*) spm=${words[i]#*=} ;;
     --output) output=${words[i + 1]-} ;;
     --source-lang) source=${words[i + 1]-} ;;
     --target-lang) target=${words[i + 1]-} ;;
@@ -68,6 +70,8 @@ end_if_done() {
   [[ -d $output/data-bin ]] || return 0
   [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == @("$arguments"|"$earlier") ]] ||
     die "$output was prepared with other arguments or text (see $output/data-bin/arguments); remove the folder or take another"
+  [[ -z $spm ]] || cmp -s "$spm" "$output/spm.model" ||
+    die "$output was prepared with another model than $spm; remove the folder or take another"
   rm -rf "$output/data-bin.new"
   say "$output/data-bin: done before"
   exit 0

@@ -10,6 +10,7 @@ from fairseq_kd.data.text.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 
 DEFAULT_SHARE = 0.05
+MAX_TOKENS = 4000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def _add_reverse(parser: argparse.ArgumentParser) -> None:
     add("--reverse-spm-model", metavar="FILE", type=Path,
         help="sentencepiece model that cuts the text for the reverse model (default: the text's own "
         "tokens)")  # fmt: skip
-    add("--max-tokens", type=int, default=4000, help="tokens in a batch of the reverse model (%(default)s)")
+    add("--max-tokens", type=int, help=f"tokens in a batch of the reverse model ({MAX_TOKENS})")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         options.score_share,
         share,
     )
-    if options.max_tokens < 1:
+    if options.max_tokens is not None and options.max_tokens < 1:
         raise UserError(f"--max-tokens {options.max_tokens}: give 1 or more")
     from fairseq_kd.corpus.filtering.filter import filter_corpus, table
 
@@ -90,10 +91,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _reverse(options: argparse.Namespace) -> dict[str, Any]:
     if not options.reverse_model:
+        for name in ("reverse_data", "reverse_spm_model", "max_tokens"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')}: needs --reverse-model")
         return {}
     from fairseq_kd.corpus.filtering.input import open_corpus
     from fairseq_kd.corpus.filtering.reverse_model import ReverseModel
 
     pair = open_corpus(options.input, languages_of(options)).languages
-    model = ReverseModel(options.reverse_model, pair, options.reverse_data, options.max_tokens)
+    model = ReverseModel(options.reverse_model, pair, options.reverse_data, options.max_tokens or MAX_TOKENS)
     return {"reverse": model, "reverse_spm_model": options.reverse_spm_model}

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS
+from fairseq_kd.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vocabulary.add_argument(
         "--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model instead of a new one"
     )
-    add("--max-line-bytes", type=int, default=LONGEST_LINE, metavar="N",
-        help="longest line that a new sentencepiece model learns from (%(default)s)")  # fmt: skip
-    add("--sample-pairs", type=int, default=SAMPLE, metavar="N",
-        help="largest number of training pairs that a new sentencepiece model learns from (%(default)s)")  # fmt: skip
-    add("--seed", type=int, default=1, metavar="N", help="random seed that draws these pairs from more (%(default)s)")
+    add("--max-line-bytes", type=int, metavar="N",
+        help=f"longest line that a new sentencepiece model learns from ({LONGEST_LINE})")  # fmt: skip
+    add("--sample-pairs", type=int, metavar="N",
+        help=f"largest number of training pairs that a new sentencepiece model learns from ({SAMPLE})")  # fmt: skip
+    add("--seed", type=int, metavar="N", help="random seed that draws these pairs from more (1)")
     add("--workers", type=int, metavar="N", help="processes that cut text (default: one for each processor)")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets spm.model, dict.txt, subword/ and prepare.json")  # fmt: skip
@@ -50,11 +51,19 @@ def run(options: argparse.Namespace) -> None:
         options.output,
         vocab_size=options.vocab_size,
         spm_model=options.spm_model,
-        longest_line=options.max_line_bytes,
-        sample=options.sample_pairs,
-        seed=options.seed,
+        **_learning(options),
         workers=options.workers,
         data_bin=options.data_bin,
     )
     train = report["splits"]["train"]
     print(f"{train['rows']} training rows, {train['dropped']} dropped for an empty side; see {options.output}/subword")
+
+
+def _learning(options: argparse.Namespace) -> dict[str, int]:
+    """How a new sentencepiece model learns, as far as the options say it."""
+    asked = {"longest_line": options.max_line_bytes, "sample": options.sample_pairs, "seed": options.seed}
+    given = {name: number for name, number in asked.items() if number is not None}
+    for name in ("max_line_bytes", "sample_pairs", "seed"):
+        if options.spm_model is not None and getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: needs --vocab-size; --spm-model learns nothing")
+    return given

@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of the teacher are joined (%(default)s); text that decode --input joined stays "
         "as it is")  # fmt: skip
-    add("--source", default=SOURCES[0], choices=SOURCES,
-        help="where the source side comes from: the student's data-bin, which has the same rows, or the decoded text "
-        "cut anew (%(default)s)")  # fmt: skip
+    add("--source", choices=SOURCES,
+        help="with --decoded: where the source side comes from, the student's data-bin, which has the same rows, or "
+        f"the decoded text cut anew ({SOURCES[0]})")  # fmt: skip
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets SUBSET.SRC, SUBSET.TGT and signature.json; with --data spm.model, dict.txt and "
         "subword/")  # fmt: skip
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
             options.spm_model,
             options.output,
             post=options.post_process,
-            source=options.source,
+            source=options.source or SOURCES[0],
             languages=languages_of(options),
         )
         unknown = ", ".join(f"{share:.2%} of {language}" for language, share in made["unknown"].items())
@@ -75,7 +75,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.decoded and not (options.student_data and options.spm_model):
         raise UserError("--decoded needs the student's --student-data DATABIN and --spm-model FILE")
     unfit = {"--vocab-size": options.vocab_size, "--more-text": options.more_text} if options.decoded else {}
-    unfit = unfit or {"--student-data": options.student_data}
+    unfit = unfit or {"--student-data": options.student_data, "--source": options.source}
     for name, value in unfit.items():
         if value:
             raise UserError(f"{name} goes with --{'data' if options.decoded else 'decoded'}")
+    if options.more_text and options.vocab_size is None:
+        raise UserError("--more-text goes with --vocab-size; --spm-model learns nothing")

@@ -98,7 +98,7 @@ def read_sentences(task: TranslationTask, subset: str, options: ScoreOptions) ->
             warn_of_tokens(path)
         if target and not options.lowercase:
             warn_of_case(target, lines, path)
-    references, more = [line or "" for line in given[0]], given[1:]
+    references, more = _first_given(given)
     scoring = choose_scoring(options.tokenize, references, languages[1], lowercase=options.lowercase)
     return Sentences(sources, references, subset, post_process, chosen, languages, scoring, more)
 
@@ -106,6 +106,17 @@ def read_sentences(task: TranslationTask, subset: str, options: ScoreOptions) ->
 def _looks_cut(lines: Sequence[str | None]) -> bool:
     """Whether the lines that are there are Moses-tokenised."""
     return looks_tokenised(line for line in lines if line is not None)
+
+
+def _first_given(given: list[list[str | None]]) -> tuple[list[str], list[list[str | None]]]:
+    """A reference of each row, and the further ones. A row that lacks the first has the next one in its place."""
+    rows = [list(row) for row in zip(*given, strict=True)]
+    for row in rows:
+        place = next((place for place, line in enumerate(row) if line), 0)
+        if place:
+            row[0], row[place] = row[place], None
+    references = [row[0] or "" for row in rows]
+    return references, [[row[place] for row in rows] for place in range(1, len(given))]
 
 
 def _plain(lines: Sequence[str | None], language: str | None) -> list[str | None]:

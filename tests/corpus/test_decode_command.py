@@ -197,6 +197,30 @@ def test_the_script_makes_a_data_bin_of_distilled_rows(
     assert refused.returncode == 1 and "block_rows is 100 there, 50 here" in refused.stderr
 
 
+def test_the_script_takes_changed_splits_of_the_gold_data(
+    tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """The decode depends on the training split alone; valid and test are copies."""
+    gold, made = tmp_path / "gold", tmp_path / "out" / "data-bin"
+    shutil.copytree(tiny_corpus, gold)
+    words = ["--model", tiny_teacher, "--data", gold, "--output", tmp_path / "out", "--max-len-b", 9, "--beam", 1]
+    assert script(*words).returncode == 0
+    trained = (made / "train.src-tgt.tgt.bin").read_bytes()
+    for old in gold.glob("valid.*"):
+        shutil.copy(gold / old.name.replace("valid", "test"), old)
+    for new in gold.glob("test.*"):
+        shutil.copy(new, gold / new.name.replace("test", "test1"))
+    (gold / "checksums.json").unlink(missing_ok=True)
+    assert script(*words).returncode == 0
+    others = {path.name for path in gold.iterdir() if path.name.startswith(("valid", "test"))}
+    assert {path.name for path in made.iterdir() if path.name.startswith(("valid", "test"))} == others
+    assert all((made / name).read_bytes() == (gold / name).read_bytes() for name in others)
+    assert (made / "train.src-tgt.tgt.bin").read_bytes() == trained
+    for gone in gold.glob("test1.*"):
+        gone.unlink()
+    assert script(*words).returncode == 0 and not list(made.glob("test1.*"))
+
+
 @pytest.mark.slow
 def test_the_script_twice_at_once(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", tmp_path / "out", "--block-rows", 100]

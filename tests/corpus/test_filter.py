@@ -400,3 +400,11 @@ def test_the_languages_are_endings_of_two_files(tmp_path: Path, pair: tuple[str,
     with pytest.raises(UserError, match="endings of two files"):
         filter_corpus(tmp_path / "a", tmp_path / "out", languages=pair)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--reverse-data", "--reverse-spm-model", "--max-tokens"])
+def test_options_of_a_reverse_model_need_one(option: str, tmp_path: Path) -> None:
+    text = ["--input", str(write(tmp_path / "text")), "--source-lang", "de", "--target-lang", "en"]
+    with pytest.raises(UserError, match=f"{option}: needs --reverse-model"):
+        cli.main(["filter", *text, "--output", str(tmp_path / "out"), option, "1"])
+    assert not (tmp_path / "out").exists()

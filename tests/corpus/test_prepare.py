@@ -46,6 +46,15 @@ def test_the_function_returns_the_report(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("option", ["--sample-pairs", "--seed", "--max-line-bytes"])
+def test_options_of_a_new_model_do_not_go_with_a_ready_one(option: str, tmp_path: Path) -> None:
+    write_raw(tmp_path)
+    prepare(tmp_path, tmp_path / "a")
+    with pytest.raises(UserError, match=f"{option}: needs --vocab-size; --spm-model learns nothing"):
+        prepare(tmp_path, tmp_path / "b", "--spm-model", str(tmp_path / "a" / "spm.model"), option, "7")
+    assert not (tmp_path / "b").exists()
+
+
 def refused(raw: Path, output: Path, *options: str) -> str:
     with pytest.raises(UserError) as error:
         prepare(raw, output, *options)

@@ -276,6 +276,8 @@ def test_other_settings_are_refused(decoded: Path, student: Path, tmp_path: Path
         ("--decoded a", "--decoded needs the student's --student-data DATABIN and --spm-model FILE"),
         ("--decoded a --student-data b --spm-model c --vocab-size 9", "--vocab-size goes with --data"),
         ("--data a --student-data b", "--student-data goes with --decoded"),
+        ("--data a --spm-model b --source decoded", "--source goes with --decoded"),
+        ("--data a --spm-model b --more-text c", "--more-text goes with --vocab-size"),
     ],
 )
 def test_options_that_do_not_go_together(words: str, told: str) -> None:

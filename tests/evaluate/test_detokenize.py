@@ -10,6 +10,7 @@ from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.detokenize import choose_detokenizer, detokenize, looks_tokenised
 from fairseq_kd.evaluate.options import ScoreOptions
+from fairseq_kd.evaluate.scores import references_of_each
 from fairseq_kd.evaluate.sentences import read_sentences
 from tests.support.databins import write_databin
 
@@ -100,3 +101,15 @@ def test_each_reference_is_looked_at_for_its_case(tmp_path: Path, caplog: pytest
     caplog.clear()
     read_sentences(task, "test", replace(scoring(files), lowercase=True))
     assert not caplog.records
+
+
+def test_a_row_without_the_first_reference_has_the_others_alone(tmp_path: Path) -> None:
+    """An empty reference would count in the brevity penalty, as that nearest in length to a short translation."""
+    data = write_databin(tmp_path / "bin", ("de", "en"), {"test": 6})
+    files = [tmp_path / name for name in ("first", "second", "third")]
+    columns = (["", "", "c", "d", "", "f"], ["A b", "", "", "D", "", "F"], ["x", "y z", "", "", "", "F f"])
+    for path, lines in zip(files, columns, strict=True):
+        path.write_text("".join(f"{line}\n" for line in lines))
+    found = read_sentences(open_databin(data, "test", ("de", "en")), "test", scoring(files))
+    given = [[line for line in row if line] or [""] for row in zip(*columns, strict=True)]
+    assert references_of_each(found.references, found.more_references) == given

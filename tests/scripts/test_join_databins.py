@@ -56,3 +56,13 @@ def test_a_data_bin_without_training_rows_is_refused(tiny_corpus: Path, changed:
     (changed / "train.src-tgt.tgt.idx").unlink()
     line = refused("join_databins.sh", "both", tiny_corpus, changed, folder=tmp_path)
     assert line.endswith(f"data-bin {changed}: no train.src-tgt.tgt.idx")
+
+
+def test_a_split_with_another_name_is_taken(tiny_corpus: Path, changed: Path, tmp_path: Path) -> None:
+    assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
+    for path in changed.glob("test.*"):
+        path.rename(path.with_name(path.name.replace("test", "test1")))
+    (changed / "checksums.json").unlink(missing_ok=True)
+    assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
+    made = {path.name.split(".")[0] for path in (tmp_path / "both" / "data-bin").glob("*.idx")}
+    assert made == {"train", "valid", "test1"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_kd.corpus.preparation.subword_model import train_spm
 from tests.support.commands import ROOT, environment
 from tests.support.scripts import refused, shell
 
@@ -184,6 +185,21 @@ def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stderr.endswith("out/data-bin: ready\n"), done.stderr
     (tmp_path / "test.b.gz").write_bytes(gzip.compress(b"b1 b2\n" * 90))
     assert "prepared with other arguments or text" in refused("prepare_data.sh", *words, folder=tmp_path)
+
+
+def test_a_sentencepiece_model_that_changed_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        for side in "ab":
+            (tmp_path / f"{split}.{side}").write_text("".join(f"{side}{row} {side}{row % 7}\n" for row in range(90)))
+    lines = [f"{side}{row} {side}{row % 7}" for side in "ab" for row in range(90)]
+    (tmp_path / "spm.model").write_bytes(train_spm(lines, 16))
+    words = ["--source-lang", "a", "--target-lang", "b", "--spm-model", "spm.model", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
+    for told in ("ready", "done before"):
+        done = shell("prepare_data.sh", *words, folder=tmp_path)
+        assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
+    (tmp_path / "spm.model").write_bytes(train_spm(lines, 18))
+    assert "out was prepared with another model than spm.model" in refused("prepare_data.sh", *words, folder=tmp_path)
 
 
 def test_a_file_system_without_locks(tmp_path: Path) -> None:
