@@ -129,15 +129,30 @@ run_workflow() {
   esac
   die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }
+# find_splits DATA SOURCE TARGET: the files of all splits but train, and but train1, train2, ... that fairseq-train reads
+# with it, into the array "splits".
+find_splits() {
+  local name=train number=0 way file
+  local -A parts=()
+  while ((number == 0)) || [[ -e $1/$name.$2-$3.$2.idx || -e $1/$name.$3-$2.$2.idx ]]; do
+    parts[$name]=1 number=$((number + 1)) name=train$number
+  done
+  splits=()
+  for way in "$3-$2" "$2-$3"; do
+    for file in "$1"/*."$way".*; do
+      name=${file##*/}
+      [[ ! -e $file || -n ${parts[${name%%."$way".*}]-} ]] || splits+=("$file")
+    done
+  done
+}
 # copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and all its splits but train. Files of the other
 # direction (valid.TARGET-SOURCE.*) get the names of this one; where both are there, those of this direction count.
 copy_splits() {
-  local way file name
-  for way in "$4-$3" "$3-$4"; do
-    for file in "$1"/*."$way".*; do
-      name=${file##*/}
-      [[ $name == train* || ! -e $file ]] || cp "$file" "$2/${name/.$way./.$3-$4.}"
-    done
+  local file name
+  find_splits "$1" "$3" "$4"
+  for file in "${splits[@]}"; do
+    name=${file##*/}
+    cp "$file" "$2/${name/.$4-$3./.$3-$4.}"
   done
   # byte for byte: fairseq-preprocess writes a dictionary anew, without its #fairseq:overwrite
   cp "$1/dict.$3.txt" "$1/dict.$4.txt" "$2"

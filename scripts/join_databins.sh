@@ -66,9 +66,8 @@ END
     cat "${files[@]}" | cksum
   done
   # The other splits are copies of the first data-bin's.
-  for file in "$1"/*."$source-$target".* "$1"/*."$target-$source".*; do
-    [[ ${file##*/} == train* || ! -e $file ]] || cksum <"$file"
-  done)
+  find_splits "$1" "$source" "$target"
+  for file in "${splits[@]}"; do cksum <"$file"; done)
 } <<<"$found"
 hold "$output"
 if [[ $(cat "$output/data-bin/joined" 2>/dev/null) == "$made_from" ]]; then
