@@ -129,16 +129,20 @@ run_workflow() {
   esac
   die "stopped: ${reason:-the display of the run was killed} (all output: $folder/workflow.log). Run it again to go on"
 }
-# other_splits FOLDER SOURCE TARGET: the files of a data-bin's splits but train, by their names in this direction, to the array
-# splits. Files of the other direction (valid.TARGET-SOURCE.*) have their names changed; where both are there, those of this
-# direction count.
+# other_splits FOLDER SOURCE TARGET: the files of a data-bin's splits, by their names in this direction, to the array splits.
+# It lacks train, and train1, train2, ... that fairseq-train reads with it. Files of the other direction
+# (valid.TARGET-SOURCE.*) have their names changed; where both are there, those of this direction count.
 other_splits() {
-  local way file name
+  local name=train number=0 way file
+  local -A parts=()
   declare -gA splits=()
+  while ((number == 0)) || [[ -e $1/$name.$2-$3.$2.idx || -e $1/$name.$3-$2.$2.idx ]]; do
+    parts[$name]=1 number=$((number + 1)) name=train$number
+  done
   for way in "$3-$2" "$2-$3"; do
     for file in "$1"/*."$way".*; do
       name=${file##*/}
-      [[ $name == train* || ! -e $file ]] || splits[${name/.$way./.$2-$3.}]=$file
+      [[ ! -e $file || -n ${parts[${name%%."$way".*}]-} ]] || splits[${name/.$way./.$2-$3.}]=$file
     done
   done
 }

@@ -12,6 +12,7 @@ from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.corpus.recut_databin import recut_databin
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.data.databins.databin import open_databin
+from fairseq_kd.data.databins.files import splits_of
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.data_languages import data_languages
@@ -115,11 +116,15 @@ def test_old_formats_are_decoded_alike(tiny_teacher: Path, data: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_distilled_databin_of_parts(tiny_teacher: Path, data: Path, tmp_path: Path) -> None:
+    for path in data.glob("test.*"):
+        for split in ("train3", "train_bt", "training"):  # fairseq-train reads none of them with train
+            shutil.copy(path, data / path.name.replace("test", split, 1))
     words = ["--model", tiny_teacher, "--data", data, "--output", "out", "--beam", "1", "--max-len-b", "12"]
     done = shell("generate_distilled_corpus.sh", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     made = tmp_path / "out" / "data-bin"
     assert len(open_databin(made, "train").dataset("train")) == 80 and not list(made.glob("train1*"))
+    assert splits_of(made, "src", "tgt") == ["test", "train", "train3", "train_bt", "training"]
     gold, distilled = (open_databin(folder, "train").dataset("train") for folder in (data, made))
     assert all(torch.equal(gold.src[row], distilled.src[row]) for row in range(80))
     for language in ("src", "tgt"):

@@ -66,3 +66,17 @@ def test_a_split_with_another_name_is_taken(tiny_corpus: Path, changed: Path, tm
     assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
     made = {path.name.split(".")[0] for path in (tmp_path / "both" / "data-bin").glob("*.idx")}
     assert made == {"train", "valid", "test1"}
+
+
+def test_splits_whose_names_begin_with_train_are_copied(tiny_corpus: Path, changed: Path, tmp_path: Path) -> None:
+    for path in tiny_corpus.glob("valid.*"):
+        for split in ("train1", "train_bt"):  # the first is a part of train, the second a split of its own
+            shutil.copy(path, changed / path.name.replace("valid", split))
+    assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
+    both = tmp_path / "both" / "data-bin"
+    assert rows(both, "train_bt") == rows(tiny_corpus, "valid") and not list(both.glob("train1.*"))
+    assert rows(both, "train") == rows(changed, "train") + rows(tiny_corpus, "train")
+    for path in tiny_corpus.glob("test.*"):
+        shutil.copy(path, changed / path.name.replace("test", "train_bt"))
+    assert shell("join_databins.sh", "both", changed, tiny_corpus, folder=tmp_path).returncode == 0
+    assert rows(both, "train_bt") == rows(tiny_corpus, "test")
