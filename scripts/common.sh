@@ -134,15 +134,15 @@ run_workflow() {
 # (valid.TARGET-SOURCE.*) have their names changed; where both are there, those of this direction count.
 other_splits() {
   local name=train number=0 way file
-  local -A parts=()
+  local -A train_parts=()
   declare -gA splits=()
   while ((number == 0)) || [[ -e $1/$name.$2-$3.$2.idx || -e $1/$name.$3-$2.$2.idx ]]; do
-    parts[$name]=1 number=$((number + 1)) name=train$number
+    train_parts[$name]=1 number=$((number + 1)) name=train$number
   done
   for way in "$3-$2" "$2-$3"; do
     for file in "$1"/*."$way".*; do
       name=${file##*/}
-      [[ ! -e $file || -n ${parts[${name%%."$way".*}]-} ]] || splits[${name/.$way./.$2-$3.}]=$file
+      [[ ! -e $file || -n ${train_parts[${name%%."$way".*}]-} ]] || splits[${name/.$way./.$2-$3.}]=$file
     done
   done
 }
