@@ -29,9 +29,9 @@ def merge(directory: Path) -> dict[str, Any]:
         directory: the output folder of a decode.
 
     Returns:
-        The signature: the decode's settings, "versions", "lines" and "sha256" of each file by name, "skipped", the
-        rows that were not translated, and "unknown", the number of ``<unk>`` in the best translations ("tokens") and of
-        rows with one ("rows").
+        The signature: the decode's settings, "versions", and "lines" and "sha256" of each file by name. "skipped" are
+        the rows that were not translated. "unknown" has the number of ``<unk>`` in the best translations ("tokens"),
+        and of rows with an ``<unk>`` ("rows").
 
     Raises:
         UserError: ``directory`` is not a decode's, or a block is missing or damaged; then nothing is written.
