@@ -35,7 +35,7 @@ VERBS = {
     "diagnose": "measure what a teacher's task is like, and recommend a method",
     "init-student": "make a student from spaced layers of its teacher",
     "prune": "set a model's smallest weights to zero",
-    "trim": "cut the symbols that a text never uses out of a model and its dictionaries",
+    "trim": "remove the symbols that a text never uses from a model and its dictionaries",
     "average": "take the mean of several checkpoints of one training",
     "export": "make a model deployable: a CTranslate2 folder or a sparse file",
     "script": "run another of the stage scripts",

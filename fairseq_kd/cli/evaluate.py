@@ -103,8 +103,8 @@ def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, CostOptions()
     add(
         "--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
-        help="also measure speed and memory of decoding, in batches and one sentence at a time, with both engines "
-        f"or that of --engine; medians over this many rounds ({defaults.rounds})",
+        help="also measure speed and memory of decoding, in batches and one by one, with both engines or that of "
+        f"--engine; medians over this many rounds ({defaults.rounds})",
     )  # fmt: skip
     add("--cost-rows", type=int, metavar="N", help=f"number of rows that --cost decodes ({defaults.rows})")
     add(

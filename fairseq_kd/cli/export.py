@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shortlist",
         metavar="TEXT",
         type=Path,
-        help="make a lexical shortlist of parallel text, usually the distilled corpus, and put it into the folder as "
-        f"{VOCABULARY_MAP}; a data-bin, or two files TEXT.LANG in the model's subwords, also .gz, .xz or .zst; needs "
-        "eflomal (ctranslate2)",
+        help=f"make a lexical shortlist, {VOCABULARY_MAP} in the folder, of parallel text, usually the distilled "
+        "corpus: a data-bin, or two files TEXT.LANG in the model's subwords, also .gz, .xz or .zst; needs eflomal "
+        "(ctranslate2)",
     )
     add(
         "--shortlist-candidates",

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add, default = parser.add_argument, Rules()
     add("--input", required=True, metavar="PATH", type=Path,
-        help="output folder of fairseq-kd decode, select or recut, or the prefix of PREFIX.S and PREFIX.T, "
+        help="output folder of fairseq-kd decode, select or recut; or PREFIX of the files PREFIX.S and PREFIX.T, "
         "also .gz, .xz or .zst")  # fmt: skip
     add("--source-lang", metavar="S", help="with a prefix: source language, the ending of its file")
     add("--target-lang", metavar="T", help="with a prefix: target language, the ending of its file")

@@ -30,12 +30,12 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lenpen", type=float, default=defaults.lenpen, metavar="P",
         help="length penalty: score = log-probability / tokens^P, </s> counted (%(default)s)")  # fmt: skip
     add("--no-repeat-ngram-size", type=int, default=defaults.no_repeat_ngram_size, metavar="N",
-        help="no translation has N tokens twice; 0: it may; fairseq alone (%(default)s)")  # fmt: skip
+        help="no N tokens in a row come twice in a translation (0: they may); only fairseq")  # fmt: skip
     add("--patience", type=float, default=defaults.patience, metavar="P",
-        help="the search ends with P x beam hypotheses; ctranslate2 alone (%(default)s)")  # fmt: skip
+        help="the search ends with P x beam hypotheses; only ctranslate2 (%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
-        help="subword tokens that every translation begins with, quoted; fairseq alone (none)")  # fmt: skip
-    add("--no-unk", action="store_true", help="no translation has <unk>; fairseq alone")
+        help="subword tokens that every translation begins with, in quotes; only fairseq (none)")  # fmt: skip
+    add("--no-unk", action="store_true", help="forbid <unk> in translations; only fairseq")
 
 
 def search_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what decodes a model, and how wide and how long it searches."""
     add, defaults = parser.add_argument, DecodingOptions()
     add("--engine", default="auto", choices=ENGINES,
-        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
+        help="engine; auto: ctranslate2 if it takes the model, else fairseq (%(default)s)")  # fmt: skip
     add("--precision", default="float32", choices=PRECISIONS, help="number format of ctranslate2 (%(default)s)")
     add("--beam", type=int, default=defaults.beam, help="beam size (%(default)s)")
     add_length_arguments(parser)
@@ -73,7 +73,7 @@ def lengths_of(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("max_len_a", "max_len_b", "max_tokens")}
 
 
-def add_language_arguments(parser: argparse.ArgumentParser, which: str = "where the data-bin holds several") -> None:
+def add_language_arguments(parser: argparse.ArgumentParser, which: str = "if the data-bin holds several") -> None:
     """Declare the languages that a data-bin is read in; :func:`languages_of` reads the options.
 
     Args:
@@ -102,11 +102,11 @@ def add_text_arguments(parser: argparse.ArgumentParser, of: str = "") -> None:
     add("--source-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the source side")
     add("--target-spm", type=Path, metavar="FILE", help=f"{of}sentencepiece model of the target side")
     add_language_arguments(
-        parser, "where the checkpoint records none or the data-bin holds several; of a folder's model by its own name"
+        parser, "if the checkpoint records none or the data-bin holds several; for a folder, by the model's own name"
     )
     add("--profile", metavar="NAME|FILE",
-        help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (fairseq_kd.yaml in the folder; "
-        "for Hugging Face, by its tokenizer)")  # fmt: skip
+        help=f"{of}how a folder's model takes text: {', '.join(READY)} or a YAML file (default: fairseq_kd.yaml in the "
+        "folder, or what a Hugging Face tokenizer tells)")  # fmt: skip
 
 
 def text_of(options: argparse.Namespace) -> dict[str, Any]:

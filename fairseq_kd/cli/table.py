@@ -14,16 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR",
         help="folder for table.md, table.json, table.png and speed.png; other options add pictures")  # fmt: skip
     add("--baseline", metavar="NAME", help="name of the row that the others are compared with")
-    add("--teacher", metavar="NAME", help="name of the row that pictures draw as a dashed line")
+    add("--teacher", metavar="NAME",
+        help="name of the teacher's row: a dashed line in pictures; with --baseline, the table shows how much of the "
+        "gap between both each row closes")  # fmt: skip
     add("--title", default="Scores", help="heading (default: %(default)s)")
     add("--config", metavar="FILE",
         help="experiment's YAML; the table records its name and SHA-256, and shows a paper's figures")  # fmt: skip
     add("--training-log", action="extend", nargs="+", default=[], metavar="NAME=FILE",
-        help="name of a row and train.log of its training, one for each seed; the table then shows updates, tokens, "
-        "seconds and validation BLEU, and gate.png the g of hybrid_kd over the updates")  # fmt: skip
+        help="name of a row and train.log of its training, one for each seed; adds updates, tokens, seconds and "
+        "validation BLEU to the table, and gate.png, the g of hybrid_kd over the updates")  # fmt: skip
     add("--pruning", action="extend", nargs="+", default=[], metavar="NAME",
         help="names of the rows of one model, pruned step by step; pruning.png shows their BLEU over the share of "
-        "zeros, and the other pictures show only the densest of them")  # fmt: skip
+        "zeros; the other pictures show only the row with the fewest zeros")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

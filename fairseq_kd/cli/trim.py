@@ -11,15 +11,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
     add("--data", required=True, action="extend", nargs="+", metavar="PATH", type=Path,
-        help="text of both languages in the model's subwords, files named TEXT.SRC or TEXT.TGT, also with .gz, .xz or "
-        ".zst behind it, or data-bins with all their splits")  # fmt: skip
+        help="data-bins, of which all splits count, or files of text in the model's subwords, of both languages: "
+        "TEXT.SRC, TEXT.TGT, also .gz, .xz or .zst")  # fmt: skip
     add("--spm-model", metavar="FILE", type=Path,
-        help="the model's sentencepiece model: the files of --data are raw text; DIR gets a model that uses kept "
-        "pieces alone")  # fmt: skip
+        help="the model's sentencepiece model: the files of --data are then raw text; DIR gets a model that uses only "
+        "kept pieces")  # fmt: skip
     add("--teacher-data", metavar="DIR", type=Path,
         help="folder with the model's dictionaries (default: beside the checkpoint, its data-bin, or "
         "--data)")  # fmt: skip
-    add_language_arguments(parser, "where the checkpoint does not record it")
+    add_language_arguments(parser, "if the checkpoint does not record it")
     add("--output", required=True, metavar="DIR", type=Path,
         help="folder that gets checkpoint.pt, dict.SRC.txt, dict.TGT.txt and trim.json")  # fmt: skip
 

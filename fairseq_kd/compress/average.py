@@ -40,9 +40,9 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
         The report: "checkpoints" ("path" and "sha256" of each), "parameters", "versions" and "commit".
 
     Raises:
-        UserError: there are fewer than two, two of them are the same file, their parameters, the options of their
-            models or the settings of their learned gates differ, a mean is not finite, the output holds something
-            else, or a checkpoint is bad.
+        UserError: a checkpoint is bad, there are fewer than two, or two are the same file. Or the parameters, the
+            options of the models or the settings of the learned gates differ. Or a mean is not finite, or the output
+            holds something else.
     """
     if len(checkpoints) < 2:
         raise UserError("average: give two or more checkpoints")

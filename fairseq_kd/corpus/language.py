@@ -3,9 +3,9 @@
 Both languages are made up from a seed: words are pronounceable syllables, drawn with Zipfian frequencies. A source is
 one or two clauses (subject, verb, object, optional adverb and prepositional phrases); its grammar is unambiguous.
 
-A translation depends on two choices that the source does not show: a *style* for the whole sentence (the order of
-subject, verb and object, the side of adjectives and adverbs, and all agreement endings) and, for every content word,
-one of its synonyms. With one style and one synonym the translation is unique.
+A translation depends on two choices that the source does not show. The first is the *style* of the whole sentence: the
+order of subject, verb and object, the side of adjectives and adverbs, and all agreement endings. The second is one of
+the synonyms of every content word. With one style and one synonym the translation is unique.
 """
 
 import itertools

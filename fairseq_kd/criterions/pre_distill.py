@@ -62,9 +62,11 @@ class PreDistillCriterion(FusedCriterion):
     γ 3. At a temperature τ, 2 in their code and 1 by default, the KL is of both distributions at τ, times τ² (Hinton et
     al. 2015). A mean squared error is over a sentence's real positions and the width, and a sum over the student's
     layers, each beside the teacher layer of ``matched_layers``. With --hidden-norm each position's state is brought to
-    mean 0 and variance 1 before. (Wen et al.'s code does so over a whole batch, padding included.) Where the widths
-    differ, a linear map without bias, one for each side, brings the student's states to the teacher's width (Jiao et
-    al. 2020, TinyBERT's hidden-state loss). It is trained and saved with the criterion and has no part in the student.
+    mean 0 and variance 1 before. (Wen et al.'s code does so over a whole batch, padding included.)
+
+    If the widths differ, each side has a linear map without bias from the student's width to the teacher's (Jiao et al.
+    2020, TinyBERT's hidden-state loss). The maps are trained and saved with the criterion and are no part of the
+    student.
 
     Raises:
         UserError: an option out of its range, a task without a teacher, several teachers or soft targets alone, a model

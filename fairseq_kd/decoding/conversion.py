@@ -1,7 +1,7 @@
 """CTranslate2 models made from fairseq checkpoints.
 
-A checkpoint is read and checked by this package first. The converter is then given a file that this package wrote, so
-that it meets neither a pickle that runs code nor a task or a data folder that the checkpoint recorded.
+This package reads and checks a checkpoint first, and gives the converter a file of its own. So the converter meets no
+pickle that runs code, and no task or data folder that the checkpoint recorded.
 """
 
 import argparse

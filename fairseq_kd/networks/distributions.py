@@ -108,8 +108,8 @@ def plain_softmax(model: BaseFairseqModel) -> bool:
 def _misses_the_projection(model: nn.Module, bare: Any) -> bool:
     """Whether the wrapper would miss a use of the projection outside of the forward that it wraps.
 
-    torch's DistributedDataParallel that looks for unused parameters counts one that is no part of the graph below the
-    features as unused, and fully sharded parameters exist within the forward alone.
+    A DistributedDataParallel that looks for unused parameters takes a parameter for unused if it is no part of the
+    graph below the features. Fully sharded parameters exist only within the forward.
     """
     inner: Any = model
     while inner is not bare:

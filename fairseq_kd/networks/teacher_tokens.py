@@ -19,9 +19,9 @@ from fairseq_kd.losses.chunk import NextTokens
 class TeacherTokens:
     """How one teacher wants its input, and how its answer is read. The student's ids are valid in the teacher.
 
-    The teacher's distribution p over all its symbols becomes p(k) / (1 − m) over the student's symbols, m being p's
-    mass on the symbols that only the teacher has. That is p given that none of these comes. In logits it is a cut: a
-    softmax over the student's logits alone gives it, at any temperature.
+    The teacher's distribution p over all its symbols becomes p(k) / (1 − m) over the student's symbols. m is p's mass
+    on the symbols that only the teacher has. The result is p on the condition that none of these comes next. A softmax
+    over the logits of the student's symbols gives it, at any temperature.
 
     Attributes:
         dictionaries: the teacher's, of source and target, with the symbols that its task appends.

@@ -53,7 +53,7 @@ def read_points(files: Mapping[float, Sequence[str | Path]]) -> list[Point]:
 
     Raises:
         UserError: a file cannot be used, a point's files do not fit together, points differ in their rows, beams or
-            kind of BLEU, or an older version of evaluate wrote a file and left out what a study needs.
+            kind of BLEU, or a file of an earlier version lacks what a study needs.
     """
     points = [Point(at, group_results(paths)) for at, paths in sorted(files.items())]
     for point in points:

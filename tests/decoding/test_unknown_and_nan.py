@@ -87,6 +87,15 @@ def test_no_unk_forbids_them(unsure: Path, tiny_corpus: Path, tmp_path: Path, ca
     assert made["options"]["no_unk"] is True and made["engine"] == "fairseq" and "hold" not in caplog.text
 
 
+def test_samples_are_told_options_that_they_take(
+    unsure: Path, tiny_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = decode(unsure, tiny_corpus, tmp_path, "--sampling")["unknown"]
+    assert f"of {found['rows']} rows hold {found['tokens']} <unk>" in caplog.text and found["rows"] > 0
+    assert "--no-unk" not in caplog.text and "--top-k" in caplog.text
+
+
 def test_an_engine_that_cannot_forbid_them_says_so(unsure: Path, tiny_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--engine ctranslate2: --no-unk: ctranslate2 spreads"):
         decode(unsure, tiny_corpus, tmp_path, "--no-unk", "--engine", "ctranslate2")

@@ -29,9 +29,9 @@ def merge(directory: Path) -> dict[str, Any]:
         directory: the output folder of a decode.
 
     Returns:
-        The signature: the decode's settings, "versions", "lines" and "sha256" of each file by name, "skipped", the
-        rows that were not translated, and "unknown", the number of ``<unk>`` in the best translations ("tokens") and of
-        rows with one ("rows").
+        The signature: the decode's settings, "versions", and "lines" and "sha256" of each file by name. "skipped" are
+        the rows that were not translated. "unknown" has the number of ``<unk>`` in the best translations ("tokens"),
+        and of rows with an ``<unk>`` ("rows").
 
     Raises:
         UserError: ``directory`` is not a decode's, or a block is missing or damaged; then nothing is written.
@@ -92,9 +92,11 @@ def _log(directory: Path, merged: dict[str, Any], paths: list[Path]) -> None:
         )  # fmt: skip
     unknown = merged["unknown"]
     if unknown["tokens"]:
+        # A sampler has no --no-unk.
+        advice = "a small --top-k draws fewer" if merged.get("sampling") else "decode with --no-unk forbids it"
         logger.warning(
-            "%s: the translations of %d rows hold %d %s, which a student would learn; decode with --no-unk forbids it",
-            directory, unknown["rows"], unknown["tokens"], UNKNOWN,
+            "%s: the translations of %d rows hold %d %s, which a student would learn; %s",
+            directory, unknown["rows"], unknown["tokens"], UNKNOWN, advice,
         )  # fmt: skip
     names = ", ".join(path.name for path in paths)
     logger.info("%s: wrote %s (%d rows) and %s", directory, names, merged["rows"], SIGNATURE)

@@ -52,8 +52,8 @@ def binarise(text: Path, dictionary: Dictionary, prefix: Path, coverage: Coverag
 def splitter(dictionary: Dictionary) -> Callable[[str], list[str]]:
     """How a row becomes symbols: as fairseq-preprocess cuts it, at all white space.
 
-    Where the dictionary has symbols that hold white space (a no-break space, an ideographic space, a phrase), a row is
-    cut at spaces alone, and at each place the longest symbol counts. fairseq-preprocess would lose these symbols.
+    The dictionary may have symbols that hold white space: a no-break space, an ideographic space, a phrase. A row is
+    then cut at spaces alone, and at each place the longest symbol counts. fairseq-preprocess would lose these symbols.
     """
     wide = [symbol for symbol in dictionary.symbols if tokenize_line(symbol) != [symbol]]
     if not wide:
