@@ -41,6 +41,9 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
 
     valid_subset: str = II("dataset.valid_subset")
     patience: int = II("checkpoint.patience")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
+    curriculum: int = II("dataset.curriculum")
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
