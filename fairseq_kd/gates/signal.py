@@ -1,11 +1,14 @@
 """What a learned gate minimises: the cost of each loss, and a prior that keeps the gate from choosing one for good."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = ("loss", "normalised", "held_out")
 DECAY = 0.99
@@ -117,8 +120,18 @@ class Signal(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state that a resumed run starts from. It is not in buffers, which fairseq would turn into float16."""
-        return {"sizes": self.sizes, "tokens": self.tokens, "direction": self.direction}
+        return {"kind": self.kind, "sizes": self.sizes, "tokens": self.tokens, "direction": self.direction}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Start from the state of :meth:`get_extra_state`."""
+        """Start from the state of :meth:`get_extra_state`, unless its means are of other costs: held-out ones, or not.
+
+        Earlier states do not tell their kind, but those of ``held_out`` have a direction.
+        """
+        held_out = state["kind"] == "held_out" if "kind" in state else state["direction"] is not None
+        if held_out != (self.kind == "held_out"):
+            logger.warning(
+                "--gate-signal %s: the checkpoint's gate has running means of another signal; they start anew",
+                self.kind,
+            )
+            return
         self.sizes, self.tokens, self.direction = state["sizes"], state["tokens"], state["direction"]

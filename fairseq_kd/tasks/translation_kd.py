@@ -41,6 +41,9 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
 
     valid_subset: str = II("dataset.valid_subset")
     patience: int = II("checkpoint.patience")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
+    curriculum: int = II("dataset.curriculum")
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -117,10 +120,12 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         for folder in bins:
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
-        super().load_dataset(split, epoch=epoch, combine=combine, **options)
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]
+        if combine:
+            self._check_upsampling(split, data)
+        super().load_dataset(split, epoch=epoch, combine=combine, **options)
         for language, dictionary in zip(pair, (self.source_dictionary, self.target_dictionary), strict=True):
             check_symbols(data, split, pair, language, dictionary)
         if self.cfg.distilled_data:
@@ -133,6 +138,18 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             self.datasets[split] = add_soft_targets(self, split, loaded, data, self._caches()[turn])
         if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
             self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
+
+    def _check_upsampling(self, split: str, data: Path) -> None:
+        """Raise a UserError where --upsample-primary does not suit a split in parts, ``train``, ``train1`` and so on."""
+        pair, times = (self.cfg.source_lang, self.cfg.target_lang), self.cfg.upsample_primary
+        second = [f"{split}1.{one}-{other}.{pair[0]}.idx" for one, other in (pair, pair[::-1])]
+        if times == 1 or not any((data / name).is_file() for name in second):
+            return
+        if times < 1:  # fairseq's default, −1, gives the first part a negative length
+            raise UserError(f"--upsample-primary {times}: {data} has {split} in parts; give --upsample-primary 1")
+        if split == self.cfg.train_subset and (self.cfg.distilled_data or self.cfg.teacher_cache):
+            option = "--distilled-data" if self.cfg.distilled_data else "--teacher-cache"
+            raise UserError(f"--upsample-primary {times}: {option} has each row once; give --upsample-primary 1")
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False

@@ -135,7 +135,11 @@ class WithTeacher(_Task):
     def get_batch_iterator(self, dataset: FairseqDataset, *args: Any, **options: Any) -> EpochBatchIterator:
         """As the task of fairseq. The iterator's state, which checkpoints hold, has the count of --patience."""
         iterator: EpochBatchIterator = super().get_batch_iterator(dataset, *args, **options)
-        keep_count(iterator)
+        if getattr(self.cfg, "curriculum", 0):
+            # The loader that fairseq-fixed keeps over the epochs would never begin to shuffle.
+            iterator.reuse_dataloader = False
+        names = ("best_checkpoint_metric", "maximize_best_checkpoint_metric")
+        keep_count(iterator, [getattr(self.cfg, name, None) for name in names])
         return iterator
 
     def begin_epoch(self, epoch: int, model: Any) -> None:

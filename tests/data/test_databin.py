@@ -78,6 +78,33 @@ def test_another_dictionary_than_that_of_the_text_is_refused(impl: str, side: st
         task.load_dataset("train", combine=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", r"--upsample-primary -1: .* has train in parts; give --upsample-primary 1"),
+        ("--upsample-primary 2 --teacher-cache c", "--upsample-primary 2: --teacher-cache has each row once; give"),
+        ("--upsample-primary 2 --distilled-data d", "--upsample-primary 2: --distilled-data has each row once; give"),
+        ("--upsample-primary 2", None),
+    ],
+)
+def test_parts_need_a_fitting_upsampling(words: str, told: str | None, tmp_path: Path) -> None:
+    """fairseq's default ends in "negative dimensions are not allowed"."""
+    write_databin(tmp_path, PAIR, {"train": 8, "train1": 3, "valid": 8})
+    options = ["--user-dir", "fairseq_kd", "--task", "translation_kd", *words.split()]
+    if "--distilled-data" in options:
+        options += ["--criterion", "hybrid_kd", "--gate", "fixed"]
+    elif words.endswith(" c"):
+        options += ["--criterion", "token_kd"]
+    task = build(tmp_path, *options)[0]
+    task.load_dataset("valid")
+    if told is None:
+        task.load_dataset("train", combine=True)
+        assert len(task.dataset("train")) == 2 * 8 + 3
+        return
+    with pytest.raises(UserError, match=told):
+        task.load_dataset("train", combine=True)
+
+
 @pytest.mark.parametrize("impl", ["mmap", "lazy"])
 def test_a_cut_file_is_refused(impl: str, tmp_path: Path) -> None:
     write_databin(tmp_path, PAIR, {"test": 30}, impl=impl)

@@ -1,5 +1,6 @@
 """The gates' parts against loops over their definitions."""
 
+import logging
 import math
 
 import pytest
@@ -179,3 +180,26 @@ def test_running_means_are_over_tokens_and_come_with_the_state() -> None:
         costs = found.scaled(found.costs(one, other))
         torch.testing.assert_close(costs[0], one.by_token / means[0])
         torch.testing.assert_close(costs[1], other.by_token / means[1])
+
+
+@pytest.mark.parametrize(("before", "now"), [("held_out", "normalised"), ("normalised", "held_out")])
+@pytest.mark.parametrize("tells_its_kind", [False, True], ids=["earlier", "now"])
+def test_running_means_of_another_signal_start_anew(
+    before: str, now: str, tells_its_kind: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cost of the one is hundreds of times as large as one of the other: the gate would jump to one side."""
+    (*_, answer), saved, loaded = half(1, 3), Signal(before), Signal(now)
+    saved.update((0.06, 0.4), (3, 4), answer if before == "held_out" else None)
+    state = saved.state_dict()
+    if not tells_its_kind:
+        del state["_extra_state"]["kind"]
+    with caplog.at_level(logging.WARNING):
+        loaded.load_state_dict(state)
+    assert loaded.sizes.tolist() == loaded.tokens.tolist() == [0, 0] and loaded.direction is None
+    assert f"--gate-signal {now}: the checkpoint's gate has running means of another signal" in caplog.text
+    # Those of its own kind it takes without a word; loss and normalised keep the same sums.
+    caplog.clear()
+    for kind in {before, before.replace("normalised", "loss")}:
+        same = Signal(kind)
+        same.load_state_dict(state)
+        assert same.sizes.tolist() == saved.sizes.tolist() and not caplog.text

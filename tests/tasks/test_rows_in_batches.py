@@ -1,10 +1,11 @@
-"""Rows that fairseq puts into no batch."""
+"""Rows that fairseq puts into no batch, and the order of the batches."""
 
 import logging
 from pathlib import Path
 
 import pytest
 from fairseq.data import data_utils
+from fairseq.data.iterators import EpochBatchIterator
 
 from fairseq_kd.errors import UserError
 from tests.support.databins import write_databin
@@ -32,3 +33,28 @@ def test_rows_that_fairseq_leaves_out_are_counted(
         batches = task.get_batch_iterator(task.dataset("valid"), **options).frozen_batches
     assert sum(map(len, batches)) == rows - lost
     assert (f"{lost} of {rows} rows of valid are in no batch" in caplog.text) == bool(lost)
+
+
+def test_a_curriculum_ends(tmp_path: Path) -> None:
+    """--curriculum 1: the first epoch has the batches by length, the later ones in an order of their own.
+
+    fairseq-fixed keeps the loader of the first epoch, and with it that epoch's order.
+    """
+    data = write_databin(tmp_path / "data", ("en", "de"), {"train": 40, "valid": 8})
+    task = build(data, "--user-dir", "fairseq_kd", "--task", "translation_kd", "--curriculum", "1")[0]
+    task.load_dataset("train")
+    options = {"max_sentences": 2, "max_positions": (99, 99), "seed": 1}
+
+    def order(iterator: EpochBatchIterator) -> list[list[int]]:
+        shuffle = iterator.next_epoch_idx > 1  # as fairseq-train asks for an epoch
+        return [sorted(batch["id"].tolist()) for batch in iterator.next_epoch_itr(shuffle=shuffle)]
+
+    iterator = task.get_batch_iterator(task.dataset("train"), **options)
+    by_length = [sorted(map(int, batch)) for batch in iterator.frozen_batches]
+    first, second, third = (order(iterator) for _ in range(3))
+    assert first == by_length
+    assert sorted(second) == sorted(third) == sorted(first)
+    assert second != first and third != first and third != second
+    # A run that is resumed behind the first epoch has the same batches.
+    again = task.get_batch_iterator(task.dataset("train"), **options, epoch=2, disable_iterator_cache=True)
+    assert order(again) == second

@@ -1,6 +1,7 @@
 """The plugin in real fairseq commands."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from fairseq.optim import build_optimizer
 from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.criterions.fused_cross_entropy import FusedCrossEntropyCriterion
 from fairseq_kd.errors import UserError
-from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.networks.checkpoints import check_checkpoint, read_checkpoint
 from tests.support.commands import BIN, PLUGIN, ROOT, generated_rows, run_command
 from tests.support.corpora import binarise, write_text
 from tests.support.models import ARCHITECTURES, assert_same_weights, build, configured
@@ -257,3 +258,17 @@ def test_a_student_of_another_vocabulary_is_refused(tiny_teacher: Path, tmp_path
     data = binarise(tmp_path / "text", tmp_path / "data-bin", "--joined-dictionary")
     done = train_command(data, tmp_path / "save", *kd(tiny_teacher), check=False)
     assert done.returncode != 0 and "its source vocabulary" in done.stderr and "symbols against" in done.stderr
+
+
+@pytest.mark.parametrize("more", ["--best-checkpoint-metric ppl", "--reset-meters"])
+def test_another_search_for_the_best_starts_anew(more: str, tiny_corpus: Path, tmp_path: Path) -> None:
+    """Without a learning rate no validation is better than the first; a perplexity is never below a loss in bits."""
+    words = "--task translation_kd --lr 0 --patience 2 --max-update 0 --criterion fused_cross_entropy"
+    options = [*words.split(), "--max-epoch"]
+    train_model(tiny_corpus, tmp_path, *options, "2")
+    done = train_command(tiny_corpus, tmp_path, *options, "8", *more.split())
+    assert re.findall("epoch ([0-9]+) [|] valid on", done.stdout + done.stderr) == ["003", "004", "005"]
+    best = check_checkpoint(tmp_path / "checkpoint_best.pt")["extra_state"]
+    assert best["train_iterator"]["epoch"] == 6 and best["best"] == best["val_loss"]  # a tie counts as best
+    warned = "the checkpoint's best validation is of loss; the search for the best starts anew"
+    assert (warned in done.stdout + done.stderr) == ("ppl" in more)
