@@ -120,15 +120,15 @@ class Signal(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state that a resumed run starts from. It is not in buffers, which fairseq would turn into float16."""
-        return {"kind": self.kind, "sizes": self.sizes, "tokens": self.tokens, "direction": self.direction}
+        means = {"sizes": self.sizes, "tokens": self.tokens, "direction": self.direction}
+        return {"held_out": self.kind == "held_out", **means}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Start from the state of :meth:`get_extra_state`, unless its means are of other costs: held-out ones, or not.
 
-        Earlier states do not tell their kind, but those of ``held_out`` have a direction.
+        Earlier states do not tell which, but those of ``held_out`` have a direction.
         """
-        held_out = state["kind"] == "held_out" if "kind" in state else state["direction"] is not None
-        if held_out != (self.kind == "held_out"):
+        if state.get("held_out", state["direction"] is not None) != (self.kind == "held_out"):
             logger.warning(
                 "--gate-signal %s: the checkpoint's gate has running means of another signal; they start anew",
                 self.kind,

@@ -140,7 +140,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
 
     def _check_upsampling(self, split: str, data: Path) -> None:
-        """Raise a UserError where --upsample-primary does not suit a split in parts: ``train``, ``train1``, …"""
+        """Raise a UserError where --upsample-primary does not suit a split in parts (``train``, ``train1``)."""
         pair, times = (self.cfg.source_lang, self.cfg.target_lang), self.cfg.upsample_primary
         second = [f"{split}1.{one}-{other}.{pair[0]}.idx" for one, other in (pair, pair[::-1])]
         if times == 1 or not any((data / name).is_file() for name in second):

@@ -192,7 +192,7 @@ def test_running_means_of_another_signal_start_anew(
     saved.update((0.06, 0.4), (3, 4), answer if before == "held_out" else None)
     state = saved.state_dict()
     if not tells_its_kind:
-        del state["_extra_state"]["kind"]
+        del state["_extra_state"]["held_out"]
     with caplog.at_level(logging.WARNING):
         loaded.load_state_dict(state)
     assert loaded.sizes.tolist() == loaded.tokens.tolist() == [0, 0] and loaded.direction is None
