@@ -18,6 +18,7 @@ from torch import nn
 
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
+from fairseq_kd.data.databins.databin import mapped
 from fairseq_kd.data.databins.files import file_names
 from fairseq_kd.data.databins.lists import beside
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
@@ -118,6 +119,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
+        self.datasets[split] = mapped(self.datasets[split])
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]
