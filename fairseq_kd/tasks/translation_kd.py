@@ -18,6 +18,7 @@ from torch import nn
 
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
+from fairseq_kd.data.databins.databin import mapped
 from fairseq_kd.data.databins.files import file_names
 from fairseq_kd.data.databins.lists import beside
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
@@ -126,6 +127,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         if combine:
             self._check_upsampling(split, data)
         super().load_dataset(split, epoch=epoch, combine=combine, **options)
+        self.datasets[split] = mapped(self.datasets[split])
         for language, dictionary in zip(pair, (self.source_dictionary, self.target_dictionary), strict=True):
             check_symbols(data, split, pair, language, dictionary)
         if self.cfg.distilled_data:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_utils
+from fairseq.data import BaseWrapperDataset, ConcatDataset, Dictionary, LanguagePairDataset, data_utils
 from fairseq.data.indexed_dataset import IndexedDataset, infer_dataset_impl
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
@@ -178,6 +178,20 @@ class MappedRows(IndexedDataset):
         if end > len(self.rows):
             raise ValueError(f"{self.path}.bin ends before row {i}")
         return torch.from_numpy(self.rows[first:end].astype(np.int64)) - 1
+
+
+def mapped(dataset: Any) -> Any:
+    """A dataset that fairseq has loaded, but :class:`MappedRows` read its lazy and cached files."""
+    if isinstance(dataset, IndexedDataset):
+        return MappedRows(dataset.path)
+    if isinstance(dataset, BaseWrapperDataset):
+        dataset.dataset = mapped(dataset.dataset)
+    elif isinstance(dataset, ConcatDataset):
+        dataset.datasets = [mapped(part) for part in dataset.datasets]
+    elif isinstance(dataset, LanguagePairDataset):
+        for name in ("src", "tgt", "align_dataset"):
+            setattr(dataset, name, mapped(getattr(dataset, name)))
+    return dataset
 
 
 def source_hashes(data: str | Path, subset: str, source: str, target: str) -> dict[str, str]:
