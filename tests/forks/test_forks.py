@@ -41,9 +41,10 @@ def test_what_scripts_start_is_forked(words: tuple[str, ...], tmp_path: Path, re
     if request.config.getoption("--no-fork"):
         pytest.skip("--no-fork: nothing is forked")
     program = "import sys\n\nraise SystemExit('fairseq' not in sys.modules)\n"
-    module = tmp_path / "fairseq_kd" / "corpus" / f"{words[-1].rpartition('.')[2]}.py"
-    module.parent.mkdir(parents=True)
+    module = tmp_path.joinpath(*words[-1].split(".")).with_suffix(".py")
+    module.parent.mkdir(parents=True, exist_ok=True)
     module.write_text(program)
+    (tmp_path / "fairseq_kd").mkdir(exist_ok=True)
     (tmp_path / "fairseq_kd" / "__init__.py").touch()
     done = subprocess.run(["python", *words], cwd=tmp_path, env=environment(), input=program, text=True)
     assert done.returncode == 0
