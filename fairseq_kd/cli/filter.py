@@ -85,8 +85,11 @@ def run(options: argparse.Namespace) -> None:
         **_reverse(options),
         shard=shard,
     )
-    if report is not None:
-        print(table(report))
+    if report is None:
+        return
+    print(table(report))
+    if not report["kept"]:
+        raise UserError(f"{options.output}: no row is kept; report.json says which rule dropped how many")
 
 
 def _reverse(options: argparse.Namespace) -> dict[str, Any]:

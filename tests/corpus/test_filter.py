@@ -408,3 +408,11 @@ def test_options_of_a_reverse_model_need_one(option: str, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=f"{option}: needs --reverse-model"):
         cli.main(["filter", *text, "--output", str(tmp_path / "out"), option, "1"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_without_a_kept_row_ends_in_one_line(tmp_path: Path) -> None:
+    text = ["--input", str(write(tmp_path / "text", [row for row in ROWS if row[2] == "empty"]))]
+    for _ in range(2):  # a second run finds the work done
+        with pytest.raises(UserError, match="no row is kept"):
+            cli.main(["filter", *text, "--source-lang", "de", "--target-lang", "en", "--output", str(tmp_path / "out")])
+    assert read_json(tmp_path / "out" / "report.json")["dropped"]["empty"]["rows"] == 2
