@@ -155,7 +155,7 @@ same_splits() {
   ((count == ${#splits[@]})) || return 1
   for name in "${!splits[@]}"; do cmp -s "${splits[$name]}" "$2/$name" || return 1; done
 }
-# copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and its other_splits.
+# copy_splits FROM TO SOURCE TARGET: copy a data-bin's dictionaries and the files that other_splits finds.
 copy_splits() {
   local name
   other_splits "$1" "$3" "$4"

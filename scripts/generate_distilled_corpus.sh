@@ -8,11 +8,12 @@
 # --shards N runs N decodes side by side on this machine. --shards N --shard I decodes share I, 0 to N - 1, and ends: for
 # several machines that see DIR. When all have ended, run the script without --shard. All other options go to
 # `fairseq-kd decode` (--beam, --nbest, --max-len-a, --max-len-b, --max-tokens, ..., and --source-lang and --target-lang
-# where DATABIN holds several language pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR. The split train of data-bin/ is the
-# distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with train. Its other splits and its
-# dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole, and is made again where the other
-# splits of DATABIN have changed. Rows that the teacher did not translate (an empty source, or one longer than its positions) are empty lines in the text.
-# data-bin/ has no such row; its left_out.json lists them, and --distilled-data leaves them out of training.
+# where DATABIN holds several language pairs). The script writes train.SRC, train.TGT, signature.json and data-bin/ to DIR.
+# The split train of data-bin/ is the distilled text, also of train1, train2, ... of DATABIN, which fairseq-train reads with
+# train. Its other splits and its dictionaries are those of DATABIN. The folder data-bin/ appears only when it is whole, and
+# is made again where the other splits of DATABIN have changed. Rows that the teacher did not translate (an empty source, or
+# one longer than its positions) are empty lines in the text. data-bin/ has no such row; its left_out.json lists them, and
+# --distilled-data leaves them out of training.
 #
 # --seq-inter (Kim & Rush 2016) asks the teacher for lists of 35 translations (--beam K, --nbest K) and takes from each
 # list the translation closest to the gold target. The lists are in DIR/nbest. --reference FILE gives the text of the gold

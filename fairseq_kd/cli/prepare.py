@@ -61,9 +61,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _learning(options: argparse.Namespace) -> dict[str, int]:
     """How a new sentencepiece model learns, as far as the options say it."""
-    asked = {"longest_line": options.max_line_bytes, "sample": options.sample_pairs, "seed": options.seed}
-    given = {name: number for name, number in asked.items() if number is not None}
-    for name in ("max_line_bytes", "sample_pairs", "seed"):
-        if options.spm_model is not None and getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')}: needs --vocab-size; --spm-model learns nothing")
+    asked = {"longest_line": "--max-line-bytes", "sample": "--sample-pairs", "seed": "--seed"}
+    given = {}
+    for name, option in asked.items():
+        number = getattr(options, option.lstrip("-").replace("-", "_"))
+        if number is None:
+            continue
+        if options.spm_model is not None:
+            raise UserError(f"{option}: needs --vocab-size; --spm-model learns nothing")
+        given[name] = number
     return given

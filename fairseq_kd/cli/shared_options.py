@@ -30,7 +30,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lenpen", type=float, default=defaults.lenpen, metavar="P",
         help="length penalty: score = log-probability / tokens^P, </s> counted (%(default)s)")  # fmt: skip
     add("--no-repeat-ngram-size", type=int, default=defaults.no_repeat_ngram_size, metavar="N",
-        help="no N tokens in a row come twice in a translation (0: they may); only fairseq")  # fmt: skip
+        help="no N tokens in a row come twice in a translation; only fairseq (%(default)s: they may)")  # fmt: skip
     add("--patience", type=float, default=defaults.patience, metavar="P",
         help="the search ends with P x beam hypotheses; only ctranslate2 (%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
