@@ -6,7 +6,7 @@
 #
 # The script writes to SAVE_DIR the checkpoints, train.log, `arguments`, `texts` and, at the end, `done`. `arguments` holds
 # the arguments, and checksums of the data, of the teacher and of the model that the training starts from. `texts` holds
-# checksums of the training text. The script refuses others for the same SAVE_DIR, unless the training failed before its
+# checksums of the training and validation text. The script refuses others for the same SAVE_DIR, unless the training failed before its
 # first checkpoint. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as fairseq's
 # `translation` does, but a resumed training has the batches of an unbroken one.
 set -euo pipefail
@@ -16,12 +16,17 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
-subset=train option=''
+subset=train validated=valid option=''
 for word in "$@"; do
-  [[ $option != --train-subset ]] || subset=$word
+  case $option in
+    --train-subset) subset=$word ;;
+    --valid-subset) validated=$word ;;
+  esac
   option=$word
   case $word in
     --train-subset=*) subset=${word#*=} ;;
+    --valid-subset=*) validated=${word#*=} ;;
+    --disable-validation) validated='' ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
     --save-dir | --save-dir=*) die "--save-dir: train.sh gives it itself, from its first argument; leave it out" ;;
     --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
@@ -72,7 +77,10 @@ checksums() {
     option=$word
   done
   # Text of the same lengths has the same index.
-  for path in "${databins[@]}"; do { cat "$path/$subset"*.bin 2>/dev/null || true; } | cksum; done >"$save_dir/texts.tmp"
+  for path in "${databins[@]}"; do
+    { cat "$path/$subset"*.bin 2>/dev/null || true; } | cksum
+    for word in ${validated//,/ }; do { cat "$path/$word".*.{idx,bin} 2>/dev/null || true; } | cksum; done
+  done >"$save_dir/texts.tmp"
 }
 sums=$(checksums "$@" | tr '\n' ' ')
 arguments=$(quoted "$@")$sums

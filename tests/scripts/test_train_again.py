@@ -12,8 +12,11 @@ from tests.support.commands import environment, run_command
 from tests.support.training import train_sh
 
 
-def train(save_dir: Path, data: str, *options: object, **variables: str) -> subprocess.CompletedProcess:
-    words = train_sh(save_dir, Path(data), *map(str, options), "--max-epoch", "1", "--disable-validation")
+def train(
+    save_dir: Path, data: str, *options: object, validate: bool = False, **variables: str
+) -> subprocess.CompletedProcess:
+    words = train_sh(save_dir, Path(data), *map(str, options), "--max-epoch", "1")
+    words += ["--disable-validation"] * (not validate)
     return subprocess.run(words, capture_output=True, text=True, env=environment() | variables)
 
 
@@ -49,6 +52,28 @@ def test_the_text_of_another_training_split_counts(words: tuple[str, ...], tiny_
     assert "done before" in train(tmp_path / "save", str(data), *words).stderr
     reword(data, "valid")
     assert_refused(train(tmp_path / "save", str(data), *words))
+
+
+@pytest.mark.parametrize(
+    ("words", "unused", "used"),
+    [
+        ((), "test", "valid"),
+        (("--valid-subset", "valid,test"), None, "test"),
+        (("--valid-subset=test",), "valid", "test"),
+        (("--disable-validation",), "valid", "train"),
+    ],
+)
+def test_the_text_of_a_validation_counts(
+    words: tuple[str, ...], unused: str | None, used: str, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """checkpoint_best.pt is the best on it: scores on other text would be compared with those on the old one."""
+    data = shutil.copytree(tiny_corpus, tmp_path / "data")
+    assert train(tmp_path / "save", str(data), *words, validate=True).returncode == 0
+    if unused:
+        reword(data, unused)
+        assert "done before" in train(tmp_path / "save", str(data), *words, validate=True).stderr
+    reword(data, used)
+    assert_refused(train(tmp_path / "save", str(data), *words, validate=True))
 
 
 def test_options_of_a_training_that_failed_at_once_may_be_corrected(tiny_corpus: Path, tmp_path: Path) -> None:
