@@ -10,7 +10,7 @@ from fairseq_kd.benchmark.loss_speed import measure_loss
 from fairseq_kd.benchmark.rollout_speed import measure_rollouts
 from fairseq_kd.benchmark.selection_speed import SUBSET, measure_selection
 from fairseq_kd.benchmark.training_speed import measure_training
-from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, import_ctranslate2
 from fairseq_kd.timing.interleaved import TimedCall
 
 STUDENT = """

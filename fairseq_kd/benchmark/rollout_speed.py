@@ -13,7 +13,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_kd.benchmark.training_options import parse_training, training_batches
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead
 

@@ -15,7 +15,7 @@ from fairseq_kd.data.text.unspaced import AUTO
 from fairseq_kd.decoding.options import ENGINES, PRECISIONS, VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import DETOKENIZERS, METRICS, CostOptions, ScoreOptions
-from fairseq_kd.evaluate.tokenizers import TOKENIZERS
+from fairseq_kd.evaluate.scoring.tokenizers import TOKENIZERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

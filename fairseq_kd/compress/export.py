@@ -15,8 +15,8 @@ from fairseq_kd.compress.shortlist import inputs_of, write_map
 from fairseq_kd.data.databins.databin import open_dictionaries
 from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.conversion import CannotConvert, inputs, kept_conversion, write_model
-from fairseq_kd.decoding.converted_folder import SIGNATURE, check_model, read_made
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, inputs, kept_conversion, write_model
+from fairseq_kd.decoding.ctranslate2.converted_folder import SIGNATURE, check_model, read_made
 from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import saved_state

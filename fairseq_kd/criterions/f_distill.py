@@ -20,7 +20,7 @@ from fairseq_kd.criterions.f_distill_options import (
 )
 from fairseq_kd.criterions.interleave import Answer, select
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts, drawn_tokens, length_limits, uniform_numbers
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts, drawn_tokens, length_limits, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import Divergence, sequence_log_odds

@@ -1,1 +1,1 @@
-"""What searches and what samples: one interface, and one module for each decoder behind it."""
+"""What searches and what samples: one interface, and a module or room for each decoder behind it."""

@@ -10,12 +10,12 @@ from typing import Any
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databins.vocabulary import check_vocabulary
-from fairseq_kd.decoding.conversion import CannotConvert, kept_conversion
-from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine, check_precision
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, kept_conversion
+from fairseq_kd.decoding.ctranslate2.engine import CTranslate2Engine, check_precision
+from fairseq_kd.decoding.ctranslate2.shortlist import find_shortlist
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine, prefix_symbols
 from fairseq_kd.decoding.options import ENGINES, DecodingOptions
-from fairseq_kd.decoding.shortlist import find_shortlist
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.teacher_tasks import Direction, TeacherTask
@@ -58,8 +58,8 @@ def choose_engine(
         search: what the engine must be able to do.
         direction: of multilingual models, source and target by their names of the languages; the default refuses
             models whose task adds tokens.
-        shortlist: a lexical shortlist, as :func:`fairseq_kd.decoding.shortlist.find_shortlist` takes it; None: all
-            symbols are allowed.
+        shortlist: a lexical shortlist, as :func:`fairseq_kd.decoding.ctranslate2.shortlist.find_shortlist` takes it;
+            None: all symbols are allowed.
 
     Raises:
         UserError: there is no such engine, it does not take the models, the precision or the search, or a checkpoint

@@ -14,7 +14,7 @@ from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Engine, Hypothesis, Progress
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
-from fairseq_kd.decoding.sampler import Sampler
+from fairseq_kd.decoding.sampling.sampler import Sampler
 from fairseq_kd.decoding.text import TextHypothesis, one_line
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.storage.files import file_hash

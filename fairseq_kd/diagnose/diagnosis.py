@@ -14,7 +14,7 @@ from fairseq_kd.data.databins.databin import open_databin, source_hashes
 from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.sampler import check_seed
+from fairseq_kd.decoding.sampling.sampler import check_seed
 from fairseq_kd.diagnose.advice import advise
 from fairseq_kd.diagnose.options import SpeedWish
 from fairseq_kd.diagnose.quantities import QUANTITIES

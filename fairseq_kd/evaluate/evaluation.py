@@ -15,20 +15,20 @@ from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.comet_scores import Comet, find_comet, one_of_several
-from fairseq_kd.evaluate.cost import measure_costs, plan_costs
-from fairseq_kd.evaluate.detokenize import MOSES
-from fairseq_kd.evaluate.detokenize import detokenize as detokenize_line
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
+from fairseq_kd.evaluate.costs.model_cost import measure_costs, plan_costs
+from fairseq_kd.evaluate.costs.shortlist_effect import shortlist_effect
+from fairseq_kd.evaluate.costs.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.options import CostOptions, ScoreOptions
-from fairseq_kd.evaluate.references import databin_sources
 from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.evaluate.saved_outputs import save_outputs as write_outputs
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.scoring.comet_scores import Comet, find_comet, one_of_several
+from fairseq_kd.evaluate.scoring.detokenize import MOSES
+from fairseq_kd.evaluate.scoring.detokenize import detokenize as detokenize_line
+from fairseq_kd.evaluate.scoring.more_scores import check_metrics, more_scores, warn_of_script
+from fairseq_kd.evaluate.scoring.references import databin_sources
+from fairseq_kd.evaluate.scoring.scores import score_text
 from fairseq_kd.evaluate.sentences import Sentences, read_sentences
-from fairseq_kd.evaluate.shortlist_effect import shortlist_effect
 from fairseq_kd.evaluate.teacher_forcing import teacher_forced
-from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 from fairseq_kd.networks.checkpoints import build_models, checkpoint_paths, saved_state
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.networks.parameters import count_nonzero

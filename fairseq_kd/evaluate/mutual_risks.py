@@ -14,13 +14,13 @@ from tqdm import tqdm
 from fairseq_kd.data.databins.databin import open_databin, source_hashes
 from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.decoding.choice import check_models
-from fairseq_kd.decoding.sampler import check_seed
+from fairseq_kd.decoding.sampling.sampler import check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import Measurement
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.evaluate.result_file import make_place
 from fairseq_kd.evaluate.result_shapes import MEASURED
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.networks.checkpoints import build_models, check_checkpoint
 from fairseq_kd.networks.data_languages import data_languages
 from fairseq_kd.storage.files import file_hash, split_paths, write_json

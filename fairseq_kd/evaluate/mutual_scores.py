@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairseq_kd.decoding.interface import batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.rollouts import draw_rollouts, drawn_tokens
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts, drawn_tokens
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import SamplePlan
 from fairseq_kd.losses.token_values import token_nll
@@ -53,7 +53,7 @@ class Samples:
     """One sample for each source of a batch.
 
     Attributes:
-        targets: as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them, shape (batch, length).
+        targets: as :func:`fairseq_kd.decoding.sampling.rollouts.draw_rollouts` gives them, shape (batch, length).
         counted: mask of the tokens that were drawn, shape (batch, length).
         symbols: each sample's symbol numbers, without ``</s>``.
         cut: how many reached the longest length.
@@ -83,7 +83,8 @@ def sequence_nll(
     Args:
         model: any fairseq encoder-decoder.
         sample: the batch; only the source of its ``net_input`` is read.
-        targets: the sequences, shape (batch, length), as :func:`fairseq_kd.decoding.rollouts.draw_rollouts` gives them.
+        targets: the sequences, shape (batch, length), as
+            :func:`fairseq_kd.decoding.sampling.rollouts.draw_rollouts` gives them.
         counted: mask of the tokens whose probabilities count, shape (batch, length).
         symbols: the target dictionary.
     """

@@ -23,11 +23,12 @@ class ScoreOptions:
         reference: file of detokenised text, a line for each row; several are several references of each row, with an
             empty line where a row has no more. None for the data-bin's target side.
         post_process: how subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`.
-        tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.tokenizers.TOKENIZERS`; "auto"
-            chooses it as :func:`fairseq_kd.evaluate.tokenizers.choose_tokenizer` does.
+        tokenize: sacreBLEU's tokenizer for BLEU, one of :data:`fairseq_kd.evaluate.scoring.tokenizers.TOKENIZERS`;
+            "auto" chooses it as :func:`fairseq_kd.evaluate.scoring.tokenizers.choose_tokenizer` does.
         lowercase: whether BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does.
         detokenize: how tokenised text becomes plain text, one of :data:`DETOKENIZERS`.
-        metrics: what to score besides, of :data:`METRICS`; see :func:`fairseq_kd.evaluate.more_scores.more_scores`.
+        metrics: what to score besides, of :data:`METRICS`; see
+            :func:`fairseq_kd.evaluate.scoring.more_scores.more_scores`.
         comet: checkpoint or name of a COMET model that also scores the translations; None for no such score.
     """
 

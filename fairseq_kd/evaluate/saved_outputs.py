@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.evaluate.scores import references_of_each
+from fairseq_kd.evaluate.scoring.scores import references_of_each
 from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.storage.files import whole_file
 

@@ -10,16 +10,16 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq_kd.data.text.joining import join, warn_of_joining
 from fairseq_kd.decoding.interface import Engine
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
 from fairseq_kd.evaluate.options import ScoreOptions
-from fairseq_kd.evaluate.references import (
+from fairseq_kd.evaluate.scoring.detokenize import MOSES, NONE, choose_detokenizer, detokenize, looks_tokenised
+from fairseq_kd.evaluate.scoring.references import (
     databin_references,
     read_more_references,
     read_references,
     warn_of_case,
     warn_of_tokens,
 )
-from fairseq_kd.evaluate.scores import Scoring, choose_scoring
+from fairseq_kd.evaluate.scoring.scores import Scoring, choose_scoring
 
 logger = logging.getLogger(__name__)
 

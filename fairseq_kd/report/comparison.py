@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
-from fairseq_kd.evaluate.scores import Streams
+from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap, Resampled, p_over_seeds
+from fairseq_kd.evaluate.scoring.scores import Streams
 from fairseq_kd.report.result_files import Result, Row
 from fairseq_kd.report.table_line import table_head, table_line
 

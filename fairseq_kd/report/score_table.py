@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.report.comparison import Comparison, check_seeds
 from fairseq_kd.report.cost_table import check_costs
 from fairseq_kd.report.markdown import markdown

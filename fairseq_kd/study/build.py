@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 from fairseq_kd.report.result_files import EVALUATED, distinct, signatures
 from fairseq_kd.storage.files import file_hash, whole_file, write_json
 from fairseq_kd.storage.provenance import commit, versions

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.bootstrap import mean_over_seeds
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu, references_of_each
-from fairseq_kd.evaluate.tokenizers import TOKENIZERS
+from fairseq_kd.evaluate.scoring.bootstrap import mean_over_seeds
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu, references_of_each
+from fairseq_kd.evaluate.scoring.tokenizers import TOKENIZERS
 
 Score = Callable[[np.ndarray], float]
 """Maps the sums of :func:`bleu_statistics`, or of (right, all) tokens, to a score in percent."""

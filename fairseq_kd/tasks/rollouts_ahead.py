@@ -12,9 +12,9 @@ from fairseq.data import data_utils
 from fairseq.data.iterators import EpochBatchIterator
 from torch import Tensor
 
-from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2
-from fairseq_kd.decoding.ctranslate2_search import PAD, source_words
-from fairseq_kd.decoding.live_translator import live_translator
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, import_ctranslate2
+from fairseq_kd.decoding.ctranslate2.live_translator import live_translator
+from fairseq_kd.decoding.ctranslate2.search import PAD, source_words
 from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
@@ -137,7 +137,7 @@ class RolloutsAhead:
         """Draw a sequence for each row of ``batches``.
 
         Args:
-            translator: from :func:`~fairseq_kd.decoding.live_translator.live_translator`.
+            translator: from :func:`~fairseq_kd.decoding.ctranslate2.live_translator.live_translator`.
             batches: rows of the training set that are drawn in one call.
             positions: of the decoder.
 

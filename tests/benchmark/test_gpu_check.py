@@ -15,7 +15,7 @@ from fairseq_kd.benchmark.gpu.markdown import markdown
 from fairseq_kd.benchmark.gpu.path import GpuPath, Material, Measured
 from fairseq_kd.benchmark.gpu.paths import outcome
 from fairseq_kd.benchmark.gpu.training_paths import training_options
-from fairseq_kd.decoding.ctranslate2_engine import loadable
+from fairseq_kd.decoding.ctranslate2.engine import loadable
 from fairseq_kd.errors import UserError
 from tests.support.scripts import refused, shell
 

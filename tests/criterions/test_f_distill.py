@@ -10,7 +10,7 @@ import torch
 from fairseq.logging import metrics
 
 from fairseq_kd.criterions.interleave import interleave
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.divergences import DIVERGENCES
 from fairseq_kd.networks.teacher import Teacher

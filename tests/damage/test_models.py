@@ -11,9 +11,9 @@ import torch
 from fairseq_kd.compress.export import export
 from fairseq_kd.compress.packing import unpack
 from fairseq_kd.data.databins.databin import open_databin, open_dictionaries
-from fairseq_kd.decoding.conversion import kept_conversion
-from fairseq_kd.decoding.converted_folder import check_model, read_made
-from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
+from fairseq_kd.decoding.ctranslate2.conversion import kept_conversion
+from fairseq_kd.decoding.ctranslate2.converted_folder import check_model, read_made
+from fairseq_kd.decoding.ctranslate2.engine import CTranslate2Engine
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
 from tests.stored import test_stored

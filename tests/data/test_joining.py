@@ -11,7 +11,7 @@ from fairseq_kd.corpus.parallel_text import read_lines
 from fairseq_kd.corpus.seq_inter.gold import open_gold
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.text.joining import fitting_post_process, join, warn_of_joining
-from fairseq_kd.evaluate.references import read_references
+from fairseq_kd.evaluate.scoring.references import read_references
 
 
 @pytest.fixture(scope="module")

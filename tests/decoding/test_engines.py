@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from fairseq_kd import cli
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.conversion import kept_conversion
-from fairseq_kd.decoding.ctranslate2_engine import CTranslate2Engine
+from fairseq_kd.decoding.ctranslate2.conversion import kept_conversion
+from fairseq_kd.decoding.ctranslate2.engine import CTranslate2Engine
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED
 from fairseq_kd.decoding.options import DecodingOptions

@@ -13,7 +13,7 @@ import torch
 from fairseq_kd import cli
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.mutual_scores import STREAMS, Measured, Measurement
 from fairseq_kd.evaluate.options import SamplePlan

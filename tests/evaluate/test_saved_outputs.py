@@ -15,7 +15,7 @@ from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate import evaluate
 from fairseq_kd.evaluate.options import ScoreOptions
 from fairseq_kd.evaluate.saved_outputs import save_outputs
-from fairseq_kd.evaluate.scores import Scoring
+from fairseq_kd.evaluate.scoring.scores import Scoring
 from fairseq_kd.evaluate.sentences import Sentences
 from fairseq_kd.storage.structured import read_json
 

@@ -13,7 +13,7 @@ from fairseq_kd.compress.packing import unpack
 from fairseq_kd.compress.prune import prune
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.converted_folder import read_made
+from fairseq_kd.decoding.ctranslate2.converted_folder import read_made
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.networks.checkpoints import check_checkpoint, read_checkpoint, saved_state
 from fairseq_kd.networks.parameters import count_nonzero, is_parameter

@@ -13,7 +13,7 @@ from fairseq_kd.corpus.distilled.decode import decode
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.open_text import open_translator
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.distributions import previous_tokens, real_tokens

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.scoring.scores import score_text
 from fairseq_kd.report.paper_figures import beside_paper, paper_section, read_paper
 from tests.support.results import BAD, REFERENCES, result
 

@@ -11,7 +11,7 @@ from sacrebleu.significance import PairedTest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts

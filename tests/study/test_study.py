@@ -10,7 +10,7 @@ import pytest
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.storage.structured import read_json
 from fairseq_kd.study import study as make_study
 from fairseq_kd.study.axis import Axis

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.scoring.scores import score_text
 
 REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(30)]
 BAD = [line.replace("quick", "slow").replace("jumps over", "jumps about") for line in REFERENCES]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_kd.decoding.live_translator import live_translator
+from fairseq_kd.decoding.ctranslate2.live_translator import live_translator
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import read_checkpoint
 from fairseq_kd.networks.parameters import is_parameter

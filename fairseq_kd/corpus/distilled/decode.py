@@ -17,7 +17,7 @@ from fairseq_kd.data.databins.source_only import is_source_only, load_source
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
 from fairseq_kd.decoding.interface import Progress, TooFew
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
-from fairseq_kd.decoding.sampler import Sampler, check_seed
+from fairseq_kd.decoding.sampling.sampler import Sampler, check_seed
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import checkpoint_paths, read_checkpoint
 from fairseq_kd.networks.data_languages import data_languages

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator, reasons_of
-from fairseq_kd.decoding.converted_folder import sign
-from fairseq_kd.decoding.kept_folder import kept
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, import_ctranslate2, load_translator, reasons_of
+from fairseq_kd.decoding.ctranslate2.converted_folder import sign
+from fairseq_kd.decoding.ctranslate2.kept_folder import kept
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
 from fairseq_kd.storage.structured import MAPPING, Unreadable, read_json

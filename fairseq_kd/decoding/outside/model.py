@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.data.text.pieces import load_spm
-from fairseq_kd.decoding.conversion import CannotConvert
-from fairseq_kd.decoding.converted_folder import check_model
-from fairseq_kd.decoding.ctranslate2_engine import check_precision, load_parallel
-from fairseq_kd.decoding.ctranslate2_search import PAD, BeamSearch, LimitedBatch, best_of, limited_batches
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert
+from fairseq_kd.decoding.ctranslate2.converted_folder import check_model
+from fairseq_kd.decoding.ctranslate2.engine import check_precision, load_parallel
+from fairseq_kd.decoding.ctranslate2.search import PAD, BeamSearch, LimitedBatch, best_of, limited_batches
 from fairseq_kd.decoding.interface import Progress
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.decoding.outside.convert import is_hugging_face, kept_hugging_face, ready_profile

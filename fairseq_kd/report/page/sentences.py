@@ -9,7 +9,7 @@ from sacrebleu.metrics import CHRF
 from fairseq_kd.data.text.same_text import UNKNOWN, same_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.result_shapes import METRICS
-from fairseq_kd.evaluate.scores import Streams
+from fairseq_kd.evaluate.scoring.scores import Streams
 from fairseq_kd.report.page.files import Given, Outputs
 from fairseq_kd.report.result_files import Result, Row, group_results
 

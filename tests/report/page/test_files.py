@@ -10,7 +10,7 @@ from sacrebleu import sentence_chrf
 
 from fairseq_kd import cli
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import report
 from fairseq_kd.report.page.build import _content, _table, _with_roles, tables
 from fairseq_kd.report.page.cells import pair_tests, score_table

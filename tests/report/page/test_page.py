@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import report
 from fairseq_kd.report.page.front import pareto_front
 from fairseq_kd.report.page.speed import measures

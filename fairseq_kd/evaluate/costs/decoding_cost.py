@@ -10,7 +10,7 @@ from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
 from fairseq_kd.decoding.interface import Engine, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.evaluate.timed_translation import translate_timed
+from fairseq_kd.evaluate.costs.timed_translation import translate_timed
 from fairseq_kd.timing import process_memory
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.choice import choose_engine
-from fairseq_kd.decoding.conversion import import_ctranslate2
-from fairseq_kd.decoding.ctranslate2_engine import device
+from fairseq_kd.decoding.ctranslate2.conversion import import_ctranslate2
+from fairseq_kd.decoding.ctranslate2.engine import device
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.evaluate.decoding_cost import measure_cost
+from fairseq_kd.evaluate.costs.decoding_cost import measure_cost
 from fairseq_kd.evaluate.options import CostOptions
 from fairseq_kd.storage.files import file_hash, split_paths
 from fairseq_kd.timing.interleaved import TimedCall, measure_in_turn, table_lines

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.decoding.conversion import (
+from fairseq_kd.decoding.ctranslate2.conversion import (
     CannotConvert,
     compare,
     import_ctranslate2,
@@ -16,7 +16,7 @@ from fairseq_kd.decoding.conversion import (
     reasons_of,
     refuse_repeated_symbols,
 )
-from fairseq_kd.decoding.ctranslate2_engine import device
+from fairseq_kd.decoding.ctranslate2.engine import device
 from fairseq_kd.networks.distributions import output_projection
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_kd.decoding.drawn_symbols import draw_symbols
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
+from fairseq_kd.decoding.sampling.drawn_symbols import draw_symbols
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens
 from tests.support.models import ARCHITECTURES, batch, build

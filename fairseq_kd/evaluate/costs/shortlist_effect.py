@@ -8,11 +8,11 @@ from typing import Any
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.decoding.choice import ChosenEngine, choose_engine
+from fairseq_kd.decoding.ctranslate2.shortlist import find_shortlist
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.shortlist import find_shortlist
-from fairseq_kd.evaluate.scores import score_text
+from fairseq_kd.evaluate.costs.timed_translation import translate_timed
+from fairseq_kd.evaluate.scoring.scores import score_text
 from fairseq_kd.evaluate.sentences import Sentences
-from fairseq_kd.evaluate.timed_translation import translate_timed
 from fairseq_kd.storage.files import file_hash
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def shortlist_effect(
     """Compare translations with a shortlist and without it.
 
     Args:
-        shortlist: as :func:`fairseq_kd.decoding.shortlist.find_shortlist` takes it.
+        shortlist: as :func:`fairseq_kd.decoding.ctranslate2.shortlist.find_shortlist` takes it.
         chosen: what translates with it.
         models: the checkpoints.
         task: with their dictionaries.

@@ -37,7 +37,7 @@ def sign(folder: Path, made_from: Mapping[str, Any]) -> None:
 
 
 def read_made(folder: Path, shape: Shape = MADE) -> dict[str, Any]:
-    """What :func:`fairseq_kd.decoding.conversion.write_model` recorded in ``folder``.
+    """What :func:`fairseq_kd.decoding.ctranslate2.conversion.write_model` recorded in ``folder``.
 
     Raises:
         UserError: it is missing or damaged.

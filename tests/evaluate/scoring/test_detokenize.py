@@ -8,9 +8,9 @@ import pytest
 
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.detokenize import choose_detokenizer, detokenize, looks_tokenised
 from fairseq_kd.evaluate.options import ScoreOptions
-from fairseq_kd.evaluate.scores import references_of_each
+from fairseq_kd.evaluate.scoring.detokenize import choose_detokenizer, detokenize, looks_tokenised
+from fairseq_kd.evaluate.scoring.scores import references_of_each
 from fairseq_kd.evaluate.sentences import read_sentences
 from tests.support.databins import write_databin
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.options import METRICS
-from fairseq_kd.evaluate.scores import Scoring, Streams
+from fairseq_kd.evaluate.scoring.scores import Scoring, Streams
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def more_scores(
 
     Args:
         hypotheses: the lines.
-        references: as :func:`fairseq_kd.evaluate.scores.score_text` takes them.
+        references: as :func:`fairseq_kd.evaluate.scoring.scores.score_text` takes them.
         scoring: how the short BLEU counts words; rouge-score always counts lowercased words of Latin letters and
             digits.
         names: from :data:`fairseq_kd.evaluate.options.METRICS`.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_kd.data.databins.databin import open_databin
-from fairseq_kd.decoding import kept_folder
 from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.ctranslate2 import kept_folder
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
 from fairseq_kd.errors import UserError
 from fairseq_kd.tasks.rollouts_ahead import RolloutsAhead

@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 
 from fairseq_kd.data.text.unspaced import CUT_AT_SPACES, language_without_spaces
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.tokenizers import (
+from fairseq_kd.evaluate.scoring.tokenizers import (
     FITTING,
     TOKENIZERS,
     choose_tokenizer,

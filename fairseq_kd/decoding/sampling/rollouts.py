@@ -9,10 +9,10 @@ import torch
 from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 
-from fairseq_kd.decoding.beam_rollouts import draw_beams
-from fairseq_kd.decoding.drawn_symbols import draw_symbols
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.stepping import Unfinished
+from fairseq_kd.decoding.sampling.beam_rollouts import draw_beams
+from fairseq_kd.decoding.sampling.drawn_symbols import draw_symbols
+from fairseq_kd.decoding.sampling.stepping import Unfinished
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import evaluating
 from fairseq_kd.networks.teacher_tokens import TeacherTokens
@@ -34,7 +34,7 @@ def draw_rollouts(
     """Draw one sequence for each source of the batch. Several models are drawn from as the mean of their probabilities.
 
     With ``beam`` 1 each step draws one token for each unfinished sentence: ancestral sampling. More beams draw as
-    :func:`fairseq_kd.decoding.beam_rollouts.draw_beams` does.
+    :func:`fairseq_kd.decoding.sampling.beam_rollouts.draw_beams` does.
 
     A sentence's random numbers come from ``seed`` and its own number, its length limit from its own source. Its
     sequence is therefore the same in every batch, and torch's random state is not used. The models are put into eval

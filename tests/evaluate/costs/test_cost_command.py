@@ -11,7 +11,7 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq_kd import cli
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate import cost
+from fairseq_kd.evaluate.costs import model_cost
 from fairseq_kd.networks.checkpoints import build_models
 from fairseq_kd.report.result_files import read_evaluated
 from fairseq_kd.storage.files import file_hash
@@ -177,9 +177,9 @@ def test_a_measurement_has_a_process_to_itself(sure_teacher: Path, tiny_corpus: 
     """What this process holds, more than that one could, is not counted."""
     task = open_databin(tiny_corpus, "test")
     ballast = bytearray(b"x") * 2**30
-    search = cost.DecodingOptions(beam=2, max_len_b=5)
+    search = model_cost.DecodingOptions(beam=2, max_len_b=5)
     shared = {"data": str(tiny_corpus), "subset": "test", "rows": 3, "languages": ["src", "tgt"]}
-    call = list(cost._calls([cost._Asked("model", [str(sure_teacher)], search)], shared, task))[-1]
+    call = list(model_cost._calls([model_cost._Asked("model", [str(sure_teacher)], search)], shared, task))[-1]
     figures = interleaved.measure(call)
     assert 0 < figures["memory"] < 500 < len(ballast) / 2**20 and figures["seconds"] > 0
 

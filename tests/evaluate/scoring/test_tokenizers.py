@@ -9,9 +9,9 @@ from sacrebleu.significance import PairedTest
 
 from fairseq_kd.data.text.unspaced import language_without_spaces
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.bootstrap import Bootstrap
-from fairseq_kd.evaluate.scores import Scoring, choose_scoring, make_bleu, score_text
-from fairseq_kd.evaluate.tokenizers import TOKENIZERS, choose_tokenizer
+from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap
+from fairseq_kd.evaluate.scoring.scores import Scoring, choose_scoring, make_bleu, score_text
+from fairseq_kd.evaluate.scoring.tokenizers import TOKENIZERS, choose_tokenizer
 from fairseq_kd.study.resampling import bleu, bleu_statistics
 
 CHINESE = ["今天天气很好。", "我们学习机器翻译，老师喜欢 Python 3。"]

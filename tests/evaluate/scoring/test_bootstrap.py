@@ -9,8 +9,8 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.bootstrap import Bootstrap, Resampled, p_over_seeds
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
+from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap, Resampled, p_over_seeds
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 
 WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
 

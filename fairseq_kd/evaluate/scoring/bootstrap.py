@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
 
-from fairseq_kd.evaluate.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu
-from fairseq_kd.evaluate.tokenizers import TOKENIZERS
+from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, Streams, bootstrap_seed, make_bleu
+from fairseq_kd.evaluate.scoring.tokenizers import TOKENIZERS
 
 
 @dataclass

@@ -10,9 +10,9 @@ import pytest
 import sacrebleu
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.bootstrap import Bootstrap
-from fairseq_kd.evaluate.more_scores import check_metrics, more_scores, warn_of_script
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap
+from fairseq_kd.evaluate.scoring.more_scores import check_metrics, more_scores, warn_of_script
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 
 WORDS = ["the", "big", "red", "fox", "saw", "a", "small", "dog", "in", "our", "old", "yard", "and", "ran", "home", "at"]
 """Words that the stemmer leaves as they are."""

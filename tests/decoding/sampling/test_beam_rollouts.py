@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts, uniform_numbers
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import build_models
 from tests.support.models import batch, build

@@ -19,9 +19,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
-from fairseq_kd.decoding.converted_folder import check_model, sign
-from fairseq_kd.decoding.ctranslate2_search import PAD
-from fairseq_kd.decoding.kept_folder import kept
+from fairseq_kd.decoding.ctranslate2.converted_folder import check_model, sign
+from fairseq_kd.decoding.ctranslate2.kept_folder import kept
+from fairseq_kd.decoding.ctranslate2.search import PAD
 from fairseq_kd.decoding.options import VOCABULARY_MAP
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.parameters import count_parameters

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_kd.decoding.conversion import CannotConvert, import_ctranslate2, load_translator
-from fairseq_kd.decoding.converted_folder import read_made
-from fairseq_kd.decoding.ctranslate2_search import Beam, BeamSearch, best_of, limited_batches, source_words
+from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, import_ctranslate2, load_translator
+from fairseq_kd.decoding.ctranslate2.converted_folder import read_made
+from fairseq_kd.decoding.ctranslate2.search import Beam, BeamSearch, best_of, limited_batches, source_words
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, TooFew
 from fairseq_kd.decoding.options import VOCABULARY_MAP, DecodingOptions
 from fairseq_kd.errors import UserError
@@ -108,7 +108,7 @@ class CTranslate2Engine:
     """
 
     def __init__(self, folder: Path, precision: str, task: TranslationTask):
-        """Load a folder from :func:`~fairseq_kd.decoding.conversion.write_model`, to compute in ``precision``.
+        """Load a folder that :func:`~fairseq_kd.decoding.ctranslate2.conversion.write_model` wrote, for ``precision``.
 
         Raises:
             CannotConvert: the GPU cannot be used.

@@ -10,9 +10,9 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.decoding.choice import choose_engine
+from fairseq_kd.decoding.ctranslate2.shortlist import find_shortlist
 from fairseq_kd.decoding.interface import Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
-from fairseq_kd.decoding.shortlist import find_shortlist
 from fairseq_kd.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,7 +11,7 @@ from torch import Tensor
 from fairseq_kd.decoding.fairseq_engine import FairseqEngine
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis, Progress, TooFew, batches, out_of_memory
 from fairseq_kd.decoding.options import DecodingOptions, Sampling
-from fairseq_kd.decoding.rollouts import draw_rollouts
+from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.distributions import previous_tokens, real_tokens
 from fairseq_kd.networks.teacher import Teacher

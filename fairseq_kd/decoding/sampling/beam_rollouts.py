@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.decoding.options import Sampling
-from fairseq_kd.decoding.stepping import Unfinished
+from fairseq_kd.decoding.sampling.stepping import Unfinished
 
 
 @dataclass

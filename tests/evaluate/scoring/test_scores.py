@@ -13,12 +13,12 @@ from fairseq.data import Dictionary
 from fairseq_kd.decoding.interface import NOT_TRANSLATED, Hypothesis
 from fairseq_kd.decoding.options import DecodingOptions
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.more_scores import more_scores
-from fairseq_kd.evaluate.references import databin_references, read_references, warn_of_case
+from fairseq_kd.evaluate.costs.timed_translation import mode_mass, translate_timed
 from fairseq_kd.evaluate.saved_outputs import save_outputs
-from fairseq_kd.evaluate.scores import Scoring, score_text
+from fairseq_kd.evaluate.scoring.more_scores import more_scores
+from fairseq_kd.evaluate.scoring.references import databin_references, read_references, warn_of_case
+from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.evaluate.sentences import Sentences
-from fairseq_kd.evaluate.timed_translation import mode_mass, translate_timed
 
 REFERENCES = [f"The quick brown fox number {row} jumps over the lazy dog, again and again." for row in range(40)]
 GOOD = [line.replace("lazy", "sleepy") if row % 4 == 0 else line for row, line in enumerate(REFERENCES)]

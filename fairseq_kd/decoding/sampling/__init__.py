@@ -1,0 +1,1 @@
+"""Sequences drawn from models: ancestral sampling, and sampling with a beam."""

@@ -1,0 +1,1 @@
+"""sacreBLEU's scores and others of detokenised text, and what they are computed from."""
