@@ -48,6 +48,16 @@ download() {
 }
 # quoted WORD...: shell words on one line, the same in every locale. (In most, %q leaves an ü as it is.)
 quoted() { LC_ALL=C printf '%q ' "$@"; }
+# whole_names NAMES WORD...: end where a word is the beginning of one of these options. Python would take it for the option, but
+# a script that reads the option itself would not see it.
+whole_names() {
+  local word name names=$1
+  for word in "${@:2}"; do
+    word=${word%%=*}
+    [[ $word == --?* && " $names " != *" $word "* ]] || continue
+    for name in $names; do [[ $name != "$word"* ]] || die "$word: write $name in full"; done
+  done
+}
 # lock DESCRIPTOR REASON: end with the reason where another process holds the lock. Some shared file systems have no locks.
 lock() {
   local status=0 told

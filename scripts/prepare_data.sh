@@ -15,6 +15,8 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
+whole_names "--train --valid --test --spm-model --dictionaries --output --source-lang --target-lang" "$@"
+
 output='' source='' target='' dictionaries='' spm='' prefixes=() own=()
 words=("$@")
 for ((i = 0; i < $#; i++)); do

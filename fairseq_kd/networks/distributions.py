@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from fairseq.models import BaseFairseqModel, FairseqDecoder
+from fairseq.models.nat import FairseqNATModel
 from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,7 +35,7 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
         real: mask of shape (batch, length).
 
     Raises:
-        UserError: the student has an adaptive softmax.
+        UserError: the student has an adaptive softmax, or predicts all tokens at once.
     """
     kept = real.flatten().nonzero().squeeze(1)
 
@@ -51,6 +52,11 @@ def next_tokens(model: BaseFairseqModel, sample: dict[str, Any], real: Tensor) -
         raise UserError(
             "fairseq's adaptive softmax gives no gradient over the whole vocabulary; "
             "train the student without --adaptive-softmax-cutoff (a teacher may have one)"
+        )
+    if isinstance(bare, FairseqNATModel):
+        raise UserError(
+            f"a {type(bare).__name__} predicts no next token: train it on a distilled data-bin with "
+            "--task translation_lev --criterion nat_loss"
         )
     net_output = model(**sample["net_input"])
     if plain_softmax(bare):

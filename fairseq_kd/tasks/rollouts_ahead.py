@@ -153,7 +153,9 @@ class RolloutsAhead:
         for rows in batches:
             sources = [dataset[row]["source"] for row in rows]
             words = [source_words(ids, source) for ids in sources]
-            limits = [self.sampling.longest(len(ids), positions) for ids in sources]
+            # As fairseq counts a source's tokens, which a <pad> within it is none of.
+            lengths = [int(ids.ne(source.pad()).sum()) for ids in sources]
+            limits = [self.sampling.longest(length, positions) for length in lengths]
             # One limit for the call; each sequence is cut to its own below, as if it had been drawn with it.
             submitted.append((rows, limits, self._submit(translator, words, max(limits))))
         for rows, limits, results in submitted:
@@ -171,7 +173,7 @@ class RolloutsAhead:
             sampling_topp=self.sampling.top_p,
             sampling_temperature=self.sampling.temperature,
             max_input_length=0,
-            min_decoding_length=self.min_len,
+            min_decoding_length=min(self.min_len, longest),  # CTranslate2 refuses a minimum above the limit
             max_decoding_length=longest,
             suppress_sequences=[[PAD]],
         )

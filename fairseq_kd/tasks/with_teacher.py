@@ -20,6 +20,7 @@ from fairseq_kd.networks.parameters import clear_unset_buffers, freeze_embedding
 from fairseq_kd.networks.second_copies import keep_one_copy
 from fairseq_kd.networks.teacher import Teacher, load_teacher
 from fairseq_kd.networks.teacher_vocabulary import teacher_is_there, teacher_paths
+from fairseq_kd.tasks.best_metric import refuse_unlogged
 from fairseq_kd.tasks.early_stopping import keep_count, validations_without_gain
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
 
@@ -43,6 +44,8 @@ class WithTeacher(_Task):
     _teacher: Teacher | None = None
     _missed = False
     _pruned: PrunedWeights | None = None
+    _iterated: EpochBatchIterator | None = None
+    """What :meth:`get_batch_iterator` gave last; in a validation the iterator of its set."""
     of_checkpoint = False
     """Whether the model is of a checkpoint that fairseq has loaded to validate or generate, and no training."""
     update = 0
@@ -140,6 +143,7 @@ class WithTeacher(_Task):
             iterator.reuse_dataloader = False
         names = ("best_checkpoint_metric", "maximize_best_checkpoint_metric")
         keep_count(iterator, [getattr(self.cfg, name, None) for name in names])
+        self._iterated = iterator
         return iterator
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -166,8 +170,16 @@ class WithTeacher(_Task):
         """As the task of fairseq. At the end of an update a criterion with an ``after_update`` gets the logged sums.
 
         The sums are over all batches and processes, and every process calls this.
+
+        Raises:
+            UserError: a validation of a training ends without the figure of --best-checkpoint-metric.
         """
         super().reduce_metrics(logging_outputs, criterion)
+        metric = getattr(self.cfg, "best_checkpoint_metric", None)
+        if metric and self._iterated is not None and not (criterion.training or self.of_checkpoint):
+            iterated = self._iterated.dataset
+            split = next((name for name, loaded in self.datasets.items() if loaded is iterated), "a set")
+            refuse_unlogged(metric, self._iterated, split)
         after_update = getattr(criterion, "after_update", None)
         if criterion.training and after_update is not None:
             after_update(logging_outputs)

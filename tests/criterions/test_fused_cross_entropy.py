@@ -69,6 +69,14 @@ def test_an_adaptive_softmax_may_teach_but_not_learn(tiny_corpus: Path) -> None:
         fused(model, sample)
 
 
+@pytest.mark.parametrize("architecture", ["nonautoregressive_transformer", "levenshtein_transformer"])
+def test_a_non_autoregressive_student_is_refused(tiny_corpus: Path, architecture: str) -> None:
+    words = ("--arch", architecture, "--task", "translation_kd", "--criterion", "fused_cross_entropy")
+    task, model, fused = build(tiny_corpus, *words)
+    with pytest.raises(UserError, match=r"predicts no next token: .* --task translation_lev --criterion nat_loss"):
+        fused(model, batch(task, "valid", [0, 1]))
+
+
 @pytest.fixture
 def process_group(tmp_path: Path) -> Iterator[None]:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)

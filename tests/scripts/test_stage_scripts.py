@@ -187,6 +187,13 @@ def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
     assert "prepared with other arguments or text" in refused("prepare_data.sh", *words, folder=tmp_path)
 
 
+def test_prepare_takes_whole_names(tmp_path: Path) -> None:
+    """The script looks for the text behind whole names: with --tr it did not see other text."""
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("tr", "va", "te") for word in (f"--{split}", split)]
+    assert refused("prepare_data.sh", *words, folder=tmp_path).endswith("error: --tr: write --train in full")
+
+
 def test_a_sentencepiece_model_that_changed_is_refused(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         for side in "ab":

@@ -76,6 +76,14 @@ def test_the_text_of_a_validation_counts(
     assert_refused(train(tmp_path / "save", str(data), *words, validate=True))
 
 
+@pytest.mark.parametrize("word", ["--distilled", "--distilled=x", "--teacher-p", "--finetune", "--tas"])
+def test_options_whose_files_count_have_whole_names(word: str, tmp_path: Path) -> None:
+    """fairseq-train takes the beginning of a name for it, but the script would count nothing of the file."""
+    done = train(tmp_path / "save", str(tmp_path), word, "x")
+    assert done.returncode == 1 and f"error: {word.partition('=')[0]}: write --" in done.stderr, done.stderr
+    assert done.stderr.endswith(" in full\n") and not (tmp_path / "save").exists()
+
+
 def test_options_of_a_training_that_failed_at_once_may_be_corrected(tiny_corpus: Path, tmp_path: Path) -> None:
     failed = train(tmp_path / "save", str(tiny_corpus), "--dropuot", "0.3")
     assert failed.returncode == 1 and "unrecognized arguments: --dropuot" in failed.stderr

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,19 @@ def test_weights_are_those_at_the_start_of_the_window(tiny_corpus: Path, shards:
                         parameter.add_(0.05 * torch.randn_like(parameter))
         task.update += 1
     assert changed  # else the test would not see whose weights they are
+
+
+def test_a_limit_below_the_minimum_wins_and_counts_no_padding_symbol(tiny_corpus: Path) -> None:
+    """As for a rollout of current weights. A text may hold <pad>, which fairseq does not count in a source."""
+    task, model = setup(tiny_corpus)
+    dataset, pad = task.dataset("train"), task.source_dictionary.pad()
+    dataset.src = [torch.tensor([5, pad, 6, pad, 7, pad, 8, task.source_dictionary.eos()])]
+    dataset.tgt, dataset.tgt_sizes, dataset.src_sizes = [dataset.tgt[0]], dataset.tgt_sizes[:1], np.array([8])
+    sampling = Sampling(top_k=1, max_len_a=1.0, max_len_b=0)
+    sample = next(iterate(task, required_batch_size_multiple=1).next_epoch_itr())
+    found = RolloutsAhead(task, sampling, 1, [1], 1, min_len=99).draw(model, sample)
+    expected = draw_rollouts([model], sample, sampling, (1, 1), task.target_dictionary, min_len=99)
+    assert found.size(1) == 6 and torch.equal(found, expected)  # 5 real symbols, and </s> behind them
 
 
 def test_the_seed_the_update_and_the_process_decide(tiny_corpus: Path) -> None:

@@ -272,3 +272,17 @@ def test_another_search_for_the_best_starts_anew(more: str, tiny_corpus: Path, t
     assert best["train_iterator"]["epoch"] == 6 and best["best"] == best["val_loss"]  # a tie counts as best
     warned = "the checkpoint's best validation is of loss; the search for the best starts anew"
     assert (warned in done.stdout + done.stderr) == ("ppl" in more)
+
+
+def test_a_best_metric_that_validation_does_not_log_is_one_line(
+    tiny_corpus: Path, distilled: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """Without gold targets in its loss, f_distill has no nll_loss. fairseq ended in a KeyError."""
+    words = ("--task", "translation_kd", "--criterion", "f_distill", "--divergence", "kl", "--max-tokens-valid", "100")
+    options = (*words, "--distilled-data", str(distilled), "--teacher-path", str(tiny_teacher), "--max-update", "1")
+    done = train_command(tiny_corpus, tmp_path / "none", *options, "--best-checkpoint-metric", "nll_loss", check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    expected = "--best-checkpoint-metric nll_loss: validation on 'valid' logs no such figure, but bsz, loss, "
+    assert done.stderr.splitlines()[-1].startswith(f"fairseq_kd: error: {expected}")
+    train_command(tiny_corpus, tmp_path / "one", *options, "--best-checkpoint-metric", "teacher_divergence")
+    assert (tmp_path / "one" / "checkpoint_best.pt").exists()
