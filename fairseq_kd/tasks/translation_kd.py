@@ -20,7 +20,7 @@ from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
 from fairseq_kd.data.databins.databin import mapped
 from fairseq_kd.data.databins.files import file_names, refuse_empty
-from fairseq_kd.data.databins.lists import beside
+from fairseq_kd.data.databins.lists import beside, require_folders
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, refuse_unlike, splits
@@ -61,6 +61,13 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
     soft_targets_of_distilled = False
     """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
     _validation: ValidationBatches | None = None
+
+    @classmethod
+    def setup_task(cls, cfg: TranslationKDConfig, **options: Any) -> "TranslationKDTask":
+        """As ``translation`` does. It raises what :func:`fairseq_kd.data.databins.lists.require_folders` raises."""
+        require_folders(cfg.data)
+        task: TranslationKDTask = super().setup_task(cfg, **options)
+        return task
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """As :meth:`WithTeacher.teacher`; None with --teacher-cache."""
