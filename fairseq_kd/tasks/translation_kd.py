@@ -19,8 +19,8 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
 from fairseq_kd.data.databins.databin import mapped
-from fairseq_kd.data.databins.files import file_names
-from fairseq_kd.data.databins.lists import beside
+from fairseq_kd.data.databins.files import file_names, refuse_empty
+from fairseq_kd.data.databins.lists import beside, require_folders
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
 from fairseq_kd.data.soft_targets import read_manifest, refuse_unlike, splits
@@ -61,6 +61,13 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
     soft_targets_of_distilled = False
     """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
     _validation: ValidationBatches | None = None
+
+    @classmethod
+    def setup_task(cls, cfg: TranslationKDConfig, **options: Any) -> "TranslationKDTask":
+        """As ``translation`` does. It raises what :func:`fairseq_kd.data.databins.lists.require_folders` raises."""
+        require_folders(cfg.data)
+        task: TranslationKDTask = super().setup_task(cfg, **options)
+        return task
 
     def teacher(self, student: nn.Module) -> Teacher | None:
         """As :meth:`WithTeacher.teacher`; None with --teacher-cache."""
@@ -113,14 +120,17 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
 
         Raises:
-            UserError: a file of the data-bin is damaged or of another dictionary, --teacher-cache or --distilled-data
-                lacks the training split, or their content for this split is unfinished or belongs to other data.
+            UserError: a file of the data-bin is damaged, empty or of another dictionary. --teacher-cache or
+                --distilled-data lacks the training split, or their content for this split is unfinished or belongs to
+                other data.
         """
         pair = self.cfg.source_lang, self.cfg.target_lang
         bins = [Path(path) for path in split_data(self.cfg.data)]
         for folder in bins:
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
+            for language in pair:
+                refuse_empty(folder, split, pair, language)
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]
@@ -196,11 +206,22 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         A warning counts the rows that fairseq leaves out.
 
         Raises:
-            UserError: fairseq leaves out all rows.
+            UserError: fairseq leaves out all rows, or a row is longer than --max-tokens.
         """
         kept = self.dataset_to_epoch_iter.get(dataset)
         self._fitting = np.array([])
-        iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
+        try:
+            iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
+        except AssertionError as error:
+            longest = max(self._fitting, key=dataset.num_tokens, default=None)
+            if longest is None or "max_tokens" not in str(error):
+                raise
+            split, most, tokens = self._split_of(dataset), options["max_tokens"], dataset.num_tokens(longest)
+            option = "--max-tokens" if split == self.cfg.train_subset else "--max-tokens-valid"
+            raise UserError(
+                f"row {longest} (from 0) of {split} has {tokens} tokens, more than {option} {most}: give {tokens} or "
+                "more, or leave long rows out of the data"
+            ) from None
         if iterator is not kept:
             self._tell_lost_rows(dataset, iterator)
             iterator.epoch = epoch
@@ -215,8 +236,13 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         lost = rows - sum(map(len, iterator.frozen_batches))
         if lost <= 0:
             return
-        split = next((name for name, loaded in self.datasets.items() if loaded is dataset), "a set")
-        advice = f"rows of {split} are in no batch: give --required-batch-size-multiple 1, else fairseq leaves them out"
+        advice = (
+            f"rows of {self._split_of(dataset)} are in no batch: give --required-batch-size-multiple 1, else fairseq "
+            "leaves them out"
+        )
         if lost == rows:
             raise UserError(f"all {rows} {advice}")
         logger.warning("%d of %d %s", lost, rows, advice)
+
+    def _split_of(self, dataset: FairseqDataset) -> str:
+        return next((name for name, loaded in self.datasets.items() if loaded is dataset), "a set")

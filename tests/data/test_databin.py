@@ -114,6 +114,19 @@ def test_a_cut_file_is_refused(impl: str, tmp_path: Path) -> None:
         open_databin(tmp_path, "test")
 
 
+@pytest.mark.parametrize("split", ["train", "train1", "test"])
+@pytest.mark.parametrize("impl", ["mmap", "lazy"])
+def test_a_split_of_empty_files_is_told(impl: str, split: str, tmp_path: Path) -> None:
+    """fairseq-preprocess makes it of empty text, and fairseq cannot read it: "cannot mmap an empty file"."""
+    write_databin(tmp_path, PAIR, {"train": 8, "train1": 8, "test": 8, split: 0}, impl=impl)
+    name = split.removesuffix("1")
+    with pytest.raises(UserError, match=rf"{split}\.en-de\.en has no rows"):
+        open_databin(tmp_path, name)
+    task = build(tmp_path, "--user-dir", "fairseq_kd", "--task", "translation_kd", "--upsample-primary", "1")[0]
+    with pytest.raises(UserError, match=rf"{split}\.en-de\.en has no rows"):
+        task.load_dataset(name, combine=name == "train")
+
+
 def test_sides_of_different_length_are_refused(tmp_path: Path) -> None:
     write_databin(tmp_path, PAIR, {"train": 5, "train1": 2})
     write_side(tmp_path / "train1.en-de.de", ["w1"])

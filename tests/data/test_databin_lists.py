@@ -160,3 +160,14 @@ def test_folders_that_do_not_go_together(
     with pytest.raises(UserError, match=r"--output .*: 3 folders for 2 data-bins"):
         each_with(joined(gold), Path("x:y:z"), "train")
     assert beside(["a"], "x:y", "--output") == [Path("x:y")]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("a:b", "cannot read a folder whose name holds ':'"), ("gone", "no such folder")]
+)
+def test_a_folder_that_fairseq_does_not_find(name: str, told: str, tiny_corpus: Path, tmp_path: Path) -> None:
+    """fairseq-train cuts the path at the colon, and ends in a FileNotFoundError about its first part."""
+    if name == "a:b":
+        shutil.copytree(tiny_corpus, tmp_path / name)
+    with pytest.raises(UserError, match=f"data-bin .*{name}: .*{told}"):
+        build(tmp_path / name, *TASK)

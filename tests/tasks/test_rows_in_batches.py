@@ -35,6 +35,20 @@ def test_rows_that_fairseq_leaves_out_are_counted(
     assert (f"{lost} of {rows} rows of valid are in no batch" in caplog.text) == bool(lost)
 
 
+@pytest.mark.parametrize("max_tokens", [3, 4])
+def test_a_row_longer_than_a_batch_is_told(max_tokens: int, tmp_path: Path) -> None:
+    """fairseq ends in an AssertionError that names no row. Row 7 has three words and ``</s>``, the others two words."""
+    data = write_databin(tmp_path / "data", ("en", "de"), {"train": 8}, first=56)
+    task = build(data, "--user-dir", "fairseq_kd", "--task", "translation_kd")[0]
+    task.load_dataset("train")
+    options = {"max_positions": (99, 99), "max_tokens": max_tokens}
+    if max_tokens == 4:
+        assert task.get_batch_iterator(task.dataset("train"), **options).frozen_batches
+        return
+    with pytest.raises(UserError, match=r"row 7 \(from 0\) of train has 4 tokens, more than --max-tokens 3"):
+        task.get_batch_iterator(task.dataset("train"), **options)
+
+
 def test_a_curriculum_ends(tmp_path: Path) -> None:
     """--curriculum 1: the first epoch has the batches by length, the later ones in an order of their own.
 

@@ -20,6 +20,7 @@ from fairseq_kd.data.databins.files import (
     pair_name,
     pairs_in,
     parts_of,
+    refuse_empty,
     splits_of,
 )
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
@@ -127,7 +128,7 @@ def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -
     """The rows of one side of a split, over all its parts; None where a side has no files.
 
     Raises:
-        UserError: a file is damaged, or a part lacks the side that others have.
+        UserError: a file is damaged or has no rows, or a part lacks the side that others have.
     """
     prefixes = [f"{folder / part}{language}" for part in parts_of(folder, subset, *pair)]
     missing = [prefix for prefix in prefixes if not Path(f"{prefix}.idx").is_file()]
@@ -136,6 +137,7 @@ def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -
     if missing:
         raise UserError(f"{missing[0]}.idx: no such file; other parts of {subset} have this side")
     check_databin(folder, file_names(folder, subset, *pair, language))
+    refuse_empty(folder, subset, pair, language)
     try:
         parts = [_rows(prefix) for prefix in prefixes]
         return parts[0] if len(parts) == 1 else ConcatDataset(parts)

@@ -216,14 +216,25 @@ def splits_of(folder: Path, source: str, target: str) -> list[str]:
 def count_rows(folder: Path, split: str, source: str, target: str, language: str) -> int:
     """The rows of one side of a split, over all its parts, read from the indexes alone; 0 where there are none."""
     parts = parts_of(folder, split, source, target)
-    return sum(_rows_of(folder / f"{part}{language}.idx") for part in parts)
+    return sum(_rows_of(folder / f"{part}{language}.idx") or 0 for part in parts)
 
 
-def _rows_of(index: Path) -> int:
+def refuse_empty(folder: Path, split: str, pair: tuple[str, str], language: str) -> None:
+    """Raise a UserError where a file of one side of a split has no rows: fairseq cannot read it."""
+    for part in parts_of(folder, split, *pair):
+        if _rows_of(folder / f"{part}{language}.idx") == 0:
+            raise UserError(
+                f"data-bin {folder}: {part}{language} has no rows, as its text was empty; give another split, or "
+                "binarise text that has lines"
+            )
+
+
+def _rows_of(index: Path) -> int | None:
+    """The rows that an index counts; None where it is missing or damaged."""
     try:
         with open(index, "rb") as handle:
             head = handle.read(40)
         (rows,) = struct.unpack_from("<Q", head, _COUNTS[head[:8]])
     except (OSError, KeyError, struct.error):
-        return 0
+        return None
     return int(rows)

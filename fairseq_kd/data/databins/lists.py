@@ -46,3 +46,22 @@ def each_with(data: str | Path, output: Path, split: str) -> list[tuple[str, Pat
     if split != TRAIN or len(all_of_them) == 1:
         return [(str(data), output)]
     return [(str(one), path) for one, path in zip(all_of_them, beside(all_of_them, output, "--output"), strict=True)]
+
+
+def require_folders(data: str) -> None:
+    """Refuse data-bins that fairseq-train does not find.
+
+    Args:
+        data: one, or several as ``a:b``. fairseq cuts it at each colon.
+
+    Raises:
+        UserError: one is no folder, or the name of the only one holds a colon.
+    """
+    missing = next((path for path in data.split(os.pathsep) if path and not os.path.isdir(path)), None)
+    if missing is not None and os.path.isdir(data):
+        raise UserError(
+            f"data-bin {data}: fairseq-train cannot read a folder whose name holds ':', its sign between data-bins; "
+            "give the folder another name, or a symbolic link"
+        )
+    if missing is not None:
+        raise UserError(f"data-bin {missing}: no such folder")
