@@ -180,8 +180,8 @@ def test_another_number_of_processes_is_no_other_data_bin(tmp_path: Path) -> Non
             (tmp_path / f"{split}.{side}").write_text("".join(f"{side}{row} {side}{row % 7}\n" for row in range(90)))
     words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
     words += [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
-    for workers, told in ((["--workers", "1"], "ready"), (["--workers=2", "--verbose"], "done before"), ([], "done before")):
-        done = shell("prepare_data.sh", *words, *workers, folder=tmp_path)
+    for workers, told in (("--workers 1", "ready"), ("--workers=2 --verbose", "done before"), ("", "done before")):
+        done = shell("prepare_data.sh", *words, *workers.split(), folder=tmp_path)
         assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
 
 
