@@ -66,8 +66,16 @@ sums=$(
   done | tr '\n' ' '
   [[ -z $dictionaries ]] || cat "$dictionaries/dict.$source.txt" "$dictionaries/dict.$target.txt" | cksum | tr '\n' ' '
 )
-arguments=$(quoted "$@")$sums
-earlier=$(printf '%q ' "$@")$sums # of a version that wrote the words as the locale had them
+making=() # what makes the data-bin: it is the same with any number of processes
+for ((i = 0; i < $#; i++)); do
+  case ${words[i]} in
+    --workers) i=$((i + 1)) ;;
+    --workers=* | --verbose) ;;
+    *) making+=("${words[i]}") ;;
+  esac
+done
+arguments=$(quoted "${making[@]}")$sums
+earlier=$(printf '%q ' "$@")$sums # of a version that wrote all words, as the locale had them
 end_if_done() {
   [[ -d $output/data-bin ]] || return 0
   [[ $(cat "$output/data-bin/arguments" 2>/dev/null) == @("$arguments"|"$earlier") ]] ||

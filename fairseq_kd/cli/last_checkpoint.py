@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fairseq_kd.errors import UserError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -16,9 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the newest sound checkpoint's path, or nothing where there is none."""
+    """Print the newest sound checkpoint's path, or nothing where there is none.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
 
+    if not Path(options.folder).is_dir():
+        raise UserError(f"{options.folder}: no such folder")
     path = newest_sound_checkpoint(options.folder)
     if path is None:
         return

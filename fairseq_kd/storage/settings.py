@@ -42,7 +42,9 @@ def differences(found: dict[str, Any], settings: dict[str, Any]) -> str:
     there, here = dict(_flat(found)), dict(_flat(settings))
     names = [name for name in here if name not in there or there[name] != here[name]]
     names += [name for name in there if name.split(".")[0] in settings and name not in here]
-    return ", ".join(f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names)
+    # a group that one side lacks as a whole is told by its members
+    told = [name for name in names if there.get(name) != here.get(name)] or names
+    return ", ".join(f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} here" for name in told)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -210,6 +210,10 @@ def test_an_output_file_that_is_a_folder(tmp_path: Path, refuse: Refuse) -> None
     assert f"{tmp_path}/train.src: Is a directory" in told
 
 
+def test_last_checkpoint_of_a_missing_folder_is_an_error(tmp_path: Path, refuse: Refuse) -> None:
+    assert f"{tmp_path}/missing: no such folder" in refuse("last-checkpoint", tmp_path / "missing")
+
+
 def test_last_checkpoint_of_an_empty_folder_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["last-checkpoint", str(tmp_path)])
     assert capsys.readouterr().out == ""

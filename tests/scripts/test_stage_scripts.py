@@ -174,6 +174,17 @@ def test_text_that_was_prepared_in_another_locale(tmp_path: Path) -> None:
         assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
 
 
+def test_another_number_of_processes_is_no_other_data_bin(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        for side in "ab":
+            (tmp_path / f"{split}.{side}").write_text("".join(f"{side}{row} {side}{row % 7}\n" for row in range(90)))
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
+    for workers, told in (("--workers 1", "ready"), ("--workers=2 --verbose", "done before"), ("", "done before")):
+        done = shell("prepare_data.sh", *words, *workers.split(), folder=tmp_path)
+        assert done.returncode == 0 and done.stderr.endswith(f"out/data-bin: {told}\n"), done.stderr
+
+
 def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         for side in "ab":

@@ -176,6 +176,8 @@ def test_differences_name_what_both_sides_have(tmp_path: Path) -> None:
     assert differences({"a": 1, "more": 2}, {"a": 1}) == ""
     assert differences({"a": {"b": 1}}, {"a": {"b": None}}) == "a.b is 1 there, absent here"
     assert differences({}, {"a": [1]}) == "a.0 is absent there, 1 here"
+    assert differences({"a": {"b": 1}}, {"a": None}) == "a.b is 1 there, absent here"
+    assert differences({"a": None}, {"a": {"b": 1}}) == "a.b is absent there, 1 here"
     # Only a checksum is cut short, and no value is invisible
     assert differences({"a": "0123456789abcdef" * 4}, {"a": ""}) == "a is 0123456789ab there, empty here"
     assert differences({"a": "sentence-bleu"}, {"a": "sentence-chrf"}) == "a is sentence-bleu there, sentence-chrf here"
