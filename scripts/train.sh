@@ -17,7 +17,7 @@ source "$(dirname "$0")/common.sh"
 save_dir=$1
 shift
 # --optimizer is a name too, though --optimizer-overrides begins with it
-whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --no-save-optimizer-state \
+whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --user-dir --no-save-optimizer-state \
   --teacher-path --teacher-spm --teacher-cache --distilled-data --finetune-from-model --restore-file --optimizer \
   --optimizer-overrides --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters --source-lang --target-lang --task" "$@"
 subset=train validated=valid option=''
@@ -33,6 +33,7 @@ for word in "$@"; do
     --disable-validation) validated='' ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
     --save-dir | --save-dir=*) die "--save-dir: train.sh gives it itself, from its first argument; leave it out" ;;
+    --user-dir | --user-dir=*) die "--user-dir: train.sh gives the plugin's itself; leave it out" ;;
     --no-save-optimizer-state) say "--no-save-optimizer-state: a training that is killed cannot go on" ;;
   esac
 done

@@ -99,6 +99,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "save data --save-dir=other",
             "--save-dir: train.sh gives it itself",
         ),
+        ("train.sh", "save data --user-dir mine", "--user-dir: train.sh gives the plugin's itself"),
         ("prune_and_retrain.sh", "--model m --data d --sparsities 0.5", "give --model, --data, --output and --spars"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 1.5", "1.5 is no number between 0 and 1"),
         ("prune_and_retrain.sh", "--model m --data d --output o --sparsities 0.0", "0.0 is no number between 0 and 1"),
