@@ -6,9 +6,9 @@
 #
 # The script writes to SAVE_DIR the checkpoints, train.log, `arguments`, `texts` and, at the end, `done`. `arguments` holds
 # the arguments, and checksums of the data, of the teacher and of the model that the training starts from. `texts` holds
-# checksums of the training and validation text. The script refuses others for the same SAVE_DIR, unless the training failed before its
-# first checkpoint. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as fairseq's
-# `translation` does, but a resumed training has the batches of an unbroken one.
+# checksums of the training and validation text. The script refuses others for the same SAVE_DIR, unless the training failed
+# before its first checkpoint. Without a GPU it adds --cpu. Without --task it adds --task translation_kd: that trains as
+# fairseq's `translation` does, but a resumed training has the batches of an unbroken one.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
