@@ -86,7 +86,8 @@ class TeacherTask:
             return
         known = TASK_REGISTRY.get(name)
         if name in OUTSIDE or (known is not None and known.__module__.startswith("fairseq.")):
-            raise self._refused(f"is not served; teachers can be of {', '.join((PLAIN[0], MULTILINGUAL[0], *MBART))}")
+            served = ", ".join((PLAIN[0], MULTILINGUAL[0], *MBART))
+            raise self._refused(f"is not served; give a model of one of these: {served}")
         logger.warning("%s %s: its task %r is taken as translation: no language tokens", self.role, self.path, name)
 
     def _refused(self, reason: str) -> UserError:
