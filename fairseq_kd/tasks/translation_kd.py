@@ -216,7 +216,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             longest = max(self._fitting, key=dataset.num_tokens, default=None)
             if longest is None or "max_tokens" not in str(error):
                 raise
-            split, most, tokens = self._split_of(dataset), options["max_tokens"], dataset.num_tokens(longest)
+            split, most, tokens = self.split_of(dataset), options["max_tokens"], dataset.num_tokens(longest)
             option = "--max-tokens" if split == self.cfg.train_subset else "--max-tokens-valid"
             raise UserError(
                 f"row {longest} (from 0) of {split} has {tokens} tokens, more than {option} {most}: give {tokens} or "
@@ -237,12 +237,9 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         if lost <= 0:
             return
         advice = (
-            f"rows of {self._split_of(dataset)} are in no batch: give --required-batch-size-multiple 1, else fairseq "
+            f"rows of {self.split_of(dataset)} are in no batch: give --required-batch-size-multiple 1, else fairseq "
             "leaves them out"
         )
         if lost == rows:
             raise UserError(f"all {rows} {advice}")
         logger.warning("%d of %d %s", lost, rows, advice)
-
-    def _split_of(self, dataset: FairseqDataset) -> str:
-        return next((name for name, loaded in self.datasets.items() if loaded is dataset), "a set")

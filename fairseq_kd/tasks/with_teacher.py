@@ -146,6 +146,10 @@ class WithTeacher(_Task):
         self._iterated = iterator
         return iterator
 
+    def split_of(self, dataset: Any) -> str:
+        """The name of the split that a dataset was loaded for, as errors call it."""
+        return next((name for name, loaded in self.datasets.items() if loaded is dataset), "a set")
+
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """As the task of fairseq. With --keep-zeros the first call remembers which of the loaded weights are zero.
 
@@ -177,9 +181,7 @@ class WithTeacher(_Task):
         super().reduce_metrics(logging_outputs, criterion)
         metric = getattr(self.cfg, "best_checkpoint_metric", None)
         if metric and self._iterated is not None and not (criterion.training or self.of_checkpoint):
-            iterated = self._iterated.dataset
-            split = next((name for name, loaded in self.datasets.items() if loaded is iterated), "a set")
-            refuse_unlogged(metric, self._iterated, split)
+            refuse_unlogged(metric, self._iterated, self.split_of(self._iterated.dataset))
         after_update = getattr(criterion, "after_update", None)
         if criterion.training and after_update is not None:
             after_update(logging_outputs)
