@@ -202,7 +202,7 @@ def test_compressed_text_that_changed_is_refused(tmp_path: Path) -> None:
 def test_prepare_takes_whole_names(tmp_path: Path) -> None:
     """The script looks for the text behind whole names: with --tr it did not see other text."""
     words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
-    words += [word for split in ("tr", "va", "te") for word in (f"--{split}", split)]
+    words += [word for split in ("tr", "val", "tes") for word in (f"--{split}", split)]
     assert refused("prepare_data.sh", *words, folder=tmp_path).endswith("error: --tr: write --train in full")
 
 
