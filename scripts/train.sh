@@ -16,8 +16,8 @@ source "$(dirname "$0")/common.sh"
 
 save_dir=$1
 shift
-# --optimizer is a name too, though --optimizer-overrides begins with it
-whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --user-dir --no-save-optimizer-state \
+# --optimizer and --no-save are names too, though longer ones begin with them
+whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --user-dir --no-save --no-save-optimizer-state \
   --teacher-path --teacher-spm --teacher-cache --distilled-data --finetune-from-model --restore-file --optimizer \
   --optimizer-overrides --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters --source-lang --target-lang --task" "$@"
 subset=train validated=valid option=''
