@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = made_once(tmp_path_factory, "artifacts", make)
     (wheel,), (sdist,) = (folder / "wheel").iterdir(), (folder / "sdist").iterdir()
     return wheel, sdist
+
+
+def test_the_citation_names_this_version() -> None:
+    (version,) = re.findall('^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
 
 
 def test_the_wheel_holds_scripts_and_configs(artifacts: tuple[Path, Path]) -> None:
