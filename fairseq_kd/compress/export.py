@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.compress.options import SENTENCEPIECE, ShortlistOptions
@@ -18,6 +19,7 @@ from fairseq_kd.decoding.choice import check_models
 from fairseq_kd.decoding.ctranslate2.conversion import CannotConvert, inputs, kept_conversion, write_model
 from fairseq_kd.decoding.ctranslate2.converted_folder import SIGNATURE, check_model, read_made
 from fairseq_kd.decoding.options import VOCABULARY_MAP
+from fairseq_kd.decoding.outside.profile import BESIDE
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import saved_state
 from fairseq_kd.networks.data_languages import data_languages
@@ -45,7 +47,8 @@ def export(
         output: the folder or file to make.
         data: the data-bin with the model's dictionaries, for "ctranslate2" alone.
         precision: number format of the weights, for "ctranslate2" alone; None is float32.
-        spm_model: a sentencepiece model to copy into the folder, for "ctranslate2" alone.
+        spm_model: a sentencepiece model to copy into the folder, with a profile for `fairseq-kd translate`, for
+            "ctranslate2" alone.
         languages: source and target, as :func:`fairseq_kd.data.databins.files.choose_pair` takes them.
         shortlist: how to make a vocabulary map beside the model, for "ctranslate2" alone; None: there is none.
 
@@ -136,9 +139,22 @@ def export_to_ctranslate2(
             kept_conversion(model, task, state)
             with whole_folder(folder) as new:
                 write_model(model, task, new, precision, state, files, **more)
+                if spm_model:
+                    _write_profile(new / BESIDE, task)
         except CannotConvert as reason:
             raise UserError(f"--to ctranslate2: {reason}") from None
     logger.info("%s: wrote the model in %s", folder, precision)
+
+
+def _write_profile(path: Path, task: TranslationTask) -> None:
+    """Say how text becomes the model's tokens. The signature has no checksum of the file: a person may change it."""
+    keys = {
+        "source_lang": task.cfg.source_lang,
+        "target_lang": task.cfg.target_lang,
+        "source_spm": SENTENCEPIECE,
+        "source_suffix": "</s>",
+    }
+    path.write_text(yaml.safe_dump(keys, allow_unicode=True, sort_keys=False), "utf-8")
 
 
 def _same(folder: Path, made_from: dict[str, Any]) -> bool:

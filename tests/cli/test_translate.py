@@ -38,6 +38,22 @@ def test_a_line_for_a_line(text_teacher: Path, tiny_text: Path, run: Run, expect
     assert run("fairseq-kd", *words_of(text_teacher), input="").stdout == ""
 
 
+def test_an_exported_folder_takes_text(
+    text_teacher: Path, tiny_text: Path, run: Run, expected: list[str], tmp_path: Path
+) -> None:
+    """It lies beside its sentencepiece model, so nothing more needs to be told."""
+    model = ("--model", text_teacher / "checkpoint_last.pt", "--data", text_teacher / "data-bin")
+    pieces = ("--spm-model", text_teacher / "spm.model")
+    run("fairseq-kd", "export", *model, "--to", "ctranslate2", "--output", tmp_path / "out", *pieces)
+    given = (tiny_text / "valid.src").read_text()
+    assert run("fairseq-kd", "translate", "--model", tmp_path / "out", *LIMITS, input=given).stdout.splitlines() == expected
+    # The profile is the user's to change; the model's files are not.
+    profile = tmp_path / "out" / "fairseq_kd.yaml"
+    profile.write_text(profile.read_text() + "casing: lower\n")
+    lower = run("fairseq-kd", "translate", "--model", tmp_path / "out", *LIMITS, input=given.upper())
+    assert lower.stdout.splitlines() == expected
+
+
 def test_search_options_reach_the_search(text_teacher: Path, tiny_text: Path, run: Run) -> None:
     given = (tiny_text / "valid.src").read_text()
     done = run("fairseq-kd", *words_of(text_teacher), *LIMITS, "--prefix", "▁t 5 ▁t", input=given)
