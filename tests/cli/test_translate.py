@@ -46,12 +46,12 @@ def test_an_exported_folder_takes_text(
     pieces = ("--spm-model", text_teacher / "spm.model")
     run("fairseq-kd", "export", *model, "--to", "ctranslate2", "--output", tmp_path / "out", *pieces)
     given = (tiny_text / "valid.src").read_text()
-    assert run("fairseq-kd", "translate", "--model", tmp_path / "out", *LIMITS, input=given).stdout.splitlines() == expected
+    translate = ("fairseq-kd", "translate", "--model", tmp_path / "out", *LIMITS)
+    assert run(*translate, input=given).stdout.splitlines() == expected
     # The profile is the user's to change; the model's files are not.
     profile = tmp_path / "out" / "fairseq_kd.yaml"
     profile.write_text(profile.read_text() + "casing: lower\n")
-    lower = run("fairseq-kd", "translate", "--model", tmp_path / "out", *LIMITS, input=given.upper())
-    assert lower.stdout.splitlines() == expected
+    assert run(*translate, input=given.upper()).stdout.splitlines() == expected
 
 
 def test_search_options_reach_the_search(text_teacher: Path, tiny_text: Path, run: Run) -> None:
