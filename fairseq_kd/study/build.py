@@ -125,6 +125,7 @@ def _signature(points: Sequence[Point], config: str | Path | None) -> dict[str, 
         "bootstrap": {
             "of": "sentences and seeds",
             "enlarged": True,  # studies of earlier versions lack it: their seeds' deviations were not enlarged
+            "beyond": True,  # studies of earlier versions lack it: crossings beyond the axis did not count
             "samples": BOOTSTRAP_SAMPLES,
             "seed": bootstrap_seed(),
         },

@@ -1,11 +1,14 @@
 """A study as Markdown."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from fairseq_kd.report.crossings import span_in_words
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import table_line
 from fairseq_kd.report.ways import several_ways
 from fairseq_kd.study.curves import FORCED_BLEU
+from fairseq_kd.study.resampling import directions
 
 
 def markdown(study: dict[str, Any]) -> str:
@@ -38,22 +41,20 @@ def _crossings(axis: dict[str, Any], measures: dict[str, str]) -> list[str]:
     for measure, label in measures.items():
         for pair in axis["comparisons"][measure]:
             who = f"{pair['line']} and {pair['other']}"
-            where = "; ".join(_crossing(crossing, pair, axis["places"]) for crossing in pair["crossings"])
+            where = "; ".join(_where(pair, axis["places"]))
             sentences.append(f"- {label}: {who} {where or _apart(pair)}.")
     return sentences or ["- There is only one line."]
 
 
-def _crossing(crossing: dict[str, Any], pair: dict[str, Any], places: list[float]) -> str:
-    beyond = next(
-        difference for place, difference in zip(places, pair["differences"], strict=True)
-        if place > crossing["at"] and difference["mean"]
-    )  # fmt: skip
-    above = pair["line"] if beyond["mean"] > 0 else pair["other"]
-    ends = crossing["interval"]
-    span = f"95 %: {ends[0]:.3g} to {ends[1]:.3g}; " if ends else ""
-    clear = "clear" if crossing["clear"] else "not clear"
-    share = f"in {100 * crossing['share']:.0f} % of the resamples"
-    return f"cross at {crossing['at']:.3g} ({span}{share}; {clear}), {above} is above beyond"
+def _where(pair: dict[str, Any], places: list[float]) -> Iterator[str]:
+    """Each crossing of a pair in words."""
+    rising = directions(difference["mean"] for difference in pair["differences"])
+    for crossing, up in zip(pair["crossings"], rising, strict=False):
+        above, ends = pair["line" if up else "other"], crossing["interval"]
+        span = f"95 %: {span_in_words(ends, places)}; " if ends else ""
+        clear = "clear" if crossing["clear"] else "not clear"
+        share = f"in {100 * crossing['share']:.0f} % of the resamples"
+        yield f"cross at {crossing['at']:.3g} ({span}{share}; {clear}), {above} is above beyond"
 
 
 def _apart(pair: dict[str, Any]) -> str:
@@ -76,7 +77,7 @@ def _notes(study: dict[str, Any]) -> list[str]:
         f"Sentences: {', '.join(str(point['sentences']) for point in points)}. "
         f"Runs a row: {', '.join(map(str, seeds))}.",
         "A difference is clear if its 95 % interval excludes zero. A crossing is clear if the difference is clear at a "
-        "place on either side of it.",
+        "place on either side of it. ≤ and ≥ stand where an interval holds what lies beyond the axis.",
         "Lines are straight between places, on a "
         + ("logarithmic axis." if study["axis"]["scale"] == "log" else "linear axis."),
         f"BLEU: `{made['scores']['bleu']}`. Teacher-forced accuracy: the share of target tokens (`</s>` counted) that "

@@ -4,9 +4,9 @@ Sentences are drawn, and training seeds where there are several. A corpus score 
 a resampled test set is one product of a matrix with these.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from fairseq_kd.evaluate.scoring.tokenizers import TOKENIZERS
 Score = Callable[[np.ndarray], float]
 """Maps the sums of :func:`bleu_statistics`, or of (right, all) tokens, to a score in percent."""
 ENDS = (2.5, 97.5)
+ROUNDING = 1e-9
+"""A difference is zero if it is this much smaller than the line's largest."""
 
 
 def bleu_statistics(
@@ -154,31 +156,51 @@ def compare(places: Sequence[float], line: Curve, other: Curve, logarithmic: boo
 
     Returns:
         "differences": at each place "mean" and 95 % "interval".
-        "crossings": of each one "at", its place; "share", the share of resampled lines that cross anywhere; "interval",
-        that of the nearest crossings of these (None if none crosses); "clear", whether 95 % intervals of the difference
-        exclude zero on either side of it, with different signs.
+        "crossings": of each one "at", its place; "share", the share of resampled lines that cross beside it, within the
+        axis; "interval", that of their places, where a line that does not counts as one that crosses at the axis's end;
+        "clear", whether 95 % intervals of the difference exclude zero on either side of it, with different signs.
     """
     scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     along = scale(np.asarray(places, dtype=float))
     means, draws = line.mean - other.mean, line.draws - other.draws
-    measured = crossings(along, means)
-    resampled = [found for found in (crossings(along, draw) for draw in draws) if found] if measured else []
     ends = [interval(each) for each in draws.T]
     sure = np.array([1 if low > 0 else -1 if high < 0 else 0 for low, high in ends])
-    return {
-        "differences": [{"mean": float(mean), "interval": each} for mean, each in zip(means, ends, strict=True)],
-        "crossings": [
+    found = []
+    for at, rising in zip(crossings(along, means), directions(means), strict=False):
+        beside = _beside(at, rising, along, draws)
+        found.append(
             {
                 "at": float(back(at)),
-                "share": len(resampled) / len(draws),
-                "interval": _around(at, resampled, back),
+                "share": float(np.mean((beside > along[0]) & (beside < along[-1]))),
+                "interval": interval(back(beside)),
                 "clear": any(one * other < 0 for one in sure[along < at] for other in sure[along > at]),
             }
-            for at in measured
-        ],
-    }
+        )
+    differences = [{"mean": float(mean), "interval": each} for mean, each in zip(means, ends, strict=True)]
+    return {"differences": differences, "crossings": found}
 
 
-def _around(at: float, resampled: Sequence[Sequence[float]], back: Any) -> list[float] | None:
-    nearest = [min(found, key=lambda one: abs(one - at)) for found in resampled]
-    return interval(back(nearest)) if nearest else None
+def directions(differences: Iterable[float]) -> Iterator[bool]:
+    """Whether a line comes from below zero at its first, second, … crossing; it goes on for good."""
+    first = next((one for one in differences if one), 0)
+    return cycle([first < 0, first >= 0])
+
+
+def _beside(at: float, rising: bool, along: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Where resampled lines cross beside the crossing ``at`` of their mean, in the same direction, shape (samples,).
+
+    A line that has changed its sign at ``at`` already did so at its last crossing before; any other line will do so at
+    its next crossing. Where the axis has no such crossing, its end stands for all places there and beyond. So a
+    crossing near an end is not judged by those lines alone that cross before it.
+    """
+    places = np.full(len(draws), at)
+    for number, draw in enumerate(draws):
+        here = np.interp(at, along, draw)
+        if abs(here) <= ROUNDING * np.abs(draw).max():
+            continue  # it crosses here
+        own = crossings(along, draw)
+        if (here > 0) == rising:
+            places[number] = max((one for one in own if one < at), default=along[0])
+        else:
+            places[number] = min((one for one in own if one > at), default=along[-1])
+    return places

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
@@ -129,6 +129,39 @@ def test_the_share_tells_how_sure_a_crossing_is() -> None:
     draws = np.array([[-1.0, 3.0]] * 3 + [[1.0, 3.0]])
     (crossing,) = compare([0, 1], curve(draws), curve(np.zeros((4, 2))), logarithmic=False)["crossings"]
     assert crossing["share"] == 0.75 and not crossing["clear"]
-    assert crossing["interval"] == pytest.approx([0.25, 0.25])
+    # The fourth line is above already where the axis begins: it crosses there or before.
+    assert crossing["interval"] == pytest.approx(np.percentile([0, 0.25, 0.25, 0.25], [2.5, 97.5]))
     never = compare([0, 1], curve(np.array([[1.0, 2.0]])), curve(np.zeros((1, 2))), logarithmic=False)
     assert never["crossings"] == []
+
+
+def test_the_interval_of_a_crossing_at_the_end_of_the_axis_holds_it() -> None:
+    """A line that is still above at the last place crosses there or beyond: its crossing is not left out."""
+    noise = np.random.default_rng(3).normal(0, 0.5, 4000)
+    draws = np.stack([np.full(4000, 2.0), np.full(4000, 1.0), noise - noise.mean() - 0.01], axis=1)
+    for sign in (1, -1):  # also with the lines in the other order
+        line, flat = curve(sign * draws), curve(np.zeros((4000, 3)))
+        (crossing,) = compare([64, 128, 256], line, flat, logarithmic=True)["crossings"]
+        low, high = crossing["interval"]
+        assert 250 < crossing["at"] < 256 and low < crossing["at"] < high == pytest.approx(256)
+        assert crossing["share"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_crossing_the_other_way_does_not_count_for_a_crossing() -> None:
+    """All lines come down at 3 or beyond; that some came up before says nothing about where they come down."""
+    draws = np.array([[0.1, 2.0, 1.0, -1.0]] * 6 + [[-0.1, 2.0, 1.0, 1.0]] * 4)
+    (crossing,) = compare([0, 1, 2, 4], curve(draws), curve(np.zeros((10, 4))), logarithmic=False)["crossings"]
+    assert crossing["at"] == pytest.approx(2 + 2 / 1.2) and crossing["share"] == 0.6
+    assert crossing["interval"] == [3, 4]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=3, max_size=6), st.integers(0, 2**32 - 1))
+def test_an_interval_holds_its_crossing(heights: list[int], seed: int) -> None:
+    """Where resamples lie on either side of the measured line alike, the interval holds each crossing."""
+    noise = np.random.default_rng(seed).normal(0, 1, (50, len(heights)))
+    draws = np.array(heights) + np.concatenate([noise, -noise])
+    found = compare(range(len(heights)), curve(draws), curve(np.zeros(draws.shape)), logarithmic=False)
+    for crossing in found["crossings"]:
+        low, high = crossing["interval"]
+        assert low <= crossing["at"] <= high

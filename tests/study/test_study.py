@@ -82,6 +82,17 @@ def test_lines_over_the_axis(study: Study) -> None:
     assert "brown fox" not in json.dumps(content) and "/secret" not in json.dumps(content)
 
 
+def test_a_crossing_that_may_lie_beyond_the_axis(study: Study) -> None:
+    """At the second place Seq-KD is below Word-KD by two of thirty sentences, and above in many resamples."""
+    places = [(1, scored("Word-KD", 3)), (1, scored("Seq-KD", 30)), (2, scored("Word-KD", 4)), (2, scored("Seq-KD", 3))]
+    text, content, _ = study(places)
+    (crossing,) = content["over_axis"]["comparisons"]["beam 5"][0]["crossings"]
+    low, high = crossing["interval"]
+    assert low < crossing["at"] < high == 2 and 0.5 < crossing["share"] < 0.97
+    assert f"cross at {crossing['at']:.3g} (95 %: {low:.3g} to ≥ 2; in {100 * crossing['share']:.0f} %" in text
+    assert "Word-KD is above beyond" in text and "≤ and ≥ stand where an interval holds what lies beyond" in text
+
+
 def test_buckets_hold_each_sentence_once_and_about_as_many() -> None:
     lengths = [7, 3, 3, 9, 4, 12, 30, 5, 6, 3, 11, 8]
     buckets = length_buckets(lengths)

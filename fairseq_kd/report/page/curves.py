@@ -5,6 +5,7 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Range1d
 
+from fairseq_kd.report.crossings import span_in_words
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.page.drawing import Picture, new_picture, style
 from fairseq_kd.report.pictures.gates import gated_rows
@@ -111,7 +112,7 @@ def _over(
 def _crossings(over: dict[str, Any], measure: str, axis: str) -> str:
     """Where lines cross, in words."""
     found = [
-        f"{pair['line']} and {pair['other']} cross at {one['at']:.3g} ({_span(one['interval'])}"
+        f"{pair['line']} and {pair['other']} cross at {one['at']:.3g} ({_span(one['interval'], over['places'])}"
         f"in {one['share']:.0%} of resamples)"
         for pair in over["comparisons"].get(measure, ())
         for one in pair.get("crossings", ())
@@ -120,9 +121,9 @@ def _crossings(over: dict[str, Any], measure: str, axis: str) -> str:
     return f"Bands are 95 % intervals. {words}"
 
 
-def _span(interval: Sequence[float] | None) -> str:
-    """The interval of a crossing in words; no words where no resample has the crossing."""
-    return f"95 % interval {interval[0]:.3g} to {interval[1]:.3g}, " if interval else ""
+def _span(interval: Sequence[float] | None, places: Sequence[float]) -> str:
+    """The interval of a crossing in words; no words where a study of an earlier version has none."""
+    return f"95 % interval {span_in_words(interval, places)}, " if interval else ""
 
 
 def _draw_line(picture: Picture, number: int, name: str, course: Sequence[Any], seed: str) -> None:

@@ -155,7 +155,7 @@ def test_gates_and_a_study_are_drawn(tmp_path: Path) -> None:
 
 
 def test_a_crossing_that_no_resample_has(tmp_path: Path) -> None:
-    """Its interval is null in study.json: two lines so near each other that they move up and down together."""
+    """Its interval is null in the study.json of an earlier version."""
     study = json.loads((ROOT / "results" / "study_size" / "study.json").read_text())
     study.pop("checksum", None)
     crossing = next(one for pair in study["over_axis"]["comparisons"]["beam 5"] for one in pair["crossings"])
