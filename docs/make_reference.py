@@ -128,7 +128,8 @@ def shown_name(action: argparse.Action) -> str:
         return f"`{action.option_strings[-1]}`"
     by_type = {int: "N", float: "X"}.get(action.type, action.dest.rsplit("_", 1)[-1].upper())  # type: ignore[arg-type]
     value = action.metavar or ("" if action.choices else by_type)
-    return f"`{action.option_strings[-1]} {value}`".replace(" `", "`")
+    shown = f"`{action.option_strings[-1]} {value}`".replace(" `", "`")
+    return shown.replace("|", r"`\|`")  # GitHub ends a cell there; the site shows a backslash within code
 
 
 def shown_default(action: argparse.Action) -> str:

@@ -99,6 +99,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
+@every_page
+def test_rows_of_tables_have_all_cells(page: Path) -> None:
+    """GitHub ends a cell at every | without a backslash, also within code, and drops cells that are too many."""
+    cells, broken = 0, []
+    for line in prose(page.read_text(encoding="utf-8")).splitlines():
+        bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        if bars and cells not in (0, bars):
+            broken.append(line)
+        cells = bars and (cells or bars)
+    assert broken == []
+
+
 PATH = re.compile(r"(?<![\w/.])(?:scripts|configs|fairseq_kd|results|tests|docs)/[\w./*-]*")
 
 
