@@ -18,7 +18,7 @@ from torch import nn
 
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
-from fairseq_kd.data.databins.databin import mapped
+from fairseq_kd.data.databins.databin import mapped, open_dictionaries
 from fairseq_kd.data.databins.files import file_names, refuse_empty
 from fairseq_kd.data.databins.lists import beside, require_folders
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
@@ -28,6 +28,15 @@ from fairseq_kd.data.teacher_text_dataset import add_teacher_text
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.teacher import Teacher
 from fairseq_kd.networks.teacher_vocabulary import task_of_teacher, teacher_is_there
+from fairseq_kd.tasks.databin_mistakes import (
+    check_dictionaries,
+    check_loaded,
+    check_upsampling,
+    explain_split,
+    explained_by,
+    refuse_large,
+    refuse_long,
+)
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
 from fairseq_kd.tasks.validation_bleu import ValidationBLEU
@@ -64,9 +73,15 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
 
     @classmethod
     def setup_task(cls, cfg: TranslationKDConfig, **options: Any) -> "TranslationKDTask":
-        """As ``translation`` does. It raises what :func:`fairseq_kd.data.databins.lists.require_folders` raises."""
+        """As ``translation`` does.
+
+        Raises:
+            UserError: a folder, its language pair or a dictionary is missing or damaged, or dictionaries differ.
+        """
         require_folders(cfg.data)
-        task: TranslationKDTask = super().setup_task(cfg, **options)
+        with explained_by(lambda: open_dictionaries(cfg.data, (cfg.source_lang, cfg.target_lang))):
+            task: TranslationKDTask = super().setup_task(cfg, **options)
+        check_dictionaries(task, [Path(path) for path in split_data(cfg.data)])
         return task
 
     def teacher(self, student: nn.Module) -> Teacher | None:
@@ -120,7 +135,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         """Load a split as ``translation`` does. Soft targets and distilled targets are added to its batches.
 
         Raises:
-            UserError: a file of the data-bin is damaged, empty or of another dictionary. --teacher-cache or
+            UserError: a file of the data-bin is missing, damaged, empty or of another dictionary. --teacher-cache or
                 --distilled-data lacks the training split, or their content for this split is unfinished or belongs to
                 other data.
         """
@@ -135,9 +150,11 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]
         if combine:
-            self._check_upsampling(split, data)
-        super().load_dataset(split, epoch=epoch, combine=combine, **options)
-        self.datasets[split] = mapped(self.datasets[split])
+            check_upsampling(self.cfg, split, data)
+        with explained_by(lambda: explain_split(self.cfg, data, split)):
+            super().load_dataset(split, epoch=epoch, combine=combine, **options)
+            self.datasets[split] = mapped(self.datasets[split])
+            check_loaded(self.datasets[split], split, data, None if self.of_checkpoint else pair[1])
         for language, dictionary in zip(pair, (self.source_dictionary, self.target_dictionary), strict=True):
             check_symbols(data, split, pair, language, dictionary)
         if self.cfg.distilled_data:
@@ -150,18 +167,6 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             self.datasets[split] = add_soft_targets(self, split, loaded, data, self._caches()[turn])
         if self.cfg.teacher_spm and (split == self.cfg.train_subset or teacher_is_there(self)):
             self.datasets[split] = add_teacher_text(self, split, self.teacher_task())
-
-    def _check_upsampling(self, split: str, data: Path) -> None:
-        """Raise a UserError where --upsample-primary does not suit a split in parts (``train``, ``train1``)."""
-        pair, times = (self.cfg.source_lang, self.cfg.target_lang), self.cfg.upsample_primary
-        second = [f"{split}1.{one}-{other}.{pair[0]}.idx" for one, other in (pair, pair[::-1])]
-        if times == 1 or not any((data / name).is_file() for name in second):
-            return
-        if times < 1:  # fairseq's default, −1, gives the first part a negative length
-            raise UserError(f"--upsample-primary {times}: {data} has {split} in parts; give --upsample-primary 1")
-        if split == self.cfg.train_subset and (self.cfg.distilled_data or self.cfg.teacher_cache):
-            option = "--distilled-data" if self.cfg.distilled_data else "--teacher-cache"
-            raise UserError(f"--upsample-primary {times}: {option} has each row once; give --upsample-primary 1")
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
@@ -190,10 +195,15 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
     def filter_indices_by_size(
         self, indices: np.ndarray, dataset: FairseqDataset, *args: Any, **options: Any
     ) -> np.ndarray:
-        """As ``translation``, but rows that --teacher-cache lacks are no mistake: the log told them with the split."""
+        """As ``translation``, but rows that --teacher-cache lacks are no mistake: the log told them with the split.
+
+        Raises:
+            UserError: a row is too long, in a validation or a decode without --skip-invalid-size-inputs-valid-test.
+        """
         if isinstance(dataset, CachedDataset):
             indices = dataset.with_soft_targets(indices)
-        self._fitting: np.ndarray = super().filter_indices_by_size(indices, dataset, *args, **options)
+        with explained_by(lambda: refuse_long(self.split_of(dataset), dataset, indices, *args)):
+            self._fitting: np.ndarray = super().filter_indices_by_size(indices, dataset, *args, **options)
         return self._fitting
 
     def get_batch_iterator(
@@ -210,18 +220,12 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         """
         kept = self.dataset_to_epoch_iter.get(dataset)
         self._fitting = np.array([])
-        try:
+        split = self.split_of(dataset)
+        option = "--max-tokens" if split == self.cfg.train_subset else "--max-tokens-valid"
+        with explained_by(lambda: refuse_large(split, dataset, self._fitting, option, options.get("max_tokens"))):
             iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
-        except AssertionError as error:
-            longest = max(self._fitting, key=dataset.num_tokens, default=None)
-            if longest is None or "max_tokens" not in str(error):
-                raise
-            split, most, tokens = self.split_of(dataset), options["max_tokens"], dataset.num_tokens(longest)
-            option = "--max-tokens" if split == self.cfg.train_subset else "--max-tokens-valid"
-            raise UserError(
-                f"row {longest} (from 0) of {split} has {tokens} tokens, more than {option} {most}: give {tokens} or "
-                "more, or leave long rows out of the data"
-            ) from None
+            if not (len(self._fitting) or iterator.frozen_batches):
+                raise ValueError("no rows")
         if iterator is not kept:
             self._tell_lost_rows(dataset, iterator)
             iterator.epoch = epoch

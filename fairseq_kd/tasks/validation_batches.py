@@ -7,6 +7,7 @@ from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 
+from fairseq_kd.data.databins.files import first_folder, parts_of
 from fairseq_kd.errors import UserError
 
 TOKENS = 512
@@ -27,13 +28,13 @@ class ValidationBatches:
 
     def __init__(self, task: FairseqTask, split: str, model: BaseFairseqModel):
         if split not in task.datasets:
-            try:
-                task.load_dataset(split)
-            except FileNotFoundError:
+            cfg = task.cfg
+            if not parts_of(first_folder(cfg.data), split, cfg.source_lang, cfg.target_lang):
                 raise UserError(
-                    f"--gate-signal held_out reads the validation set, but {task.cfg.data} has no split {split!r}; "
+                    f"--gate-signal held_out reads the validation set, but {cfg.data} has no split {split!r}; "
                     "give --valid-subset, or --gate-signal normalised"
-                ) from None
+                )
+            task.load_dataset(split)
         self.dataset = task.dataset(split)
         rows = np.random.RandomState(1).permutation(len(self.dataset))
         rows, _ = self.dataset.filter_indices_by_size(rows, model.max_positions())

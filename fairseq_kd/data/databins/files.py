@@ -8,6 +8,7 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fairseq_kd.errors import UserError
@@ -67,8 +68,7 @@ def pairs_in(folder: Path) -> list[tuple[str, str]]:
     """
     languages = defaultdict(set)
     for path in folder.iterdir():
-        found = _INDEX.fullmatch(path.name)
-        if found:
+        if found := _INDEX.fullmatch(path.name):
             languages[found["pair"]].add(found["language"])
     return sorted({cut for pair, sides in languages.items() for cut in _cuts(folder, pair, sides)})
 
@@ -215,18 +215,29 @@ def splits_of(folder: Path, source: str, target: str) -> list[str]:
 
 def count_rows(folder: Path, split: str, source: str, target: str, language: str) -> int:
     """The rows of one side of a split, over all its parts, read from the indexes alone; 0 where there are none."""
-    parts = parts_of(folder, split, source, target)
-    return sum(_rows_of(folder / f"{part}{language}.idx") or 0 for part in parts)
+    return sum(_rows_of(folder / f"{part}{language}.idx") or 0 for part in parts_of(folder, split, source, target))
 
 
 def refuse_empty(folder: Path, split: str, pair: tuple[str, str], language: str) -> None:
-    """Raise a UserError where a file of one side of a split has no rows: fairseq cannot read it."""
+    """Raise a UserError where a file of one side of a split has no rows, or is cut short: fairseq cannot read it."""
     for part in parts_of(folder, split, *pair):
-        if _rows_of(folder / f"{part}{language}.idx") == 0:
+        index, data = (folder / f"{part}{language}.{end}" for end in ("idx", "bin"))
+        rows = _rows_of(index)
+        if rows == 0:
             raise UserError(
                 f"data-bin {folder}: {part}{language} has no rows, as its text was empty; give another split, or "
                 "binarise text that has lines"
             )
+        if _cut_short(index, data, rows):
+            raise UserError(f"data-bin {folder}: {part}{language} was cut short; make the data-bin again")
+
+
+def _cut_short(index: Path, data: Path, rows: int | None) -> bool:
+    """Whether files of the format mmap are too short to be opened: fairseq then prints a traceback beside any error."""
+    with suppress(OSError), open(index, "rb") as handle:
+        whole = rows is not None and index.stat().st_size >= 26 + 12 * rows and data.stat().st_size > 0
+        return handle.read(8) == b"MMIDIDX\x00" and not whole
+    return False
 
 
 def _rows_of(index: Path) -> int | None:
@@ -234,7 +245,6 @@ def _rows_of(index: Path) -> int | None:
     try:
         with open(index, "rb") as handle:
             head = handle.read(40)
-        (rows,) = struct.unpack_from("<Q", head, _COUNTS[head[:8]])
+        return int(struct.unpack_from("<Q", head, _COUNTS[head[:8]])[0])
     except (OSError, KeyError, struct.error):
         return None
-    return int(rows)
