@@ -105,7 +105,7 @@ def taken_by(words: list[str]) -> set[str] | None:
     """
     names = [word.rpartition("/")[2] for word in words]
     if names[0] == "fairseq-kd":
-        return None if names[1:] in ([], ["VERB", "--help"]) else taken_by_verb(names[1:])
+        return None if names[1:] in ([], ["--version"], ["VERB", "--help"]) else taken_by_verb(names[1:])
     if names[0] == "fairseq-train":
         return training()
     if names[0] in other_fairseq_commands():
