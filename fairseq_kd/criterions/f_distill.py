@@ -23,7 +23,8 @@ from fairseq_kd.decoding.options import Sampling
 from fairseq_kd.decoding.sampling.rollouts import draw_rollouts, drawn_tokens, length_limits, uniform_numbers
 from fairseq_kd.errors import UserError
 from fairseq_kd.losses.chunk import NextTokens, Objective
-from fairseq_kd.losses.divergences import Divergence, sequence_log_odds
+from fairseq_kd.losses.divergences import sequence_log_odds
+from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.fused import Losses, fused_loss
 from fairseq_kd.losses.ranges import check_share
 from fairseq_kd.losses.token_values import token_nll

@@ -8,7 +8,8 @@ from omegaconf import II
 
 from fairseq_kd.criterions.base import FusedConfig
 from fairseq_kd.errors import UserError
-from fairseq_kd.losses.divergences import DIVERGENCES, Bound
+from fairseq_kd.losses.divergences import DIVERGENCES
+from fairseq_kd.losses.family import Bound
 from fairseq_kd.losses.ranges import check_temperature
 from fairseq_kd.tasks.translation_kd import TranslationKDTask
 

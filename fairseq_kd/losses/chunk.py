@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_kd.losses.divergences import Divergence, cross_entropy
+from fairseq_kd.losses.divergences import cross_entropy
+from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.row_terms import RowTerms, plain_terms, soft_terms
 from fairseq_kd.losses.truncation import Truncated, truncate
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fairseq_kd.losses.divergences import Divergence, cross_entropy
+from fairseq_kd.losses.divergences import cross_entropy
+from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.truncation import Truncated
 
 RowTerms = tuple[Tensor, Tensor, Tensor]

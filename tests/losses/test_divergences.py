@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_kd.losses.divergences import DIVERGENCES, Bound, alpha, cross_entropy, kl, rkl
+from fairseq_kd.losses.divergences import DIVERGENCES, alpha, cross_entropy, kl, rkl
+from fairseq_kd.losses.family import Bound
 from fairseq_kd.losses.truncation import temper, truncate
 
 shapes = st.tuples(st.integers(1, 5), st.integers(2, 9), st.integers(0, 10**6), st.floats(0.1, 6.0))

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_kd.losses.chunk import NextTokens, Objective
-from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, cross_entropy
+from fairseq_kd.losses.divergences import DIVERGENCES, cross_entropy
+from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.fused import chunk_tokens, fused_loss
 from fairseq_kd.losses.truncation import Truncated
 from tests.support.dense_loss import (

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from fairseq_kd.losses.chunk import NextTokens, Objective
-from fairseq_kd.losses.divergences import DIVERGENCES, Divergence, sequence_log_odds
+from fairseq_kd.losses.divergences import DIVERGENCES, sequence_log_odds
+from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import token_nll
 
