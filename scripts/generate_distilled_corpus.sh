@@ -141,8 +141,8 @@ decode_in_shards() {
 # Rows of one side of the split train of a data-bin, over train, train1, train2, ...
 count_rows() {
   python -c 'import pathlib, sys
-from fairseq_kd.data.databins.files import count_rows
-print(count_rows(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$source" "$target" "$2"
+from fairseq_kd.data.databins.indexes import rows_of_split
+print(rows_of_split(pathlib.Path(sys.argv[1]), "train", *sys.argv[2:]))' "$1" "$source" "$target" "$2"
 }
 
 # The gold text of all splits with subwords of the student's own, and their sentencepiece model.

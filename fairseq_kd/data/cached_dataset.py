@@ -10,7 +10,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.aligned import AlignedDataset
 from fairseq_kd.data.databins.databin import read_side
-from fairseq_kd.data.databins.files import count_rows
+from fairseq_kd.data.databins.indexes import rows_of_split
 from fairseq_kd.data.databins.left_out import MISSING
 from fairseq_kd.data.distilled import DistilledDataset
 from fairseq_kd.data.soft_targets import (
@@ -125,7 +125,7 @@ def add_soft_targets(
 def _refuse_combined(task: TranslationTask, split: str, data: Path, rows: int) -> None:
     """Raise a UserError where fairseq has combined ``split`` with ``split1``, …: the cache has each by itself."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
-    own = count_rows(data, split, source, target, source)
+    own = rows_of_split(data, split, source, target, source)
     if split != task.cfg.train_subset and rows > own:
         raise UserError(
             f"--combine-valid-subsets: {split} has {rows} rows then, the soft targets of --teacher-cache are of the "

@@ -19,7 +19,8 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
 from fairseq_kd.data.databins.databin import mapped, open_dictionaries
-from fairseq_kd.data.databins.files import file_names, refuse_empty
+from fairseq_kd.data.databins.files import file_names
+from fairseq_kd.data.databins.indexes import refuse_unreadable
 from fairseq_kd.data.databins.lists import beside, require_folders
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.data.distilled import DistilledDataset, add_distilled
@@ -145,7 +146,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             names = [f"dict.{language}.txt" for language in pair] + file_names(folder, split, *pair, *pair)
             check_databin(folder, names)
             for language in pair:
-                refuse_empty(folder, split, pair, language)
+                refuse_unreadable(folder, split, pair, language)
         # fairseq trains on another data-bin in each epoch, and takes all other splits from the first.
         turn = (epoch - 1) % len(bins) if split == self.cfg.train_subset else 0
         data = distilled = bins[turn]

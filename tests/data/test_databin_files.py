@@ -8,13 +8,13 @@ import pytest
 
 from fairseq_kd.data.databins.files import (
     choose_pair,
-    count_rows,
     file_names,
     only_folder,
     pairs_in,
     parts_of,
     splits_of,
 )
+from fairseq_kd.data.databins.indexes import rows_of_split
 from fairseq_kd.errors import UserError
 from tests.support.databins import write_databin, write_dictionary
 
@@ -138,15 +138,15 @@ def test_parts_of_train(tmp_path: Path) -> None:
     assert parts_of(tmp_path, "test", "en", "de") == []
     # fairseq stops at the first number that is missing
     assert splits_of(tmp_path, "en", "de") == ["train", "train4", "valid", "valid1"]
-    assert count_rows(tmp_path, "train", "en", "de", "de") == 25
+    assert rows_of_split(tmp_path, "train", "en", "de", "de") == 25
 
 
 @pytest.mark.parametrize("impl", ["mmap", "lazy", "cached"])
 def test_rows_are_counted_in_every_format(impl: str, tmp_path: Path) -> None:
     write_databin(tmp_path, ("en", "de"), {"train": 11}, impl=impl)
-    assert count_rows(tmp_path, "train", "en", "de", "en") == 11
+    assert rows_of_split(tmp_path, "train", "en", "de", "en") == 11
     (tmp_path / "train.en-de.de.idx").write_bytes(b"something else")
-    assert count_rows(tmp_path, "train", "en", "de", "de") == 0
+    assert rows_of_split(tmp_path, "train", "en", "de", "de") == 0
 
 
 def test_several_databins(tmp_path: Path) -> None:

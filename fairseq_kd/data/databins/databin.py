@@ -20,9 +20,9 @@ from fairseq_kd.data.databins.files import (
     pair_name,
     pairs_in,
     parts_of,
-    refuse_empty,
     splits_of,
 )
+from fairseq_kd.data.databins.indexes import refuse_unreadable
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import file_hash
@@ -137,7 +137,7 @@ def read_side(folder: Path, subset: str, pair: tuple[str, str], language: str) -
     if missing:
         raise UserError(f"{missing[0]}.idx: no such file; other parts of {subset} have this side")
     check_databin(folder, file_names(folder, subset, *pair, language))
-    refuse_empty(folder, subset, pair, language)
+    refuse_unreadable(folder, subset, pair, language)
     try:
         parts = [_rows(prefix) for prefix in prefixes]
         return parts[0] if len(parts) == 1 else ConcatDataset(parts)
