@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.cli.shared_options import add_shard_arguments, languages_of, shard_of
-from fairseq_kd.corpus.filtering.rules import UNITS, Rules
+from fairseq_kd.corpus.filtering.rules import MAX_TOKENS, UNITS, Rules
 from fairseq_kd.data.text.subwords import POST_PROCESSES
 from fairseq_kd.errors import UserError
 
 DEFAULT_SHARE = 0.05
-MAX_TOKENS = 4000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from fairseq import utils
 from fairseq.data import LanguagePairDataset
 
 from fairseq_kd.corpus.coverage import Coverage
+from fairseq_kd.corpus.filtering.rules import MAX_TOKENS
 from fairseq_kd.data.databins.own_dictionaries import own_task, recorded_languages_of
 from fairseq_kd.decoding.interface import batches
 from fairseq_kd.errors import UserError
@@ -39,7 +40,7 @@ class ReverseModel:
         UserError: the checkpoint is bad, translates in the corpus's direction, or its dictionaries are not found.
     """
 
-    def __init__(self, path: str | Path, pair: tuple[str, str], data: Path | None = None, max_tokens: int = 4000):
+    def __init__(self, path: str | Path, pair: tuple[str, str], data: Path | None = None, max_tokens: int = MAX_TOKENS):
         self.path, self.max_tokens = path, max_tokens
         state = read_checkpoint(path, "reverse model")
         if recorded_languages_of(state) == pair and pair[0] != pair[1]:

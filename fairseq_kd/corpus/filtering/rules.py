@@ -11,6 +11,8 @@ from fairseq_kd.errors import UserError
 NAMES = ("kept", "empty", "length_ratio", "copy", "repetition", "duplicate", "score", "reverse")
 """What becomes of a row; the place of a name is its number in the blocks."""
 KEPT, EMPTY, LENGTH_RATIO, COPY, REPETITION, DUPLICATE, SCORE, REVERSE = range(len(NAMES))
+MAX_TOKENS = 4000
+"""Tokens in a batch of the reverse model."""
 UNITS = ("tokens", "characters")
 LONGEST = 8
 """Tokens of the longest part whose repetition counts."""
