@@ -225,8 +225,8 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         option = "--max-tokens" if split == self.cfg.train_subset else "--max-tokens-valid"
         with explained_by(lambda: refuse_large(split, dataset, self._fitting, option, options.get("max_tokens"))):
             iterator = super().get_batch_iterator(dataset, *args, epoch=1, **options)
-            if not (len(self._fitting) or iterator.frozen_batches):
-                raise ValueError("no rows")
+        if not (len(self._fitting) or iterator.frozen_batches):
+            refuse_large(split, dataset, self._fitting, option, None)
         if iterator is not kept:
             self._tell_lost_rows(dataset, iterator)
             iterator.epoch = epoch

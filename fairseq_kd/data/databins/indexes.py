@@ -36,6 +36,7 @@ def refuse_unreadable(folder: Path, split: str, pair: tuple[str, str], language:
 def _cut_short(index: Path, data: Path, rows: int | None) -> bool:
     """Whether files of the format mmap are too short to be opened: fairseq then prints a traceback beside any error."""
     with suppress(OSError), open(index, "rb") as handle:
+        # A header of 26 bytes, then of each row its length (4 bytes) and its place (8 bytes)
         whole = rows is not None and index.stat().st_size >= 26 + 12 * rows and data.stat().st_size > 0
         return handle.read(8) == b"MMIDIDX\x00" and not whole
     return False
