@@ -1,6 +1,7 @@
 """What is wrong with a training's data-bin, in one line where fairseq ends in a traceback or trains on other words."""
 
 import filecmp
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import numpy as np
 from fairseq.data import ConcatDataset, FairseqDataset, LanguagePairDataset
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_kd.data.databins.databin import open_databin, read_dictionary
 from fairseq_kd.data.databins.vocabulary import first_difference
 from fairseq_kd.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -134,3 +138,23 @@ def check_upsampling(cfg: Any, split: str, data: Path) -> None:
     if split == cfg.train_subset and (cfg.distilled_data or cfg.teacher_cache):
         option = "--distilled-data" if cfg.distilled_data else "--teacher-cache"
         raise UserError(f"--upsample-primary {times}: {option} has each row once; give --upsample-primary 1")
+
+
+def tell_lost_rows(split: str, rows: int, iterator: EpochBatchIterator) -> None:
+    """fairseq-fixed leaves out the last batch unless its rows are a multiple of --required-batch-size-multiple.
+
+    Args:
+        split: its name, for the message.
+        rows: how many fit the model.
+        iterator: with the batches of these.
+
+    Raises:
+        UserError: all rows are left out. A warning counts fewer.
+    """
+    lost = rows - sum(map(len, iterator.frozen_batches))
+    if lost <= 0:
+        return
+    advice = f"rows of {split} are in no batch: give --required-batch-size-multiple 1, else fairseq leaves them out"
+    if lost == rows:
+        raise UserError(f"all {rows} {advice}")
+    logger.warning("%d of %d %s", lost, rows, advice)

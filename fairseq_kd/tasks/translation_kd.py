@@ -1,6 +1,5 @@
 """Task ``translation_kd``: fairseq's ``translation`` with a frozen teacher."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import nn
 from fairseq_kd.data.cached_dataset import CachedDataset, add_soft_targets
 from fairseq_kd.data.databins.checksums import check_databin
 from fairseq_kd.data.databins.databin import mapped, open_dictionaries
-from fairseq_kd.data.databins.files import file_names
+from fairseq_kd.data.databins.files import choose_pair, file_names, first_folder, pairs_in
 from fairseq_kd.data.databins.indexes import refuse_unreadable
 from fairseq_kd.data.databins.lists import beside, require_folders
 from fairseq_kd.data.databins.symbol_numbers import check_symbols
@@ -37,13 +36,12 @@ from fairseq_kd.tasks.databin_mistakes import (
     explained_by,
     refuse_large,
     refuse_long,
+    tell_lost_rows,
 )
 from fairseq_kd.tasks.teacher_options import TranslationTeacherOptions
 from fairseq_kd.tasks.validation_batches import ValidationBatches
 from fairseq_kd.tasks.validation_bleu import ValidationBLEU
 from fairseq_kd.tasks.with_teacher import WithTeacher, criterion_name
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,6 +53,13 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
     curriculum: int = II("dataset.curriculum")
+    cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    memory_efficient_fp16: bool = II("common.memory_efficient_fp16")
+    memory_efficient_bf16: bool = II("common.memory_efficient_bf16")
+    restore_file: str = II("checkpoint.restore_file")
+    save_dir: str = II("checkpoint.save_dir")
 
 
 @register_task("translation_kd", dataclass=TranslationKDConfig)
@@ -80,6 +85,9 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             UserError: a folder, its language pair or a dictionary is missing or damaged, or dictionaries differ.
         """
         require_folders(cfg.data)
+        if not (cfg.source_lang and cfg.target_lang) and pairs_in(first_folder(cfg.data)):
+            # fairseq ignores one language without the other, and takes any of several pairs. Raw text it finds itself.
+            cfg.source_lang, cfg.target_lang = choose_pair(cfg.data, (cfg.source_lang, cfg.target_lang))
         with explained_by(lambda: open_dictionaries(cfg.data, (cfg.source_lang, cfg.target_lang))):
             task: TranslationKDTask = super().setup_task(cfg, **options)
         check_dictionaries(task, [Path(path) for path in split_data(cfg.data)])
@@ -228,23 +236,9 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         if not (len(self._fitting) or iterator.frozen_batches):
             refuse_large(split, dataset, self._fitting, option, None)
         if iterator is not kept:
-            self._tell_lost_rows(dataset, iterator)
+            tell_lost_rows(split, len(self._fitting), iterator)
             iterator.epoch = epoch
             dataset.set_epoch(epoch)
         if dataset is self.datasets.get(self.cfg.train_subset):
             self.train_iterator = iterator
         return iterator
-
-    def _tell_lost_rows(self, dataset: FairseqDataset, iterator: EpochBatchIterator) -> None:
-        """fairseq-fixed leaves out the last batch unless its rows are a multiple of --required-batch-size-multiple."""
-        rows = len(self._fitting)
-        lost = rows - sum(map(len, iterator.frozen_batches))
-        if lost <= 0:
-            return
-        advice = (
-            f"rows of {self.split_of(dataset)} are in no batch: give --required-batch-size-multiple 1, else fairseq "
-            "leaves them out"
-        )
-        if lost == rows:
-            raise UserError(f"all {rows} {advice}")
-        logger.warning("%d of %d %s", lost, rows, advice)

@@ -23,6 +23,7 @@ from fairseq_kd.networks.teacher_vocabulary import teacher_is_there, teacher_pat
 from fairseq_kd.tasks.best_metric import refuse_unlogged
 from fairseq_kd.tasks.early_stopping import keep_count, validations_without_gain
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
+from fairseq_kd.tasks.option_mistakes import refuse_options
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,13 @@ class WithTeacher(_Task):
     _student: Callable[[], BaseFairseqModel | None] = staticmethod(lambda: None)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """As the task of fairseq. The task remembers the model for :meth:`student`. A checkpoint's text is not run."""
+        """As the task of fairseq. The task remembers the model for :meth:`student`. A checkpoint's text is not run.
+
+        Raises:
+            UserError: an option of a training is one of :func:`fairseq_kd.tasks.option_mistakes.refuse_options`.
+        """
+        if not from_checkpoint:
+            refuse_options(self.cfg)
         with without_side_effects() if from_checkpoint else nullcontext():
             model = super().build_model(cfg, from_checkpoint)
         self.of_checkpoint = from_checkpoint
