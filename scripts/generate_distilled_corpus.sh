@@ -34,6 +34,8 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
+whole_names "--model --data --input --output --shards --shard --beam --nbest --reference --student-data --student-spm \
+  --vocab-size --post-process --source --seq-inter --metric --tokenize --smooth-method --subset" "$@"
 
 model='' data='' output='' shards=1 shard='' options=() seq_inter='' beam='' nbest='' reference='' selection=()
 student_data='' student_spm='' vocab_size='' post=() recut=() input='' subset=train

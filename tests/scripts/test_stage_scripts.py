@@ -69,6 +69,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--shards 0: give a whole number",
         ),
         ("generate_distilled_corpus.sh", "--data", "--data needs a value"),
+        ("generate_distilled_corpus.sh", "--model m --data d --output o --bea 7", "--bea: write --beam in full"),
         ("generate_distilled_corpus.sh", "--metric", "--metric needs a value"),
         (
             "generate_distilled_corpus.sh",
