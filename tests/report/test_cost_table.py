@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.pictures.speed import speeds
+from fairseq_kd.report.measures import measures
 from tests.support.results import BAD, REFERENCES, result, spoil
 
 TEACHER = {"models": [{"path": "/secret/t.pt", "sha256": "t" * 64}], "beam": 5, "measured": []}
@@ -74,13 +74,12 @@ def test_without_a_teacher_there_is_no_ratio(table):
 def test_speed_is_the_ratio_only_where_every_row_has_it(table):
     runs = [costing("a", 1, (0.1, 0.2), 4.0), costing("b", 1, (0.1, 0.2), 2.0)]
     _, content, _ = table(runs)
-    assert speeds(content) == (
-        [{"1": 4.0, "5": 0.8}, {"1": 2.0, "5": 0.4}],
-        "speed: times that of the teacher with beam 5",
-    )
+    first = measures(content)[0]
+    assert first.values == {"a": {"1": 4.0, "5": 0.8}, "b": {"1": 2.0, "5": 0.4}}
+    assert first.label == "times as fast as the teacher with beam 5, in batches"
     for other in (result("c", 1, BAD), costing("c", 1, (0.1, 0.2), 3.0, precision="int8")):
-        found, label = speeds(table([*runs, other])[1])
-        assert label == "speed: sentences a second" and found == [{"1": 30.0, "5": 30.0}] * 3
+        first = measures(table([*runs, other])[1])[0]
+        assert first.label == "sentences a second" and list(first.values.values()) == [{"1": 30.0, "5": 30.0}] * 3
 
 
 def headline(text):

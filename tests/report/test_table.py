@@ -13,9 +13,9 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
+from fairseq_kd.report.measures import measures
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
-from fairseq_kd.report.page.speed import measures
 from fairseq_kd.report.pictures.table import as_text
 from fairseq_kd.storage.structured import read_json
 from tests.support.results import BAD, REFERENCES, result, spoil

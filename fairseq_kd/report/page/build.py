@@ -138,8 +138,9 @@ def tables(table: dict[str, Any]) -> dict[str, Any]:
 
 def _pictures(table: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The pictures of a table's rows, by section."""
+    from fairseq_kd.report.measures import measures
     from fairseq_kd.report.page.curves import gate_pictures, risk_picture
-    from fairseq_kd.report.page.speed import measures, speed_picture
+    from fairseq_kd.report.page.speed import speed_picture
 
     risk = risk_picture(table)
     return {

@@ -12,13 +12,13 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import report
+from fairseq_kd.report.measures import measures
 from fairseq_kd.report.page.build import _content, _table, _with_roles, tables
 from fairseq_kd.report.page.cells import pair_tests, score_table
 from fairseq_kd.report.page.curves import gate_pictures
 from fairseq_kd.report.page.files import read_given
 from fairseq_kd.report.page.provenance import table_facts
 from fairseq_kd.report.page.sentences import read_sentences
-from fairseq_kd.report.page.speed import measures
 from fairseq_kd.report.score_table import build_table
 from fairseq_kd.storage.files import write_json
 from tests.report.page.conftest import SOURCES, some_results, write_results

@@ -9,8 +9,8 @@ import pytest
 
 from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import report
-from fairseq_kd.report.page.front import pareto_front
-from fairseq_kd.report.page.speed import measures
+from fairseq_kd.report.front import pareto_front
+from fairseq_kd.report.measures import measures
 from fairseq_kd.report.score_table import build_table
 from tests.report.page.conftest import SOURCES, some_results, write_results
 from tests.support.browser import WAIT, Browser

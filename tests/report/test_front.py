@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_kd.report.page.front import pareto_front, staircase
+from fairseq_kd.report.front import pareto_front, staircase
 
 POINTS = st.lists(st.tuples(st.integers(1, 6).map(float), st.integers(0, 6).map(float)), min_size=1, max_size=12)
 
