@@ -208,6 +208,15 @@ def test_a_folder_of_other_files_is_no_data_bin(text: dict[str, Path], tmp_path:
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
 
 
+@pytest.mark.parametrize("place", ["out", "out/subword", "out/parts/bin", "out/spm.model", "out/../link/parts", "."])
+def test_a_data_bin_among_the_other_files_is_refused_at_once(place: str, text: dict[str, Path], tmp_path: Path) -> None:
+    """In ``parts``, which is deleted at the end, it was gone without a word."""
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UserError, match=r"the files of --output .* lie there; give a folder of its own"):
+        made(text, tmp_path / "out", data_bin=tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 def test_two_runs_at_once(text: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "WAIT", 0.0)
     (tmp_path / "out").mkdir()

@@ -57,6 +57,14 @@ def write_subwords(name: str, blocks: Sequence[Block], paths: Sequence[Path]) ->
     return {"rows": rows, "dropped": dropped, "tokens": tokens, "longest": longest, "unknown": unknown}
 
 
+def check_apart(folder: Path, output: Path) -> None:
+    """Raise a UserError where the data-bin ``folder`` would hold the other files of a run, or lie among them."""
+    place, other = folder.resolve(), output.resolve()
+    taken = [other / name for name in ("spm.model", "dict.txt", "subword", "parts", "prepare.json")]
+    if other.is_relative_to(place) or any(place.is_relative_to(path) for path in taken):
+        raise UserError(f"--data-bin {folder}: the files of --output {output} lie there; give a folder of its own")
+
+
 def check_replaceable(folder: Path) -> None:
     """Raise a UserError where ``folder`` is there and is no data-bin that this package wrote."""
     if folder.is_dir():
