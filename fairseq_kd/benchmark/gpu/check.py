@@ -61,7 +61,7 @@ def check(
         The content of table.json.
 
     Raises:
-        UserError: there is no GPU, or the teacher or the data-bin cannot be used.
+        UserError: there is no GPU, or the teacher or the data-bin cannot be used or lies in gpu_check.work.
     """
     if not (dry_run or torch.cuda.is_available()):
         raise UserError("torch sees no GPU; --dry-run takes every step on the CPU")
@@ -69,6 +69,9 @@ def check(
         check_checkpoint(teacher, role="teacher")
         only_folder(data, TRAIN)
     begun, work = time.monotonic(), output / "gpu_check.work"
+    for path in filter(None, (teacher, data)):
+        if Path(path).resolve().is_relative_to(work.resolve()):
+            raise UserError(f"{path}: the check begins by deleting {work}; move it elsewhere")
     shutil.rmtree(work, ignore_errors=True)  # figures of an earlier run are not this run's
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
