@@ -121,10 +121,8 @@ def make_teacher(work: Path, gpu: bool, small: bool) -> tuple[str, str]:
     fairseq_kd_command(["synthetic", "--output", str(raw), "--train", size, "--valid", "100", "--test", "100"], gpu)
     splits = [f"--{split}={raw / split}" for split in ("train", "valid", "test")]
     pair = ["--source-lang", "src", "--target-lang", "tgt"]
-    fairseq_kd_command(["prepare", *pair, *splits, "--vocab-size", "500", "--output", str(data)], gpu)
-    subword = [f"--{split}pref={data / 'subword' / split}" for split in ("train", "valid", "test")]
-    dictionaries = ["--srcdict", str(data / "dict.txt"), "--joined-dictionary"]
-    run(["fairseq-preprocess", *pair, *subword, *dictionaries, f"--destdir={data / 'data-bin'}"], gpu)
+    made = ["--output", str(data), "--data-bin", str(data / "data-bin")]
+    fairseq_kd_command(["prepare", *pair, *splits, "--vocab-size", "500", *made], gpu)
     options = ["--criterion", "fused_cross_entropy", "--lr", "3e-3", "--max-update", "20" if small else "400"]
     place = ["--save-dir", str(work / "teacher"), *([] if gpu else ["--cpu"])]
     words = [str(data / "data-bin"), "--user-dir", PLUGIN, *STUDENT.split(), *options, "--disable-validation", *place]
