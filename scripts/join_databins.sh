@@ -81,22 +81,21 @@ python - "$new" "$source" "$target" "$@" <<'END' 2>"$output/join.log" || die "ca
 import sys
 from pathlib import Path
 
-from fairseq.data import indexed_dataset
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from fairseq_kd.data.databins.databin import read_dictionary, read_side
+from fairseq_kd.data.databins.row_files import open_row_files
 
 new, source, target, *databins = sys.argv[1:]
 for language in (source, target):
     name = f"{new}/train.{source}-{target}.{language}"
     symbols = len(read_dictionary(f"{databins[0]}/dict.{language}.txt"))
-    builder = indexed_dataset.make_builder(f"{name}.bin", "mmap", symbols)
     sides = [read_side(Path(data), "train", (source, target), language) for data in databins]
-    for side in sides:
-        for row in range(len(side)):
-            builder.add_item(side[row])
-    builder.finalize(f"{name}.idx")
+    with open_row_files(Path(name), symbols) as files:
+        for side in sides:
+            files.add_each(side[row].numpy() for row in range(len(side)))
     rows = sum(map(len, sides))
-    found = len(indexed_dataset.MMapIndexedDataset(name))
+    found = len(MMapIndexedDataset(name))
     assert found == rows, f"{found} rows of {rows}"
 END
 echo "$made_from" >"$new/joined"

@@ -16,22 +16,23 @@ SURE = 0.9
 CORRELATED = ("length", "entropy")
 
 
-def gate_sums(gates: Tensor, gold: Places, source_lengths: Tensor, entropy: Tensor | None, by_token: bool) -> dict:
-    """Sums over sentences, or over gold tokens for a gate with a g for each, in float64.
+def gate_sums(gates: Tensor, places: Places, source_lengths: Tensor, entropy: Tensor | None, by_token: bool) -> dict:
+    """Sums over sentences, or over the tokens of the token-level loss for a gate with a g for each, in float64.
 
     Args:
-        gates: g of the gold tokens, shape (tokens,).
-        gold: where these are.
+        gates: g at the tokens of the token-level loss, gold or distilled; shape (tokens,).
+        places: where these tokens lie.
         source_lengths: with ``</s>``, shape (sentences,).
-        entropy: the teacher's, in nats, at each gold token; None for a gate that does not depend on the input.
+        entropy: the teacher's, in nats, at each of these tokens, shape (tokens,); None for a gate that does not
+            depend on the input.
         by_token: whether g differs within a sentence.
     """
     gates = gates.double()
     # Every value has the shape of g: (tokens,) or (sentences,).
-    values = {"g": gates if by_token else gold.mean(gates)}
+    values = {"g": gates if by_token else places.mean(gates)}
     if entropy is not None:
-        values["length"] = (source_lengths[gold.sentence] if by_token else source_lengths).double()
-        values["entropy"] = entropy.double() if by_token else gold.mean(entropy.double())
+        values["length"] = (source_lengths[places.sentence] if by_token else source_lengths).double()
+        values["entropy"] = entropy.double() if by_token else places.mean(entropy.double())
     g = values["g"]
     sums = {"count": len(g), "high": g.gt(SURE).sum(), "low": g.lt(1 - SURE).sum()}
     # Σ v, Σ v² and Σ g·v: enough for means, standard deviations and correlations with g.

@@ -122,7 +122,7 @@ def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
         # Another process may have finished meanwhile: the lock is then that of its result.
         if os.path.samestat(os.fstat(descriptor), os.stat(shared)):
             if shared.is_dir():
-                _empty(shared)
+                empty_folder(shared)
             return shared, descriptor
     except (BlockingIOError, FileNotFoundError):
         pass
@@ -176,7 +176,8 @@ def _open_folder(path: Path) -> int:
             return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _empty(folder: Path) -> None:
+def empty_folder(folder: Path) -> None:
+    """Delete what a folder holds, and leave the folder."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,6 +1,7 @@
 """The GPU check on a machine without a GPU: every step with tiny sizes, and its verdicts."""
 
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from fairseq_kd.benchmark.calls import decoding_calls, engines
+from fairseq_kd.benchmark.gpu.check import check
 from fairseq_kd.benchmark.gpu.decoding_paths import decoding_paths
 from fairseq_kd.benchmark.gpu.losses import Inputs, draw, losses, measure_losses
 from fairseq_kd.benchmark.gpu.markdown import markdown
@@ -36,6 +38,17 @@ def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
     assert not any("reason" in line for part in ("losses", "training") for line in table[part])
     assert {row["section"] for row in table["rows"]} == {"Training step", "Decoding"}
     assert (tmp_path / "gpu check" / "table.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("moved", ["teacher", "data"])
+def test_its_own_work_files_are_no_teacher(moved: str, tiny_teacher: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    """It deletes them when it starts."""
+    given = {"teacher": tiny_teacher.parent, "data": tiny_corpus}
+    given[moved] = Path(shutil.copytree(given[moved], tmp_path / "gpu_check.work" / moved))
+    before = sorted(given[moved].iterdir())
+    with pytest.raises(UserError, match=f"{moved}.*: the check begins by deleting .*gpu_check.work; move it elsewhere"):
+        check(tmp_path, str(given["teacher"] / tiny_teacher.name), str(given["data"]), dry_run=True, parts=())
+    assert sorted(given[moved].iterdir()) == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

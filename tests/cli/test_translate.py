@@ -1,13 +1,18 @@
 """`fairseq-kd translate`, started as people start it."""
 
+import io
 import os
 import pty
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fairseq_kd.corpus.distilled.translate import translate_interactively
+from fairseq_kd.decoding.open_text import open_translator
+from fairseq_kd.decoding.options import DecodingOptions
 from tests.support.commands import BIN, Run, environment
 
 LIMITS = ("--beam", "2", "--max-len-a", "1.2", "--max-len-b", "10")
@@ -124,3 +129,21 @@ def test_a_terminal_gets_scores_and_times(text_teacher: Path, tiny_text: Path, e
     os.close(ours)
     assert re.fullmatch(rf"{re.escape(expected[0])}\t-?\d+\.\d{{4}}\t\d+ ms", found[0])
     assert found[1:] == ["(not translated: the line is empty or longer than the model takes)"]
+
+
+def test_a_folders_model_is_loaded_before_the_first_sentence(
+    text_teacher: Path, tiny_text: Path, run: Run, expected: list[str], tmp_path: Path
+) -> None:
+    """The time of loading is no sentence's: what is loaded needs its file no more."""
+    model = ("--model", text_teacher / "checkpoint_last.pt", "--data", text_teacher / "data-bin")
+    pieces = ("--spm-model", text_teacher / "spm.model")
+    run("fairseq-kd", "export", *model, "--to", "ctranslate2", "--output", tmp_path / "out", *pieces)
+
+    def typed() -> Iterator[bytes]:
+        (tmp_path / "out" / "model.bin").unlink()
+        yield (tiny_text / "valid.src").read_bytes().splitlines(keepends=True)[0]
+
+    answers = io.BytesIO()
+    options = DecodingOptions(beam=2, max_len_a=1.2, max_len_b=10)
+    translate_interactively(open_translator(str(tmp_path / "out")), typed(), answers, options)
+    assert answers.getvalue().decode().startswith(f"{expected[0]}\t")

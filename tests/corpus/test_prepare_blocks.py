@@ -180,6 +180,24 @@ def test_a_data_bin_that_another_text_took_is_made_again(text: dict[str, Path], 
     assert both("valid") != first and both("train") == first
 
 
+def test_a_data_bin_behind_a_link_or_in_the_current_folder(
+    text: dict[str, Path], whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty folder, or an earlier data-bin that is replaced; what killed runs left beside it goes."""
+    disk, link = tmp_path / "disk" / "here", tmp_path / "link"
+    (disk.parent / "mine.00ff.tmp").mkdir(parents=True)
+    (disk.parent / "here.00ff.tmp").mkdir()
+    disk.mkdir()
+    link.symlink_to(disk)
+    monkeypatch.chdir(disk)
+    expected = {name.removeprefix("data-bin/"): text for name, text in whole.items() if name.startswith("data-bin/")}
+    for number, data_bin in enumerate((link, Path())):
+        for vocab_size in (20, 22):
+            made(text, tmp_path / f"out{number}-{vocab_size}", data_bin=data_bin, vocab_size=vocab_size)
+        assert contents(disk) == contents(Path()) == expected
+    assert link.is_symlink() and {path.name for path in disk.parent.iterdir()} == {"here", "mine.00ff.tmp"}
+
+
 def test_a_folder_of_other_files_is_no_data_bin(text: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
@@ -188,6 +206,15 @@ def test_a_folder_of_other_files_is_no_data_bin(text: dict[str, Path], tmp_path:
     with pytest.raises(UserError, match="it is a file; give a folder"):
         made(text, tmp_path / "out", data_bin=tmp_path / "mine" / "thesis.txt")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+@pytest.mark.parametrize("place", ["out", "out/subword", "out/parts/bin", "out/spm.model", "out/../link/parts", "."])
+def test_a_data_bin_among_the_other_files_is_refused_at_once(place: str, text: dict[str, Path], tmp_path: Path) -> None:
+    """In ``parts``, which is deleted at the end, it was gone without a word."""
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UserError, match=r"the files of --output .* lie there; give a folder of its own"):
+        made(text, tmp_path / "out", data_bin=tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 def test_two_runs_at_once(text: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

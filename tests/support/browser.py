@@ -1,7 +1,6 @@
 """A real browser without a window, driven over Chromium's own debugging protocol."""
 
 import asyncio
-import base64
 import json
 import shutil
 import subprocess
@@ -146,11 +145,6 @@ class Browser:
             if one.get("method") == "Runtime.exceptionThrown"
         ]
         return found
-
-    def screenshot(self, path: Path) -> None:
-        """Write a picture of the whole page."""
-        made = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(made["data"]))
 
     def close(self) -> None:
         """End the browser."""

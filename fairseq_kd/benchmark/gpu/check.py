@@ -61,7 +61,7 @@ def check(
         The content of table.json.
 
     Raises:
-        UserError: there is no GPU, or the teacher or the data-bin cannot be used.
+        UserError: there is no GPU, or the teacher or the data-bin cannot be used or lies in gpu_check.work.
     """
     if not (dry_run or torch.cuda.is_available()):
         raise UserError("torch sees no GPU; --dry-run takes every step on the CPU")
@@ -69,6 +69,9 @@ def check(
         check_checkpoint(teacher, role="teacher")
         only_folder(data, TRAIN)
     begun, work = time.monotonic(), output / "gpu_check.work"
+    for path in filter(None, (teacher, data)):
+        if Path(path).resolve().is_relative_to(work.resolve()):
+            raise UserError(f"{path}: the check begins by deleting {work}; move it elsewhere")
     shutil.rmtree(work, ignore_errors=True)  # figures of an earlier run are not this run's
     if teacher is None or data is None:
         teacher, data = make_teacher(work, gpu=not dry_run, small=dry_run)
@@ -118,10 +121,8 @@ def make_teacher(work: Path, gpu: bool, small: bool) -> tuple[str, str]:
     fairseq_kd_command(["synthetic", "--output", str(raw), "--train", size, "--valid", "100", "--test", "100"], gpu)
     splits = [f"--{split}={raw / split}" for split in ("train", "valid", "test")]
     pair = ["--source-lang", "src", "--target-lang", "tgt"]
-    fairseq_kd_command(["prepare", *pair, *splits, "--vocab-size", "500", "--output", str(data)], gpu)
-    subword = [f"--{split}pref={data / 'subword' / split}" for split in ("train", "valid", "test")]
-    dictionaries = ["--srcdict", str(data / "dict.txt"), "--joined-dictionary"]
-    run(["fairseq-preprocess", *pair, *subword, *dictionaries, f"--destdir={data / 'data-bin'}"], gpu)
+    made = ["--output", str(data), "--data-bin", str(data / "data-bin")]
+    fairseq_kd_command(["prepare", *pair, *splits, "--vocab-size", "500", *made], gpu)
     options = ["--criterion", "fused_cross_entropy", "--lr", "3e-3", "--max-update", "20" if small else "400"]
     place = ["--save-dir", str(work / "teacher"), *([] if gpu else ["--cpu"])]
     words = [str(data / "data-bin"), "--user-dir", PLUGIN, *STUDENT.split(), *options, "--disable-validation", *place]

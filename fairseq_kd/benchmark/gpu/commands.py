@@ -16,7 +16,6 @@ PLUGIN = str(Path(fairseq_kd.__file__).parent)
 LOGGED = re.compile(r"train_inner \| (\{.*\})")
 MODULES = {
     "fairseq-train": "fairseq_cli.train",
-    "fairseq-preprocess": "fairseq_cli.preprocess",
     "fairseq-kd": "fairseq_kd.cli",
 }
 """What a command runs, where only its package is on the path."""

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder, best_fitting_int_dtype
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from fairseq_kd.corpus.signatures import read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.data.databins.files import TRAIN, file_names
 from fairseq_kd.data.databins.left_out import MISSING, hashes, places, read_left_out, write_left_out
+from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.files import one_line_errors
 
@@ -99,11 +100,9 @@ def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
         for name in names:
             shutil.copy(gold / name, data / f"{stem}{Path(name).suffix}")
     else:
-        dtype = best_fitting_int_dtype(len(task.source_dictionary))
-        builder = MMapIndexedDatasetBuilder(str(data / f"{stem}.bin"), dtype=dtype)
-        for row in np.flatnonzero(places(rows, left_out) != MISSING).tolist():
-            builder.add_item(sources[row])
-        builder.finalize(str(data / f"{stem}.idx"))
+        kept = np.flatnonzero(places(rows, left_out) != MISSING).tolist()
+        with open_row_files(data / stem, len(task.source_dictionary)) as files:
+            files.add_each(sources[row].numpy() for row in kept)
     write_left_out(data, TRAIN, rows, left_out.tolist(), hashes(data, gold, TRAIN, pair))
 
 

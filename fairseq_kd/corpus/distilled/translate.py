@@ -56,7 +56,7 @@ def translate_interactively(
 
     The arguments are those of :func:`translate_stream`.
     """
-    translator.takes("")  # loads the model, whose time is no sentence's
+    translator.translate([""], options)  # loads the model, whose time is no sentence's
     logger.info("type a sentence and Enter; Ctrl-D ends")
     for (line,) in blocks_of(lines, 1, "standard input"):
         output.write(f"{_answer(translator, line, options)}\n".encode())

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from fairseq_kd.corpus.parallel_text import LONGEST_LINE, SAMPLE, SPLITS, Side, Stretch, read_sides, write_lines
 from fairseq_kd.corpus.preparation.cut_blocks import cut_block
 from fairseq_kd.corpus.preparation.prepared_files import (
+    check_apart,
     check_replaceable,
     finished,
     sweep,
@@ -80,7 +81,8 @@ def prepare(
 
     Raises:
         UserError: text is missing, damaged, empty or not parallel, a number is out of range, the vocabulary size does
-            not fit the text, the model is not a sentencepiece model, or another run is at work in ``output``.
+            not fit the text, the model is not a sentencepiece model, ``data_bin`` cannot be made,
+            or another run is at work in ``output``.
     """
     if (vocab_size is None) == (spm_model is None):
         raise UserError("give either --vocab-size or --spm-model")
@@ -88,6 +90,7 @@ def prepare(
         raise UserError(f"--sample-pairs {sample}: give 1 or more")
     workers = check_workers(workers)
     if data_bin is not None:
+        check_apart(data_bin, output)
         check_replaceable(data_bin)
     if spm_model is not None:
         load_spm(spm_model)

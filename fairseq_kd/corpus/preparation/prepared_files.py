@@ -15,7 +15,7 @@ from fairseq_kd.data.databins.checksums import NAME, PATTERNS, check_databin, wr
 from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, count_rows
-from fairseq_kd.storage.files import file_hash, whole_file, whole_folder
+from fairseq_kd.storage.files import empty_folder, file_hash, whole_file, whole_folder
 from fairseq_kd.storage.settings import differences, read_settings
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,14 @@ def write_subwords(name: str, blocks: Sequence[Block], paths: Sequence[Path]) ->
     return {"rows": rows, "dropped": dropped, "tokens": tokens, "longest": longest, "unknown": unknown}
 
 
+def check_apart(folder: Path, output: Path) -> None:
+    """Raise a UserError where the data-bin ``folder`` would hold the other files of a run, or lie among them."""
+    place, other = folder.resolve(), output.resolve()
+    taken = [other / name for name in ("spm.model", "dict.txt", "subword", "parts", "prepare.json")]
+    if other.is_relative_to(place) or any(place.is_relative_to(path) for path in taken):
+        raise UserError(f"--data-bin {folder}: the files of --output {output} lie there; give a folder of its own")
+
+
 def check_replaceable(folder: Path) -> None:
     """Raise a UserError where ``folder`` is there and is no data-bin that this package wrote."""
     if folder.is_dir():
@@ -73,6 +81,8 @@ def write_databin(
 ) -> None:
     """Make ``folder`` the data-bin of all splits; it appears whole or not at all, and replaces an older one.
 
+    A link stays, and so do the current folder and a mounted disk: the files go into them.
+
     Args:
         folder: of the data-bin.
         languages: of source and target.
@@ -86,7 +96,7 @@ def write_databin(
     symbols = len(FAIRSEQ_SYMBOLS) + dictionary.read_bytes().count(b"\n")
     check_replaceable(folder)
     if folder.is_dir():
-        shutil.rmtree(folder)
+        empty_folder(folder)  # itself it may be a link, or the folder of a shell
     with whole_folder(folder) as new:
         for language in languages:
             shutil.copyfile(dictionary, new / f"dict.{language}.txt")
@@ -130,6 +140,7 @@ def sweep(output: Path, data_bin: Path | None) -> None:
             path.unlink(missing_ok=True)
     leftovers = [*output.glob("data-bin.tmp")]  # of earlier versions
     if data_bin is not None:
-        leftovers += data_bin.parent.glob(f"{glob.escape(data_bin.name)}.*.tmp")
+        place = data_bin.resolve()  # behind a link, as whole_folder
+        leftovers += place.parent.glob(f"{glob.escape(place.name)}.*.tmp")
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

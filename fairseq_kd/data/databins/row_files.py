@@ -7,8 +7,9 @@ bytes. This one keeps nothing. Neither torch nor fairseq is imported.
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ import numpy as np
 MAGIC = b"MMIDIDX\x00\x00"
 CODES = {np.dtype("<u2"): 8, np.dtype("<u4"): 9}
 """fairseq's number of a type."""
+BLOCK_ROWS = 10_000
+"""Single rows that are written together."""
 
 
 def number_type(symbols: int) -> np.dtype:
@@ -51,6 +54,12 @@ class RowFiles:
         self.starts.write(np.concatenate([[self.place], ends])[:-1].astype("<i8").tobytes())
         self.rows += len(sizes)
         self.place = int(ends[-1]) if len(sizes) else self.place
+
+    def add_each(self, rows: Iterable[np.ndarray]) -> None:
+        """Add rows that come one by one: the symbols of each, ``</s>`` included, shape (length,)."""
+        coming = iter(rows)
+        while block := list(islice(coming, BLOCK_ROWS)):
+            self.add(np.array([len(row) for row in block]), np.concatenate(block))
 
 
 @contextmanager
