@@ -7,6 +7,7 @@ from fairseq_kd.diagnose.advice import LEANING, NOT_KNOWN
 from fairseq_kd.diagnose.options import SpeedWish
 from fairseq_kd.diagnose.quantities import FACTOR
 from fairseq_kd.diagnose.shape_files import Measured, Table, measured, teacher_of
+from fairseq_kd.report.front import pareto_front
 
 
 def advise_shape(tables: Sequence[Table], wish: SpeedWish, parameters: float) -> dict[str, Any]:
@@ -38,12 +39,9 @@ def advise_shape(tables: Sequence[Table], wish: SpeedWish, parameters: float) ->
 
 
 def pareto(students: Sequence[Measured]) -> list[Measured]:
-    """Those that no other beats in both speed and loss, the fastest first; each next one loses less."""
-    front: list[Measured] = []
-    for one in sorted(students, key=lambda one: (-one.times_teacher, one.loss)):
-        if not front or one.loss < front[-1].loss:
-            front.append(one)
-    return front
+    """Those on the Pareto front of speed and loss, the fastest first; equal ones stay together."""
+    front = pareto_front([(one.times_teacher, -one.loss) for one in students])
+    return [students[place] for place in reversed(front)]
 
 
 def _alike(there: float, here: float) -> bool:
