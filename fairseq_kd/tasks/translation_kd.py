@@ -51,6 +51,7 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
     """The options of fairseq's ``translation``, and the teacher's."""
 
     valid_subset: str = II("dataset.valid_subset")
+    save_dir: str = II("checkpoint.save_dir")
     patience: int = II("checkpoint.patience")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
@@ -237,8 +238,7 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
 
     def _tell_lost_rows(self, dataset: FairseqDataset, iterator: EpochBatchIterator) -> None:
         """fairseq-fixed leaves out the last batch unless its rows are a multiple of --required-batch-size-multiple."""
-        rows = len(self._fitting)
-        lost = rows - sum(map(len, iterator.frozen_batches))
+        lost = (rows := len(self._fitting)) - sum(map(len, iterator.frozen_batches))
         if lost <= 0:
             return
         advice = (

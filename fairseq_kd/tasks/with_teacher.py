@@ -23,6 +23,7 @@ from fairseq_kd.networks.teacher_vocabulary import teacher_is_there, teacher_pat
 from fairseq_kd.tasks.best_metric import refuse_unlogged
 from fairseq_kd.tasks.early_stopping import keep_count, validations_without_gain
 from fairseq_kd.tasks.keep_zeros import PrunedWeights
+from fairseq_kd.tasks.teacher_in_save_dir import refuse_teacher_in_save_dir
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class WithTeacher(_Task):
         """As the task of fairseq.
 
         Raises:
-            UserError: a training is given a teacher, which the criterion, fairseq's or the plugin's, never asks.
+            UserError: a training is given a teacher, which the criterion, fairseq's or the plugin's, never asks. Or the
+                training would replace the teacher's file.
         """
         criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
         given = next((name for name in OF_A_TEACHER if getattr(self.cfg, name, None)), None)
@@ -77,6 +79,8 @@ class WithTeacher(_Task):
                 f"--criterion {criterion_name(cfg, criterion)} learns from no teacher: leave out "
                 f"--{given.replace('_', '-')}, or give --criterion token_kd"
             )
+        if not self.of_checkpoint:
+            refuse_teacher_in_save_dir(self.cfg)
         return criterion
 
     def student(self) -> BaseFairseqModel:
