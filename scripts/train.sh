@@ -159,7 +159,7 @@ fi
 echo "$arguments" >"$save_dir/arguments"
 mv "$save_dir/texts.tmp" "$save_dir/texts"
 user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
-  2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"
+  2>/dev/null) || die "fairseq_kd is not installed for $(type -P python || echo python); run scripts/setup.sh"
 task=(--task translation_kd)
 for word in "$@"; do
   [[ $word != --task && $word != --task=* ]] || task=()
