@@ -9,11 +9,13 @@ import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationTask
 from sacrebleu.metrics import BLEU
 
 from fairseq_kd.data.databins.databin import read_side
 from fairseq_kd.data.text.unspaced import fitting_tokenizer, language_without_spaces
+from fairseq_kd.tasks.bleu_arguments import check_bleu_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,16 @@ class ValidationBLEU(_Task):
     """sacreBLEU's metric for text without spaces."""
     _spaced: bool | None = None
     """Whether fairseq's own BLEU finds the words; None: not looked yet."""
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """As the task of fairseq, which reads the arguments of --eval-bleu here.
+
+        Raises:
+            UserError: they cannot be read, or fairseq would ignore one.
+        """
+        if self.cfg.eval_bleu and not from_checkpoint:
+            check_bleu_arguments(self.cfg)
+        return super().build_model(cfg, from_checkpoint)
 
     def _inference_with_bleu(self, generator: Any, sample: dict[str, Any], model: Any) -> Any:
         """As the task of fairseq, but text without spaces is cut by the tokenizer that fits its language."""
