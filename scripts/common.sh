@@ -14,11 +14,11 @@ if ! getent passwd "$UID" >/dev/null 2>&1; then
   mkdir -p "$HOME" 2>/dev/null || true
 fi
 # A verb of fairseq-kd names the Python that runs it, and has put that Python's commands on the PATH.
-if [[ -n ${FAIRSEQ_KD_PYTHON:-} ]]; then
-  python() { "$FAIRSEQ_KD_PYTHON" "$@"; }
-elif [[ -x $root/.venv/bin/fairseq-kd ]]; then
+if [[ -z ${FAIRSEQ_KD_PYTHON:-} && -x $root/.venv/bin/fairseq-kd ]]; then
   PATH=$root/.venv/bin:$PATH
 fi
+# Modules in the working folder do not count, such as the fairseq in a clone of it. (Python 3.10 has no such switch.)
+python() { PYTHONSAFEPATH=1 command "${FAIRSEQ_KD_PYTHON:-python}" "$@"; }
 # usage [STATUS]: print the script's header comment, which is its manual, and end.
 usage() {
   local typed="bash scripts/${0##*/}"

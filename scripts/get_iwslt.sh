@@ -74,7 +74,7 @@ if [[ -z $text ]]; then
   [[ -n $archive ]] || archive=$(find -L "$folder" -type f \( -name "$pair.tgz" -o -name "$pair.zip" \) -print -quit)
   [[ -n $archive ]] || die "neither $first nor $pair.tgz in $folder"
   if [[ $archive == *.zip ]]; then
-    "$python" -m zipfile -e "$archive" "$work/archive" 2>/dev/null || die "$archive is no sound archive; remove it"
+    PYTHONSAFEPATH=1 "$python" -m zipfile -e "$archive" "$work/archive" 2>/dev/null || die "$archive is no sound archive; remove it"
   else
     mkdir "$work/archive"
     tar -xzf "$archive" -C "$work/archive" 2>/dev/null || die "$archive is no sound archive; remove it"

@@ -60,7 +60,7 @@ for split in "valid wmt13" "test wmt14/full" train; do
   fi
   if [[ $name == train ]]; then
     status=0
-    "$python" - "$words" "$work"/train.{en,de} "$work"/short.{en,de} 2>"$work/reason" <<'END' || status=$?
+    PYTHONSAFEPATH=1 "$python" - "$words" "$work"/train.{en,de} "$work"/short.{en,de} 2>"$work/reason" <<'END' || status=$?
 import sys
 
 limit, paths = int(sys.argv[1]), sys.argv[2:]

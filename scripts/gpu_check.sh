@@ -41,7 +41,7 @@ work=${output:-$root/runs/gpu}
 python=python3
 if [[ -x .venv/bin/python ]]; then python=$root/.venv/bin/python; fi
 status=0
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m fairseq_kd.benchmark.gpu ${dry:+"$dry"} --output "$work" \
+PYTHONSAFEPATH=1 PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m fairseq_kd.benchmark.gpu ${dry:+"$dry"} --output "$work" \
   "${parts[@]}" "${models[@]}" || status=$?
 if [[ -z $dry && -z $output && -f $work/table.md ]]; then
   mkdir -p results/gpu

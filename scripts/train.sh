@@ -20,7 +20,7 @@ shift
 whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --user-dir --no-save --no-save-optimizer-state \
   --teacher-path --teacher-spm --teacher-cache --distilled-data --finetune-from-model --restore-file --optimizer \
   --optimizer-overrides --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters --source-lang --target-lang --task" "$@"
-subset=train validated=valid option=''
+subset=train validated=valid saved=1 option=''
 for word in "$@"; do
   case $option in
     --train-subset) subset=$word ;;
@@ -31,6 +31,7 @@ for word in "$@"; do
     --train-subset=*) subset=${word#*=} ;;
     --valid-subset=*) validated=${word#*=} ;;
     --disable-validation) validated='' ;;
+    --no-save) saved='' ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
     --save-dir | --save-dir=*) die "--save-dir: train.sh gives it itself, from its first argument; leave it out" ;;
     --user-dir | --user-dir=*) die "--user-dir: train.sh gives the plugin's itself; leave it out" ;;
@@ -158,7 +159,7 @@ fi
 echo "$arguments" >"$save_dir/arguments"
 mv "$save_dir/texts.tmp" "$save_dir/texts"
 user_dir=$(python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("fairseq_kd").origin))' \
-  2>/dev/null) || die "fairseq_kd is not installed for $(command -v python || echo python); run scripts/setup.sh"
+  2>/dev/null) || die "fairseq_kd is not installed for $(type -P python || echo python); run scripts/setup.sh"
 task=(--task translation_kd)
 for word in "$@"; do
   [[ $word != --task && $word != --task=* ]] || task=()
@@ -207,9 +208,11 @@ if [[ -n $stopped ]]; then
   exit $((128 + $(kill -l "$stopped")))
 fi
 [[ -z $unwritten ]] || die "$save_dir/train.log cannot be written, so the training was stopped; make room and run it again"
-if ((status)); then
+reason="$(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
+if [[ $saved ]] && ! compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   # Nothing was trained, perhaps because of a wrong option, which may then be corrected.
-  compgen -G "$save_dir/checkpoint*.pt" >/dev/null || rm -f "$save_dir/arguments" "$save_dir/texts"
-  die "training failed: $(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
+  rm -f "$save_dir/arguments" "$save_dir/texts"
+  ((status)) || die "the training ended without a checkpoint: $reason"
 fi
+((!status)) || die "training failed: $reason"
 touch "$save_dir/done"

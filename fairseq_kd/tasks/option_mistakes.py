@@ -2,29 +2,40 @@
 
 import json
 import os
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.dataclass.configs import GenerationConfig
 from fairseq.file_io import PathManager
 
 from fairseq_kd.errors import UserError
+from fairseq_kd.networks.resume import OF_A_TRAINING
+from fairseq_kd.storage.files import split_paths
 
 LAST = "checkpoint_last.pt"
 """fairseq's default of --restore-file, which it takes from --save-dir."""
 
 
 def refuse_options(cfg: Any) -> None:
-    """Check the options of a training, before its optimiser is built.
+    """Check the options of a training, before its model is built.
 
     Args:
         cfg: fields named as the options. One that is missing is not checked.
 
     Raises:
-        UserError: --restore-file is missing, which fairseq takes for a first start; --eval-bleu-args is no JSON object;
-            or --fp16 or --bf16 is given without a GPU.
+        UserError: --restore-file is missing, which fairseq takes for a first start. A --teacher-path is a checkpoint in
+            --save-dir. An argument of --eval-bleu cannot be read, or fairseq would ignore it. Or --fp16 or --bf16 is
+            given without a GPU.
     """
-    _refuse_missing(getattr(cfg, "restore_file", LAST), getattr(cfg, "save_dir", ""))
-    _refuse_bleu_args(getattr(cfg, "eval_bleu_args", None) or "{}")
+    save_dir = getattr(cfg, "save_dir", None)
+    if save_dir:  # a task from Python may have none
+        _refuse_missing(getattr(cfg, "restore_file", LAST), save_dir)
+        _refuse_teacher_in(save_dir, cfg.teacher_path or "")
+    if getattr(cfg, "eval_bleu", False):
+        _refuse_bleu_arguments(cfg)
     if torch.cuda.is_available() and not getattr(cfg, "cpu", False):
         return
     for option in ("fp16", "bf16"):
@@ -42,10 +53,39 @@ def _refuse_missing(checkpoint: str, save_dir: str) -> None:
         raise UserError(f"--restore-file {checkpoint}: no such file{meant}")
 
 
-def _refuse_bleu_args(text: str) -> None:
+def _refuse_teacher_in(save_dir: str, teacher_path: str) -> None:
+    """The student would start from that folder's last checkpoint, and be saved over the teacher.
+
+    A resumed training would then learn from the student.
+    """
+    folder = Path(save_dir).resolve()
+    for path in map(Path, split_paths(teacher_path)):
+        for file in (path, path.resolve()):
+            if OF_A_TRAINING.fullmatch(file.name) and file.parent.resolve() == folder:
+                raise UserError(
+                    f"--teacher-path {path}: this training writes its checkpoints to {save_dir}, and may replace the "
+                    "teacher; give another --save-dir"
+                )
+
+
+def _refuse_bleu_arguments(cfg: Any) -> None:
+    """fairseq ends in a traceback where one is no JSON, and ignores an argument of another name."""
+    given = _json_map(cfg, "eval_bleu_args")
+    _json_map(cfg, "eval_bleu_detok_args")
+    known = [field.name for field in fields(GenerationConfig)]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            advice = f"did you mean {near[0]}?" if near else "give options of fairseq-generate's search, such as beam"
+            raise UserError(f"--eval-bleu-args knows no {name!r}; {advice}")
+
+
+def _json_map(cfg: Any, option: str) -> dict[str, Any]:
+    text = getattr(cfg, option, None) or "{}"
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--eval-bleu-args {text}: no JSON ({error}); write it as '{{\"beam\": 5}}'") from None
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
-        raise UserError(f"--eval-bleu-args {text}: no JSON object; write it as '{{\"beam\": 5}}'")
+        raise UserError(f"--{option.replace('_', '-')} {text}: no JSON map; give for example '{{\"beam\": 1}}'")
+    return found

@@ -4,6 +4,7 @@ In turn, because a machine's speed drifts: two measurements of the same round sa
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -37,12 +38,13 @@ class TimedCall:
 
 
 def run_module(words: Sequence[str]) -> str:
-    """Run ``python -m WORDS…`` and return what it prints.
+    """Run ``python -m WORDS…`` and return what it prints. Modules in the working folder do not count.
 
     Raises:
         UserError: it failed; the message ends with the last line of its error output.
     """
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"python -m {' '.join(words[:2])} failed: {reason}")

@@ -17,13 +17,15 @@ def hand_over(address: str) -> None:
     files = [number for number in opened if os.path.exists(f"/proc/self/fd/{number}") and os.get_inheritable(number)]
     own = os.path.dirname(__file__)
     # What Python puts before its own folders: a script's folder, or the working folder of -m and of a program on stdin.
-    first = os.path.dirname(sys.orig_argv[1]) if os.sep in sys.orig_argv[1] else os.getcwd()
+    first = [os.path.dirname(sys.orig_argv[1]) if os.sep in sys.orig_argv[1] else os.getcwd()]
+    if getattr(sys.flags, "safe_path", False):  # since Python 3.11
+        first = []
     request = {
         "words": sys.orig_argv[1:],
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "files": files,
-        "path": [first, *(folder for folder in sys.path if folder != own)],
+        "path": [*first, *(folder for folder in sys.path if folder != own)],
     }
     message = json.dumps(request).encode()
     for number in (signal.SIGTERM, signal.SIGINT):

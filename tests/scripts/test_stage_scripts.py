@@ -355,6 +355,24 @@ def test_train_without_the_package(tmp_path: Path) -> None:
     )
 
 
+def test_modules_in_the_working_folder_are_not_taken(tmp_path: Path) -> None:
+    """A clone of fairseq, in which somebody works, is a folder with another ``fairseq``."""
+    data = tmp_path / "data-bin"
+    data.mkdir()
+    for name in ("train.en-de.en.idx", "train.en-fr.en.idx", "dict.en.txt", "dict.de.txt", "dict.fr.txt"):
+        (data / name).write_text("")
+    for name in ("logging.py", "fairseq.py", "fairseq_kd.py"):
+        (tmp_path / name).write_text(f"raise SystemExit('{name} of the working folder')")
+    words = ["bash", str(ROOT / "scripts" / "train.sh"), "save", "data-bin", "--arch", "transformer"]
+    own = environment(forked=False)
+    done = subprocess.run(words, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "it holds the pairs en-de and en-fr" in done.stderr, done.stderr
+    distil = str(ROOT / "scripts" / "generate_distilled_corpus.sh")
+    words = ["bash", distil, "--model", "no.pt", "--data", "data-bin", "--output", "out"]
+    done = subprocess.run(words, cwd=tmp_path, env=own, capture_output=True, text=True)
+    assert "of the working folder" not in done.stderr, done.stderr
+
+
 def test_published_pictures_are_those_of_the_table(tmp_path: Path) -> None:
     made, results = tmp_path / "made", tmp_path / "results"
     for folder, names in ((made, ("table.md", "gate.png")), (results, ("gate.png", "pruning.png", "mine.png"))):

@@ -92,6 +92,16 @@ def test_options_of_a_training_that_failed_at_once_may_be_corrected(tiny_corpus:
     assert_refused(train(tmp_path / "save", str(tiny_corpus), "--dropout", "0.4"))
 
 
+def test_a_training_that_left_no_checkpoint_is_not_done(tiny_corpus: Path, tmp_path: Path) -> None:
+    """fairseq-train ends with status 0 where a learning rate below --stop-min-lr, or a missing package, stops it."""
+    failed = train(tmp_path / "save", str(tiny_corpus), "--stop-min-lr", "1")
+    assert failed.returncode == 1 and not (tmp_path / "save" / "done").exists()
+    assert "error: the training ended without a checkpoint: " in failed.stderr, failed.stderr
+    assert train(tmp_path / "save", str(tiny_corpus)).returncode == 0  # without the option
+    wanted = train(tmp_path / "unsaved", str(tiny_corpus), "--no-save")
+    assert wanted.returncode == 0 and (tmp_path / "unsaved" / "done").exists()
+
+
 def test_another_sentencepiece_model_of_the_teacher_counts(tiny_corpus: Path, tmp_path: Path) -> None:
     models = [tmp_path / "source.model", tmp_path / "target.model"]
     for path in models:

@@ -15,8 +15,6 @@ BAD = {
     "a checkpoint that is missing": (("--restore-file", "absent.pt"), "--restore-file absent.pt: no such file; give a"),
     "half precision on a CPU": (("--fp16", "--cpu"), "--fp16: this machine gives no GPU to the training"),
     "bfloat16 on a CPU": (("--bf16", "--cpu"), "--bf16: this machine gives no GPU to the training"),
-    "no JSON": (("--eval-bleu", "--eval-bleu-args", "{beam: 5}"), "--eval-bleu-args {beam: 5}: no JSON ("),
-    "no JSON object": (("--eval-bleu", "--eval-bleu-args", "5"), "--eval-bleu-args 5: no JSON object"),
     "one language, not the data's": (("--source-lang", "fr"), "holds en-de; give two languages of one pair"),
 }
 

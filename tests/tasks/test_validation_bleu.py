@@ -63,3 +63,22 @@ def test_a_student_that_writes_nothing_has_a_bleu_of_0(tmp_path: Path) -> None:
     done = train_command(data, tmp_path / "run", *BY_BLEU, "--max-epoch", "3", "--max-update", "0", "--lr", "0.1")
     assert bleus(done.stdout + done.stderr) == [0, 0, 0]
     assert (tmp_path / "run" / "checkpoint_best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--eval-bleu-args", '{"beam": 1, "max-len-b": 12}'), "knows no 'max-len-b'; did you mean max_len_b?"),
+        (("--eval-bleu-args", "{beam: 1}"), "--eval-bleu-args {beam: 1}: no JSON map"),
+        (("--eval-bleu-args", "5"), "--eval-bleu-args 5: no JSON map"),
+        (("--eval-bleu-detok", "moses", "--eval-bleu-detok-args", "en"), "--eval-bleu-detok-args en: no JSON map"),
+    ],
+)  # fmt: skip
+def test_arguments_that_fairseq_would_ignore_or_cannot_read(
+    words: tuple[str, ...], told: str, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    done = train_command(tiny_corpus, tmp_path / "run", *BY_BLEU, *words, check=False)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("fairseq_kd: error:")]
+    assert done.returncode == 1 and len(errors) == 1 and told in errors[0] and "Traceback" not in done.stderr, (
+        done.stderr
+    )

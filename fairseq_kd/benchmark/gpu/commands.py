@@ -35,7 +35,7 @@ def run(words: Sequence[str], gpu: bool) -> str:
     """
     hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
     # As many commands as there are cores run at once: one thread each.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **hidden}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **hidden}
     installed = Path(sys.executable).with_name(words[0])
     start = [str(installed)] if installed.exists() else [sys.executable, "-m", MODULES.get(words[0], words[0])]
     try:
