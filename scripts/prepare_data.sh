@@ -15,7 +15,7 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ $# -gt 0 ]] || usage 1
 
-whole_names "--train --valid --test --spm-model --dictionaries --output --source-lang --target-lang" "$@"
+whole_names "--train --valid --test --spm-model --dictionaries --output --source-lang --target-lang --data-bin" "$@"
 
 output='' source='' target='' dictionaries='' spm='' prefixes=() own=()
 words=("$@")
@@ -32,6 +32,7 @@ for ((i = 0; i < $#; i++)); do
       continue
       ;;
     -h | --help) usage ;;
+    --data-bin | --data-bin=*) die "--data-bin: prepare_data.sh makes it in --output; leave it out" ;;
     --train | --valid | --test) prefixes+=("${words[i + 1]-}") ;;
     --train=* | --valid=* | --test=*) prefixes+=("${words[i]#*=}") ;;
     --spm-model) spm=${words[i + 1]-} ;;

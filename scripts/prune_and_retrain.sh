@@ -31,6 +31,11 @@ while (($#)); do
 done
 [[ -n $model && -n $data && -n $output && -n $sparsities ]] ||
   die "give --model, --data, --output and --sparsities; see --help"
+whole_names --finetune-from-model "$@"
+for word in "$@"; do
+  [[ ${word%%=*} != --finetune-from-model ]] ||
+    die "--finetune-from-model: each step starts from its pruned model; leave it out"
+done
 read -ra steps <<<"$sparsities"
 for step in "${steps[@]}"; do
   [[ $step =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || die "--sparsities: $step is no number between 0 and 1"

@@ -4,7 +4,8 @@
 #
 #   bash scripts/test.sh [--all] [pytest options…]
 #
-# Without --all, tests that take more than five seconds each (marked slow) are left out.
+# Without --all, tests that take more than five seconds each (marked slow) are left out: pytest gets -m "not slow". An -m of
+# yours replaces this, so say "not slow" in it too.
 # Add --cov for a report of the lines that the tests run; it takes longer. The report covers the tests' own processes and
 # not the commands that they start.
 set -euo pipefail

@@ -207,6 +207,23 @@ def test_prepare_takes_whole_names(tmp_path: Path) -> None:
     assert refused("prepare_data.sh", *words, folder=tmp_path).endswith("error: --tr: write --train in full")
 
 
+def test_prepare_chooses_its_data_bin_itself(tmp_path: Path) -> None:
+    """The script made OUTPUT/data-bin and passed over the folder that the option names."""
+    words = ["--source-lang", "a", "--target-lang", "b", "--vocab-size", "16", "--output", "out"]
+    words += [word for split in ("train", "valid", "test") for word in (f"--{split}", split)]
+    for option in (["--data-bin", "elsewhere"], ["--data-bin=elsewhere"]):
+        message = refused("prepare_data.sh", *words, *option, folder=tmp_path)
+        assert message.endswith("error: --data-bin: prepare_data.sh makes it in --output; leave it out")
+
+
+def test_each_step_of_pruning_starts_from_its_pruned_model(tmp_path: Path) -> None:
+    """The options of the student's training may name where it started: this took the place of the pruned model."""
+    words = ["--model", "student.pt", "--data", "data", "--output", "out", "--sparsities", "0.4", "--", "--lr", "1"]
+    for option in (["--finetune-from-model", "start.pt"], ["--finetune-from-model=start.pt"]):
+        message = refused("prune_and_retrain.sh", *words, *option, folder=tmp_path)
+        assert message.endswith("error: --finetune-from-model: each step starts from its pruned model; leave it out")
+
+
 def test_a_sentencepiece_model_that_changed_is_refused(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         for side in "ab":
