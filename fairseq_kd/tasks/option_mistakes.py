@@ -4,9 +4,11 @@ import json
 import os
 from dataclasses import fields
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.file_io import PathManager
@@ -27,8 +29,8 @@ def refuse_options(cfg: Any) -> None:
 
     Raises:
         UserError: --restore-file is missing, which fairseq takes for a first start. A --teacher-path is a checkpoint in
-            --save-dir. An argument of --eval-bleu cannot be read, or fairseq would ignore it. Or --fp16 or --bf16 is
-            given without a GPU.
+            --save-dir. An argument of --eval-bleu cannot be read, or fairseq would ignore it. --num-batch-buckets
+            is given with a numpy that fairseq's buckets cannot use. Or --fp16 or --bf16 is given without a GPU.
     """
     save_dir = getattr(cfg, "save_dir", None)
     if save_dir:  # a task from Python may have none
@@ -36,6 +38,10 @@ def refuse_options(cfg: Any) -> None:
         _refuse_teacher_in(save_dir, cfg.teacher_path or "")
     if getattr(cfg, "eval_bleu", False):
         _refuse_bleu_arguments(cfg)
+    if getattr(cfg, "num_batch_buckets", 0) and "interpolation" not in signature(np.percentile).parameters:
+        raise UserError(
+            f"--num-batch-buckets: fairseq's buckets cannot use numpy {np.__version__}; leave out the option"
+        )
     if torch.cuda.is_available() and not getattr(cfg, "cpu", False):
         return
     for option in ("fp16", "bf16"):
