@@ -166,6 +166,8 @@ def test_a_checkpoint_that_somebody_put_there(tiny_corpus: Path, tiny_teacher: P
         done = train(save, str(tiny_corpus), *words)
         assert done.returncode == 1 and "--restore-file begins a new one" in done.stderr, done.stderr
     assert not (save / "arguments").exists() and not (save / "train.log").exists()
+    # Options of a training that added nothing may be corrected.
+    assert "unrecognized arguments" in train(save, str(tiny_corpus), "--dropuot", "0.3").stderr
     # Without such an option, or with its default, it is resumed, as fairseq-train does.
     done = train(save, str(tiny_corpus), "--restore-file", "checkpoint_last.pt")
     assert done.returncode == 0 and "going on from checkpoint_last.pt" in done.stderr
