@@ -38,7 +38,8 @@ def refuse_options(cfg: Any) -> None:
         _refuse_teacher_in(save_dir, cfg.teacher_path or "")
     if getattr(cfg, "eval_bleu", False):
         _refuse_bleu_arguments(cfg)
-    if getattr(cfg, "num_batch_buckets", 0) and "interpolation" not in signature(np.percentile).parameters:
+    old_names = hasattr(np, "compat") and "interpolation" in signature(np.percentile).parameters
+    if getattr(cfg, "num_batch_buckets", 0) and not old_names:
         raise UserError(
             f"--num-batch-buckets: fairseq's buckets cannot use numpy {np.__version__}; leave out the option"
         )
