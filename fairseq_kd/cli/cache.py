@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k", required=True, type=int, metavar="K", help="number of likeliest symbols to keep of each distribution"
     )
     add("--temperature", type=float, default=1.0, metavar="T", help="the training's --kd-temperature (%(default)s)")
-    add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (as in training)")
+    add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (default: the checkpoint's folder, "
+        "else the data-bin that the checkpoint names)")  # fmt: skip
     add_direction_arguments(parser)
     add("--assume-same-dictionary", action="store_true",
         help="do not compare the teacher's dictionaries with the data's")  # fmt: skip

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--speedup", type=float, metavar="N", help="also name a measured student that is N times as fast as its teacher"
     )
-    add("--one-by-one", action="store_true", help="--speedup is of one sentence at a time; else of batches")
+    add("--one-by-one", action="store_true", help="--speedup is that of one sentence at a time (default: of batches)")
     add("--shapes", action="extend", nargs="+", metavar="FILE.json",
         help="table.json files with costs of students of several shapes (default: results/shape/table.json of the "
         "clone)")  # fmt: skip

@@ -43,7 +43,7 @@ def smallest(group: Group) -> torch.Tensor:
     if zeros > group.count + group.padding:
         raise UserError(
             f"pruned further already: {zeros:,} of the {len(group.scores):,} weights of {group.name} are zero, "
-            f"and {group.count:,} were to be; give a higher --sparsity or the --scheme of before"
+            f"more than the {group.count:,} of this --sparsity; give a higher --sparsity or the --scheme of before"
         )
     if zeros >= group.count:
         return group.scores == 0

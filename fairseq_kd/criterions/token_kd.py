@@ -52,8 +52,8 @@ class TokenKDConfig(WordKDConfig):
     teacher_vocabulary: ChoiceEnum(("same", "aligned", "uld")) = field(  # type: ignore[valid-type]
         default="same",
         metadata={
-            "help": "the teacher's subwords: the student's; or others (give --teacher-spm), compared over common spans "
-            "of text, or by sorted probabilities (ULD)"
+            "help": "same: the teacher has the student's subwords; if it has others (give --teacher-spm), aligned "
+            "compares both models over common spans of text, and uld by sorted probabilities"
         },
     )
 

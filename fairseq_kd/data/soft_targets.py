@@ -138,7 +138,8 @@ def read_manifest(directory: Path, subset: str) -> dict[str, Any] | None:
     """
     found = read_settings(directory / subset / MANIFEST, "cache", SHAPE)
     if found is not None and found["subset"] != subset:
-        raise UserError(f"{directory / subset / MANIFEST}: it is of {found['subset'][:60]!r}; the folder was renamed")
+        told = f"its soft targets are of the subset {found['subset'][:60]!r}, its folder is named {subset!r}"
+        raise UserError(f"{directory / subset / MANIFEST}: {told}; give the folder the subset's name again")
     return found
 
 

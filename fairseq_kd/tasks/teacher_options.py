@@ -77,5 +77,5 @@ class TranslationTeacherOptions(TeacherOptions):
     )
     student_post_process: ChoiceEnum(("sentencepiece", "none")) = field(  # type: ignore[valid-type]
         default="sentencepiece",
-        metadata={"help": "the student's subwords, joined to text for --teacher-spm: sentencepiece's, or none: words"},
+        metadata={"help": "how the student's subwords are joined to text for --teacher-spm; none: they are words"},
     )

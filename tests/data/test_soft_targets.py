@@ -149,6 +149,13 @@ def test_a_folder_keeps_to_its_settings_and_its_splits_to_one_kind(tmp_path: Pat
         claim(tmp_path / "file", settings())
 
 
+def test_a_renamed_folder_is_one_line(tmp_path: Path) -> None:
+    claim(tmp_path, settings())
+    (tmp_path / "train").rename(tmp_path / "valid")
+    with pytest.raises(UserError, match=r"of the subset 'train', its folder is named 'valid'; give the folder"):
+        read_manifest(tmp_path, "valid")
+
+
 def test_a_direction_that_is_none_is_one_line(tmp_path: Path) -> None:
     claim(tmp_path, settings(teacher_tokens=[{"languages": ["en", "de"]}]))
     path = tmp_path / "train" / "manifest.json"

@@ -1,4 +1,4 @@
-"""What each kind of outside teacher can do: the table of docs/how-to/outside-teachers.md, a test for a cell."""
+"""What each kind of outside teacher can do: see docs/how-to/teachers.md."""
 
 import shutil
 import subprocess
