@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.file_io import PathManager
 
@@ -30,7 +31,7 @@ def refuse_options(cfg: Any) -> None:
     Raises:
         UserError: --restore-file is missing, which fairseq takes for a first start. A --teacher-path is a checkpoint in
             --save-dir. An argument of --eval-bleu cannot be read, or fairseq would ignore it. --num-batch-buckets
-            is given with a numpy that fairseq's buckets cannot use. Or --fp16 or --bf16 is given without a GPU.
+            is given with a numpy that fairseq's buckets cannot use, --bf16 without a TPU, or --fp16 without a GPU.
     """
     save_dir = getattr(cfg, "save_dir", None)
     if save_dir:  # a task from Python may have none
@@ -43,11 +44,14 @@ def refuse_options(cfg: Any) -> None:
         raise UserError(
             f"--num-batch-buckets: fairseq's buckets cannot use numpy {np.__version__}; leave out the option"
         )
-    if torch.cuda.is_available() and not getattr(cfg, "cpu", False):
-        return
-    for option in ("fp16", "bf16"):
-        if getattr(cfg, option, False) and not getattr(cfg, f"memory_efficient_{option}", False):
-            raise UserError(f"--{option}: this machine gives no GPU to the training; leave out the option")
+    # fairseq-hydra-train does not set tpu for bf16.
+    if getattr(cfg, "tpu", False) and cfg.bf16 and utils.xm is None:
+        raise UserError(
+            "--bf16: fairseq-train takes it to mean a TPU, and torch_xla is missing; on a GPU give --fp16 or --amp"
+        )
+    without_gpu = getattr(cfg, "cpu", False) or not torch.cuda.is_available()
+    if getattr(cfg, "fp16", False) and without_gpu and not getattr(cfg, "memory_efficient_fp16", False):
+        raise UserError("--fp16: this machine gives no GPU to the training; leave out the option")
 
 
 def _refuse_missing(checkpoint: str, save_dir: str) -> None:

@@ -57,7 +57,7 @@ class TranslationKDConfig(TranslationTeacherOptions, TranslationConfig):
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
     memory_efficient_fp16: bool = II("common.memory_efficient_fp16")
-    memory_efficient_bf16: bool = II("common.memory_efficient_bf16")
+    tpu: bool = II("common.tpu")
     restore_file: str = II("checkpoint.restore_file")
     save_dir: str = II("checkpoint.save_dir")
 
