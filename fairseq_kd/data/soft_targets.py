@@ -219,7 +219,7 @@ class SoftTargets:
             raise unreadable(path, error) from None
 
     def of(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """The soft targets of ``rows``, in their order.
+        """The soft targets of ``rows``, one or more numbers of rows of the split, from 0, in their order.
 
         Returns:
             "ids", int64, shape (tokens, k), and "log_probs", float16, shape (tokens, k + 1), for :func:`normalised`.

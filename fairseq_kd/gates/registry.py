@@ -155,6 +155,12 @@ def option_fields(gates: list[type[Gate]]) -> list[tuple[str, Any, Any]]:
 def build_gate(name: str, config: Any, by_token: bool, encoder_width: Callable[[], int]) -> Gate:
     """The gate ``name`` with its options from ``config``, an object that has every gate's options as attributes.
 
+    Args:
+        name: a key of :data:`GATES`.
+        config: such as an instance of :func:`fairseq_kd.criterions.hybrid_options.hybrid_config`'s class.
+        by_token: as :class:`Gate`.
+        encoder_width: as :class:`Gate`.
+
     Raises:
         UserError: an option of any gate is out of its range, or does not suit this gate.
     """

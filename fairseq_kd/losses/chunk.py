@@ -99,6 +99,19 @@ TeacherAnswer = Sequence[NextTokens] | Truncated
 """A teacher's distributions: of one model, of the mean of several models' probabilities, or truncated."""
 
 
+def check_tokens(student: NextTokens, target: Tensor, teacher: TeacherAnswer | None) -> None:
+    """Refuse tensors that are not about the same tokens.
+
+    Raises:
+        ValueError: student, target and teacher differ in their number of tokens.
+    """
+    answers = [teacher.ids] if isinstance(teacher, Truncated) else [one.features for one in teacher or ()]
+    found = [len(one) for one in (student.features, target, *answers)]
+    if len(set(found)) > 1:
+        of_teacher = f", of the teacher {found[2:]}" if answers else ""
+        raise ValueError(f"tokens of the student {found[0]}, of the target {found[1]}{of_teacher}: give the same ones")
+
+
 def teacher_chunk(
     teacher: TeacherAnswer | None, rows: slice, objective: Objective, room: Tensor | None
 ) -> Tensor | Truncated | None:

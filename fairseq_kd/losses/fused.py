@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, chunk_loss, flat, teacher_chunk
+from fairseq_kd.losses.chunk import NextTokens, Objective, TeacherAnswer, check_tokens, chunk_loss, flat, teacher_chunk
 from fairseq_kd.losses.compiled import compiled_chunk_loss
 
 CHUNK_MEMORY = {"cpu": 4, "cuda": 256}
@@ -60,14 +60,15 @@ def fused_loss(
 
     Args:
         student: distributions of the real tokens, without padding.
-        target: gold symbols, shape (tokens,).
+        target: gold symbols, shape (tokens,). A ValueError says where student, target and teacher have other numbers.
         objective: the loss.
-        teacher: the same tokens' distributions; None where there is no soft part.
+        teacher: the same tokens' distributions, float64 only where the student's are; None: the divergence counts 0.
         chunk_memory: MiB that one chunk's logits may take (a chunk needs two to four times as much); 0: the device's
             default, and at least 128 tokens.
         weights: the tokens' weights in the loss, shape (tokens,), without a gradient; None: 1 each.
         log_odds: third argument of the objective's divergence, shape (tokens,), with a gradient.
     """
+    check_tokens(student, target, teacher)
     width = 0 if student.weight is None else student.weight.size(1)
     chunk = chunk_tokens(student.vocabulary, student.features.device, chunk_memory, width)
     # Autocast would choose a dtype for each product; here the features' own decides, as autocast left them.

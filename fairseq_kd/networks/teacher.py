@@ -75,6 +75,11 @@ class Teacher:
             sample: the batch.
             real: mask of the target tokens that count, shape (batch, length).
 
+        Returns:
+            For each model the distributions at the real tokens, row after row, on the model's device and in its dtype.
+            Their features are inference tensors, which autograd does not save: use :meth:`NextTokens.logits`, or a
+            clone, in a loss of your own.
+
         Raises:
             UserError: the batch is longer than a teacher's positions, or an answer is NaN or infinite.
         """

@@ -42,7 +42,7 @@ def split(values: torch.Tensor, mask: list[bool], divisor: float = 1.0) -> tuple
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("decimals", [9, 1], ids=["distinct", "many ties"])
-@pytest.mark.parametrize("sparsity", [0.0, 0.001, 0.4, 0.5, 0.8, 0.999])
+@pytest.mark.parametrize("sparsity", [0.0, 0.001, 0.06, 0.4, 0.5, 0.8, 0.999])
 def test_the_number_of_zeros_is_exact(scheme: str, decimals: int, sparsity: float) -> None:
     values = weights(decimals)
     wanted = round(sparsity * sum(SIZES.values()))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from fairseq.data import Dictionary
 
 from fairseq_kd.compress.restricted_spm import restricted
+from fairseq_kd.compress.used_symbols import Side
 from tests.support.subwords import write_syllables
 
 
@@ -32,3 +34,13 @@ def test_text_of_the_kept_pieces_is_cut_alike_and_all_text_into_kept_pieces(kind
         changed += pieces != whole.encode(line, out_type=str)
     assert changed > 100
     assert few.encode("ж", out_type=str) == ["▁", "<0xD0>", "<0xB6>"] and few.decode(few.encode("ж")) == "ж"
+
+
+def test_bytes_and_single_characters_stay_though_no_text_uses_them() -> None:
+    """Text that the trimmed model reads later may need them."""
+    dictionary = Dictionary()
+    for symbol in ("<0xD0>", "▁used", "▁other", "ж"):
+        dictionary.add_symbol(symbol)
+    side = Side("en", Path("dict.en.txt"), dictionary, {dictionary.index("▁used")})
+    kept = [[dictionary[number] for number in side.kept(all_of_one)[4:]] for all_of_one in (False, True)]
+    assert kept == [["<0xD0>", "▁used"], ["<0xD0>", "▁used", "ж"]]

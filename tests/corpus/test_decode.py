@@ -186,6 +186,15 @@ def test_merge_keeps_rows_aligned_and_counts_what_was_not_translated(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_an_empty_translation_is_no_skipped_row(tmp_path: Path) -> None:
+    """A model may choose nothing; its score tells this from a source that it never saw."""
+    made = settings(rows=2)
+    folder = decode_folder(tmp_path, made)
+    folder.claim()
+    write_block(folder.blocks[0], ["s 0", "s 1"], [[Hypothesis("", -2.5)], [NOT_TRANSLATED]])
+    assert merge(tmp_path)["skipped"] == {"empty_source": [], "too_long_source": [1]}
+
+
 def test_merge_writes_all_translations_where_there_are_several(tmp_path: Path) -> None:
     write_blocks(tmp_path, settings(nbest=2))
     merge(tmp_path)

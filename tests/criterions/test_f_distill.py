@@ -52,8 +52,9 @@ def by_hand(task: Any, model: Any, sample: dict[str, Any], sequences: torch.Tens
     return total
 
 
-def drawn(task: Any, model: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
-    return draw_rollouts([model], sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
+def drawn(task: Any, models: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
+    models = models if isinstance(models, list) else [models]
+    return draw_rollouts(models, sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
@@ -187,7 +188,8 @@ def test_options_that_do_not_fit(tiny_corpus: Path, words: str, told: str) -> No
         setup(tiny_corpus, "--divergence", "rkl", *words.split())
 
 
-def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_js_to_the_mixture_of_sequences(tiny_corpus: Path, teachers: int) -> None:
     """Against a loop that mixes, at every step, by the running products of the prefix's probabilities."""
 
     def by_prefixes(p: torch.Tensor, q: torch.Tensor, sequence: list[int], own: int) -> float:
@@ -205,15 +207,19 @@ def test_js_to_the_mixture_of_sequences(tiny_corpus: Path) -> None:
 
     js = ("--divergence", "generalized_js", "--divergence-parameter", "0.3", "--js-mixture", "sequence")
     task, model, criterion = setup(tiny_corpus, *js, *ONLINE)
+    seeds = range(2, 2 + teachers)
+    models = [build(tiny_corpus, seed=seed)[1].eval().requires_grad_(False) for seed in seeds]
+    task._teacher = Teacher(models)
     sample = batch(task, "valid", [0, 1, 2, 3])
     loss, _, _ = criterion(model, sample)
     loss.backward()
     pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
     expected = 0.0
-    for own, (drawer, weight) in enumerate(((task._teacher.models[0], 0.3), (model, 0.7))):
-        for row, padded in enumerate(drawn(task, drawer, criterion, sample).tolist()):
+    for own, (drawers, weight) in enumerate(((models, 0.3), ([model], 0.7))):
+        for row, padded in enumerate(drawn(task, drawers, criterion, sample).tolist()):
             sequence = [symbol for symbol in padded if symbol != pad]
-            p, q = (step_log_probs(one, sample, row, sequence, eos) for one in (task._teacher.models[0], model))
+            *each, q = (step_log_probs(one, sample, row, sequence, eos) for one in (*models, model))
+            p = torch.stack(each).exp().mean(dim=0).log()
             expected += weight * by_prefixes(p, q, sequence, own)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
@@ -330,6 +336,19 @@ def test_gold_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
     tvd = by_hand(task, model, sample, sample["target"], DIVERGENCES["tvd"].at(None).value)
     stock = build(tiny_corpus, "--criterion", "cross_entropy")[2]
     nll = stock(model, sample)[0].item()
+    assert loss.item() == pytest.approx(0.7 * nll + 0.3 * tvd, rel=1e-4)
+    assert log["gold_nll"].item() == pytest.approx(nll, rel=1e-4)
+
+
+def test_drawn_prefixes_and_a_share_of_cross_entropy(tiny_corpus: Path) -> None:
+    """The gold target's NLL gets 1 − α, the divergence on the sequences of both models α."""
+    task, model, criterion = setup(tiny_corpus, "--divergence", "tvd", *ONLINE, "--kd-alpha", "0.3")
+    sample = batch(task, "valid", [0, 1, 2, 3])
+    loss, _, log = criterion(model, sample)
+    half, tvd = DIVERGENCES["tvd"].at(None).on_teacher_prefixes, 0.0
+    for drawer in (task._teacher.models[0], model):
+        tvd += by_hand(task, model, sample, drawn(task, drawer, criterion, sample), half)
+    nll = build(tiny_corpus, "--criterion", "cross_entropy")[2](model, sample)[0].item()
     assert loss.item() == pytest.approx(0.7 * nll + 0.3 * tvd, rel=1e-4)
     assert log["gold_nll"].item() == pytest.approx(nll, rel=1e-4)
 

@@ -77,7 +77,8 @@ def test_a_batch_is_the_sum_of_its_sentences(tiny_corpus: Path, distilled: Path,
     assert (whole, size) == pytest.approx((parts, sizes), rel=1e-5)
     torch.testing.assert_close(slope, expected, rtol=1e-3, atol=1e-4)
     logs = [criterion(model, sample)[2] for sample in samples]
-    log = criterion(model, batch(task, "train", ROWS))[2]
+    value, _, log = criterion(model, batch(task, "train", ROWS))
+    assert value.item() == pytest.approx(float(log["loss"]), rel=1e-6)  # what a gate minimises is no part of it
     for name in log:
         assert float(log[name]) == pytest.approx(sum(float(one[name]) for one in logs), rel=1e-4, abs=1e-4), name
 
@@ -152,6 +153,23 @@ def test_a_normalised_gate_is_told_the_difference_of_the_losses_per_token(tiny_c
     difference = log["token_cost"].item() / means[1] / tokens - log["sentence_cost"].item() / means[0] / other
     loss.backward()
     assert criterion.gate.network.output.bias.grad.item() == pytest.approx(tokens * difference * g * (1 - g), rel=1e-9)
+
+
+@pytest.mark.parametrize("gate", ["loss", "normalised"])
+def test_the_priors_weight_is_by_tokens(tiny_corpus: Path, distilled: Path, gate: str) -> None:
+    """Of a gate that has left its prior: n·weight·KL(g‖prior), n the mean tokens of both losses or the gold ones."""
+    found = []
+    for weight in ("0", "0.8"):
+        options = ("--gate-signal", gate, "--gate-prior-weight", weight)
+        task, model, criterion = setup(tiny_corpus, distilled, "free", *options, dtype=torch.float64)
+        criterion.gate.network.output.bias.data.add_(0.5)
+        remember(criterion, model, batch(task, "train", [5, 6, 7]))
+        log = criterion(model, batch(task, "train", [3]))[2]
+        found.append(log["gate_loss"].item())
+    g, prior = log["gate_g"].item(), criterion.gate.options.gate_value
+    kl = g * np.log(g / prior) + (1 - g) * np.log((1 - g) / (1 - prior))
+    tokens = log["ntokens"] if gate == "normalised" else (log["ntokens"] + log["sentence_tokens"]) / 2
+    assert found[1] - found[0] == pytest.approx(0.8 * tokens * kl, rel=1e-6)
 
 
 @pytest.mark.parametrize("trains", [False, True])

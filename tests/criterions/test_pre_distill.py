@@ -121,6 +121,10 @@ def test_the_loss_is_the_formula(tiny_corpus: Path, deep_teacher: Path, student:
     options = ("--kd-alpha", "0.7", "--hidden-weight", "2", "--label-smoothing", "0.1", *STUDENTS[student])
     task, model, criterion = setup(tiny_corpus, deep_teacher, *options)
     sample = batch(task, "valid", [0, 1, 2, 3])
+    # The corpus has targets as long as their sources; without its first two words a source is shorter.
+    source = sample["net_input"]["src_tokens"][:, 2:]
+    sample["net_input"] |= {"src_tokens": source, "src_lengths": source.ne(1).sum(dim=1)}
+    assert not source.ne(1).sum(dim=1).equal(sample["target"].ne(1).sum(dim=1))
     loss, sample_size, log = criterion(model, sample)
     parts = expected(task, model, criterion, sample, eps=0.1)
     for name in ("kl", "encoder_mse", "decoder_mse"):

@@ -110,4 +110,5 @@ def test_rows_whose_distilled_target_is_too_long_are_left_out(tiny_corpus: Path,
     assert 0 < len(kept) < len(dataset) and len(kept) + len(ignored) == len(dataset)
     assert all(max(len(dataset.tgt[row]), len(dataset.distilled.tgt[row])) <= 6 for row in kept)
     assert any(len(dataset.tgt[row]) <= 6 for row in ignored)
+    assert max(len(dataset.distilled.tgt[row]) for row in kept) == 6  # as long as the limit is not too long
     assert len(dataset.filter_indices_by_size(dataset.ordered_indices(), None)[0]) == len(dataset)

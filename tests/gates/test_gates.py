@@ -182,6 +182,20 @@ def test_running_means_are_over_tokens_and_come_with_the_state() -> None:
         torch.testing.assert_close(costs[1], other.by_token / means[1])
 
 
+def test_held_out_costs_have_a_running_direction_and_one_divisor() -> None:
+    """The direction is 0.99 of that before and 0.01 of the new; both costs are in one unit, to be compared."""
+    signal = Signal("held_out")
+    (*_, first), (*_, second), (*_, one), (*_, other) = half(1, 3), half(2, 4), half(3, 5), half(4, 2)
+    signal.update((6.0, 40.0), (3, 4), first)
+    signal.update((2.0, 10.0), (1, 2), second)
+    outer = [torch.einsum("ti,tj->ij", found.slopes, found.features) / len(found.features) for found in (first, second)]
+    direction = 0.99 * outer[0] + 0.01 * outer[1]
+    mean = (0.99 * (6 + 40) + 2 + 10) / (0.99 * (3 + 4) + 1 + 2)
+    for found, asked in zip(signal.scaled(signal.costs(one, other)), (one, other), strict=True):
+        wanted = -torch.einsum("ti,ij,tj->t", asked.slopes, direction, asked.features) / mean
+        torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize(("before", "now"), [("held_out", "normalised"), ("normalised", "held_out")])
 @pytest.mark.parametrize("tells_its_kind", [False, True], ids=["earlier", "now"])
 def test_running_means_of_another_signal_start_anew(

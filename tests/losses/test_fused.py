@@ -9,7 +9,7 @@ from fairseq_kd.losses.chunk import NextTokens, Objective
 from fairseq_kd.losses.divergences import DIVERGENCES, cross_entropy
 from fairseq_kd.losses.family import Divergence
 from fairseq_kd.losses.fused import chunk_tokens, fused_loss
-from fairseq_kd.losses.truncation import Truncated
+from fairseq_kd.losses.truncation import Truncated, truncate
 from tests.support.dense_loss import (
     cast,
     compare,
@@ -28,6 +28,7 @@ cases = {
     "projection": st.sampled_from(["weight", "biased", "none"]),
     "smoothing": st.sampled_from([0.0, 0.1]),
     "tau": st.sampled_from([1.0, 0.5, 3.0]),
+    "of_teacher": st.sampled_from([None, 0.7]),
     "alpha": st.sampled_from([0.0, 0.3, 1.0]),
     "top_k": st.integers(0, 6),
     "teachers": st.integers(0, 2),
@@ -47,6 +48,7 @@ def test_loss_and_every_gradient_equal_the_dense_ones(
     projection: str,
     smoothing: float,
     tau: float,
+    of_teacher: float | None,
     alpha: float,
     top_k: int,
     teachers: int,
@@ -58,7 +60,8 @@ def test_loss_and_every_gradient_equal_the_dense_ones(
     exact = random_model(draw, tokens, vocabulary, projection, scale)
     others = [random_model(draw, tokens, vocabulary, "weight", scale) for _ in range(teachers)] or None
     target = torch.randint(vocabulary, (tokens,), generator=draw)
-    objective = Objective(1 - alpha, smoothing, alpha * tau**2, DIVERGENCES[divergence].at(None).value, tau, top_k)
+    value = DIVERGENCES[divergence].at(None).value
+    objective = Objective(1 - alpha, smoothing, alpha * tau**2, value, tau, top_k, of_teacher)
     reference, student = cast(exact, torch.float64), cast(exact, dtype)
     expected = dense_loss(reference, target, objective, others)
     expected["loss"].backward()
@@ -163,6 +166,29 @@ def test_extreme_logits_stay_finite(name: str) -> None:
     p, q = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).log_softmax(-1)
     assert losses.loss.item() == pytest.approx(divergence(p[None], q[None]).item(), rel=1e-5, abs=1e-6)
     assert logits.grad is not None and torch.isfinite(logits.grad).all() and logits.grad[0, 1] == 0
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_bucket_without_mass_stays_finite(name: str) -> None:
+    """The student rules out all symbols that the teacher's kept symbols leave."""
+    logits = torch.tensor([[200.0, 199.0, -200.0, -200.0]], requires_grad=True)
+    teacher = Truncated(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.3, 0.2]]).log())
+    objective = Objective(0.5, 0.0, 0.5, DIVERGENCES[name].at(None).value)
+    losses = fused_loss(NextTokens(logits), torch.tensor([0]), objective, teacher)
+    losses.loss.backward()
+    assert torch.isfinite(losses.loss) and logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["model", "truncated", "target"])
+def test_other_numbers_of_tokens_are_refused(kind: str) -> None:
+    """More rows than the target has would be left out without a word, and rows of padding would move all others."""
+    draw = torch.Generator().manual_seed(3)
+    student, teacher = random_model(draw, 4, 6, "weight", 1.0), random_model(draw, 4, 6, "none", 1.0)
+    more = torch.cat([teacher.features, teacher.features]).log_softmax(-1)
+    answers = {"model": [NextTokens(more)], "truncated": Truncated(*truncate(more, 2)), "target": None}
+    target = torch.arange(3 if kind == "target" else 4)
+    with pytest.raises(ValueError, match="tokens of the student 4, of the target"):
+        fused_loss(student, target, Objective(0.5, 0.0, 0.5), answers[kind])
 
 
 def test_validation_computes_no_gradient() -> None:

@@ -1,12 +1,14 @@
 """What the fused loss says of single tokens: weights, values and slopes, and the entropy of an answer."""
 
 import math
+from functools import partial
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_kd.losses.chunk import NextTokens, Objective
+from fairseq_kd.losses.divergences import generalized_js
 from fairseq_kd.losses.fused import fused_loss
 from fairseq_kd.losses.token_values import entropies
 from fairseq_kd.losses.truncation import Truncated
@@ -59,6 +61,31 @@ def test_each_token_counts_by_its_weight(
     assert losses.slopes is not None and not losses.slopes.requires_grad and not losses.by_token.requires_grad
     for found, wanted in ((losses.by_token, by_token.detach()), (losses.slopes, unweighted)):
         torch.testing.assert_close(found.double(), wanted, rtol=tolerance, atol=10 * tolerance)
+
+
+def test_an_objective_of_each_token_keeps_to_its_token() -> None:
+    """Hard and soft weight, log-odds and weight of each token, over several chunks: one dense loss for each token."""
+    draw, tokens, vocabulary, rows = torch.Generator().manual_seed(7), 5, 6, 2
+    exact, teacher = (random_model(draw, tokens, vocabulary, "biased", 2.0) for _ in range(2))
+    reference, student = cast(exact, torch.float64), cast(exact, torch.float64)
+    target = torch.randint(vocabulary, (tokens,), generator=draw)
+    hard, soft, weights, odds = (torch.rand(tokens, generator=draw, dtype=torch.float64) for _ in range(4))
+    own_odds, reference_odds = (odds.clone().requires_grad_() for _ in range(2))
+    mixed = partial(generalized_js, weight=0.3)
+    total = torch.zeros((), dtype=torch.float64)
+    for one in range(tokens):
+        here, theirs = (NextTokens(m.features[one : one + 1], m.weight, m.bias) for m in (reference, teacher))
+        divergence = partial(mixed, log_odds=reference_odds[one : one + 1])
+        objective = Objective(hard[one].item(), 0.1, soft[one].item(), divergence)
+        total = total + weights[one] * dense_loss(here, target[one : one + 1], objective, [theirs])["loss"]
+    (3 * total).backward()
+    memory = rows * vocabulary * 4 / 2**20
+    objective = Objective(hard[:, None], 0.1, soft[:, None], mixed)
+    losses = fused_loss(student, target, objective, [teacher], memory, weights, own_odds)
+    (3 * losses.loss).backward()
+    compare(losses, {"loss": total}, 1e-9)
+    compare_gradients(student, reference, 1e-9)
+    torch.testing.assert_close(own_odds.grad, reference_odds.grad)
 
 
 def test_entropies_are_those_of_the_mean_distribution() -> None:

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from fairseq_kd.storage.files import remove_leftover, split_paths, whole_file, whole_folder, write_json
+from fairseq_kd.storage.checksums import Damaged, read_sealed, with_checksum, without_checksum
+from fairseq_kd.storage.files import (
+    remove_leftover,
+    split_paths,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_sealed,
+)
 from fairseq_kd.storage.structured import read_json
 from tests.support.commands import environment
 
@@ -185,6 +193,27 @@ def test_a_path_that_is_not_utf_8_is_kept_in_json(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["model"] == path
     write_json(tmp_path / "report.json", {"λ": "é"})
     assert '"λ": "é"' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("end", range(1, 27))
+def test_a_seal_that_is_not_whole_is_no_content(end: int, tmp_path: Path) -> None:
+    """Without a word of the seal's, the file counts as one that an earlier version wrote."""
+    path = tmp_path / "part"
+    write_sealed(path, b"one line\n")
+    whole = path.read_bytes()
+    assert read_sealed(path) == b"one line\n"
+    for damaged in (whole[:-1], whole + b"x", whole[:-end] + b"\x00" + whole[len(whole) - end + 1 :]):
+        path.write_bytes(damaged)
+        if b"fairseq_kd crc32" in damaged:
+            with pytest.raises(Damaged):
+                read_sealed(path)
+
+
+def test_a_checksum_under_another_name_is_damage() -> None:
+    value = with_checksum({"rows": 3})
+    assert without_checksum(value) == {"rows": 3}
+    with pytest.raises(Damaged, match="the key checksum has another name"):
+        without_checksum({"rows": 3, "checksun": value["checksum"]})
 
 
 def test_a_path_with_a_colon_is_one_path_where_it_exists(tmp_path: Path) -> None:

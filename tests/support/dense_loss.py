@@ -61,7 +61,7 @@ def dense_loss(
     p = torch.stack([dense_logits(teacher).softmax(-1) for teacher in teachers]).mean(0).detach()
     agreed = (p.argmax(-1) == logits.argmax(-1)).sum()
     tau = objective.temperature
-    log_p = (p.log() / tau).log_softmax(-1)
+    log_p = (p.log() / (objective.teacher_temperature or tau)).log_softmax(-1)
     log_q = (logits / tau).log_softmax(-1)
     if 0 < objective.kept < vocabulary - 1:
         ids = log_p.topk(objective.kept).indices

@@ -50,7 +50,7 @@ def decode_text(
         shard: this run's share of the work.
         engine: one of :data:`fairseq_kd.decoding.options.ENGINES`.
         model_options: of :func:`~fairseq_kd.decoding.open_text.open_translator`: data, languages, source_spm,
-            target_spm, precision.
+            target_spm, precision, profile.
 
     Returns:
         As :func:`fairseq_kd.corpus.distilled.decode.decode`.

@@ -112,8 +112,14 @@ def score_text(
         references: a line for each.
         scoring: how text becomes the words that scores count.
         more: further references.
+
+    Raises:
+        ValueError: the numbers of lines differ.
     """
     streams: Any = [list(references), *map(list, more)]
+    wanted = [len(stream) for stream in streams]
+    if {*wanted} != {len(hypotheses)}:  # sacreBLEU would pass over the lines without a partner
+        raise ValueError(f"{len(hypotheses)} translations, references of {wanted} lines: give one line for each")
     scores = {}
     for name, metric in (("bleu", scoring.bleu()), ("chrf", scoring.chrf()), ("ter", scoring.ter())):
         score = metric.corpus_score(list(hypotheses), streams).score

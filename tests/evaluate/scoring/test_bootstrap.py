@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap, Resampled, p_over_seeds
+from fairseq_kd.evaluate.scoring.bootstrap import Bootstrap, Resampled, mean_over_seeds, p_over_seeds
 from fairseq_kd.evaluate.scoring.scores import BOOTSTRAP_SAMPLES, bootstrap_seed
 
 WORDS = ["a", "quick", "fox", "jumps", "the", "dog", "again", ",", "it's", "1,000.5", "%", "&", "better—über"]
@@ -112,6 +112,16 @@ def test_p_over_seeds_knows_the_spread_of_seeds() -> None:
     expected = 0.5 * math.erfc(1.5 / deviation / np.sqrt(2))
     assert p_over_seeds(low, high) == pytest.approx(expected, abs=0.02)
     assert p_over_seeds(low, high) == p_over_seeds(high, low)
+
+
+@pytest.mark.parametrize("spread", [[-1.0, 1.0], [-1.0, -0.3, 0.2, 1.1]])
+def test_drawn_seeds_vary_as_new_ones_would(spread: list[float]) -> None:
+    """The standard deviation is s / √n; that of the bare draws would be lower by √((n − 1) / n)."""
+    scores = np.repeat(np.array(spread)[:, None], 20_000, axis=1)
+    drawn = np.random.default_rng(6).integers(len(spread), size=scores.shape)
+    found = mean_over_seeds(scores, drawn)
+    assert found.std() == pytest.approx(np.std(spread, ddof=1) / np.sqrt(len(spread)), rel=0.03)
+    assert found.mean() == pytest.approx(0, abs=0.03)
 
 
 def test_p_over_seeds_of_rows_with_one_mean_is_the_same_from_either_side() -> None:

@@ -36,6 +36,14 @@ def test_scores_are_sacrebleus():
     assert "tok:13a" in scores["bleu"]["signature"] and "nrefs:1" in scores["ter"]["signature"]
 
 
+@pytest.mark.parametrize("more", [(), (REFERENCES[:1],)])
+def test_other_numbers_of_lines_are_refused(more):
+    """sacreBLEU scores the lines that have a partner, and passes over the others."""
+    references = REFERENCES if more else REFERENCES[:-1]
+    with pytest.raises(ValueError, match="translations"):
+        score_text(GOOD, references, more=more)
+
+
 def test_reference_lines_are_cut_at_newlines_alone(tmp_path):
     path = tmp_path / "reference"
     path.write_bytes("a\u2028b\r\n\nc".encode())
