@@ -209,9 +209,9 @@ if [[ -n $stopped ]]; then
 fi
 [[ -z $unwritten ]] || die "$save_dir/train.log cannot be written, so the training was stopped; make room and run it again"
 reason="$(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
-checkpoints=$(find "$save_dir" -maxdepth 1 -name 'checkpoint*.pt')
+checkpoints=$(find "$save_dir/" -maxdepth 1 -name 'checkpoint*.pt')
 # Before this training there may have been those that somebody put there.
-[[ -n $begun || $status == 0 ]] || checkpoints=$(find "$save_dir" -maxdepth 1 -name 'checkpoint*.pt' -newer "$save_dir/arguments")
+[[ -n $begun || $status == 0 ]] || checkpoints=$(find "$save_dir/" -maxdepth 1 -name 'checkpoint*.pt' -newer "$save_dir/arguments")
 if [[ $saved && -z $checkpoints ]]; then
   # Nothing was trained, perhaps because of a wrong option, which may then be corrected.
   rm -f "$save_dir/arguments" "$save_dir/texts"

@@ -102,6 +102,14 @@ def test_a_training_that_left_no_checkpoint_is_not_done(tiny_corpus: Path, tmp_p
     assert wanted.returncode == 0 and (tmp_path / "unsaved" / "done").exists()
 
 
+def test_a_folder_behind_a_link_is_done(tiny_corpus: Path, tmp_path: Path) -> None:
+    """A study's points share the teacher's folder by links."""
+    (tmp_path / "common").mkdir()
+    (tmp_path / "link").symlink_to("common")
+    done = train(tmp_path / "link", str(tiny_corpus))
+    assert done.returncode == 0 and (tmp_path / "common" / "done").exists(), done.stderr
+
+
 def test_another_sentencepiece_model_of_the_teacher_counts(tiny_corpus: Path, tmp_path: Path) -> None:
     models = [tmp_path / "source.model", tmp_path / "target.model"]
     for path in models:
