@@ -63,7 +63,7 @@ def commands_page() -> str:
 
 def plugin_parsers() -> dict[str, list[argparse.Action]]:
     """The options that the plugin adds to fairseq-train, by the heading under which they stand."""
-    from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+    from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, CRITERION_REGISTRY
     from fairseq.dataclass.utils import gen_parser_from_dataclass
     from fairseq.tasks.translation import TranslationConfig
 
@@ -87,7 +87,9 @@ def plugin_parsers() -> dict[str, list[argparse.Action]]:
         "Task translation_kd": added(TranslationKDConfig, TranslationConfig),
         "Every criterion": actions(FusedConfig),
     }
-    own = {name: one for name, one in CRITERION_DATACLASS_REGISTRY.items() if issubclass(one, FusedConfig)}
+    # A process may have criterions of others, which build on the plugin's.
+    names = [name for name, one in CRITERION_REGISTRY.items() if one.__module__.startswith("fairseq_kd.")]
+    own = {name: one for name in names if issubclass(one := CRITERION_DATACLASS_REGISTRY[name], FusedConfig)}
     found |= {f"Criterion {name}": added(one, FusedConfig) for name, one in sorted(own.items())}
     return found
 
