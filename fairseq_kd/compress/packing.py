@@ -56,8 +56,9 @@ def untrained(state: Mapping[str, Any]) -> dict[str, Any]:
 def _unstarted(settings: Any) -> Any:
     """A copy of a checkpoint's settings (``args`` or ``cfg``), with :data:`STARTS` for the options that it has."""
     settings = copy.deepcopy(settings)
-    # fairseq keeps the command line a second time in cfg.model.
-    sections = [settings] if isinstance(settings, Namespace) else [settings.get("checkpoint"), settings.get("model")]
+    # fairseq keeps the command line a second time in cfg.model, and the plugin's task has some options of others.
+    names = ("checkpoint", "model", "task")
+    sections = [settings] if isinstance(settings, Namespace) else [settings.get(name) for name in names]
     for section in sections:
         options = vars(section) if isinstance(section, Namespace) else section or {}
         for name in options.keys() & STARTS.keys():

@@ -53,9 +53,9 @@ def test_a_resumed_training_leaves_no_trace() -> None:
     resumed = {"restore_file": "run/checkpoint_last.pt", "finetune_from_model": None, "reset_optimizer": False}
     step = {"criterion_name": "TokenKD", "optimizer_name": "FairseqAdam", "num_updates": 100}
     unbroken = {**state(), "optimizer_history": [{**step, "num_updates": 200}]}
-    unbroken["cfg"] = {"model": Namespace(arch="x", **begun), "checkpoint": begun}
+    unbroken["cfg"] = {"model": Namespace(arch="x", **begun), "checkpoint": begun, "task": {**begun}}
     broken = {**state(), "optimizer_history": [step, {**step, "num_updates": 200}]}
-    broken["cfg"] = {"model": Namespace(arch="x", **resumed), "checkpoint": resumed}
+    broken["cfg"] = {"model": Namespace(arch="x", **resumed), "checkpoint": resumed, "task": {**resumed}}
     assert to_bytes(untrained(unbroken)) == to_bytes(untrained(broken))
     assert pack(untrained(unbroken)) == pack(untrained(broken))
     assert unbroken["cfg"]["checkpoint"] is begun and begun["finetune_from_model"] == "teacher.pt"
