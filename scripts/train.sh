@@ -209,9 +209,10 @@ if [[ -n $stopped ]]; then
 fi
 [[ -z $unwritten ]] || die "$save_dir/train.log cannot be written, so the training was stopped; make room and run it again"
 reason="$(tail -n 1 "$save_dir/train.log") (all of it: $save_dir/train.log)"
-checkpoints=$(find "$save_dir/" -maxdepth 1 -name 'checkpoint*.pt')
-# Before this training there may have been those that somebody put there.
-[[ -n $begun || $status == 0 ]] || checkpoints=$(find "$save_dir/" -maxdepth 1 -name 'checkpoint*.pt' -newer "$save_dir/arguments")
+# Where it failed, those that somebody had put there before do not count.
+newer=()
+[[ -n $begun || $status == 0 ]] || newer=(-newer "$save_dir/arguments")
+checkpoints=$(find "$save_dir/" -maxdepth 1 -name 'checkpoint*.pt' "${newer[@]}")
 if [[ $saved && -z $checkpoints ]]; then
   # Nothing was trained, perhaps because of a wrong option, which may then be corrected.
   rm -f "$save_dir/arguments" "$save_dir/texts"
