@@ -68,11 +68,8 @@ def _skipped(text: Path, names: list[str]) -> set[int] | None:
     if made is None:
         return None
     require_unchanged(text, made, *names)
-    decode = made.get("decode")
-    skipped = made.get("skipped") or (decode.get("skipped") if isinstance(decode, dict) else None)
-    if skipped is None:
-        return None
-    return {row for rows in skipped.values() for row in rows}
+    skipped = made.get("skipped") or (made.get("decode") or {}).get("skipped")
+    return None if skipped is None else {row for rows in skipped.values() for row in rows}
 
 
 def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
