@@ -46,7 +46,7 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
         UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
             configuration reads from this machine.
     """
-    state = _load(Path(path), role, on_disk)
+    state = saved_state(path, role, on_disk)
     try:
         return _upgraded(state)
     except Refused as reason:
@@ -67,15 +67,6 @@ def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def saved_state(path: str | Path) -> dict[str, Any]:
-    """A fairseq checkpoint's content as it was saved, on the CPU.
-
-    Raises:
-        UserError: as :func:`read_checkpoint`.
-    """
-    return _load(Path(path), "model", on_disk=False)
-
-
 def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
     """As :func:`saved_state`, but the tensors stay on disk where the format allows that.
 
@@ -84,7 +75,7 @@ def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, An
     Raises:
         UserError: as :func:`read_checkpoint`.
     """
-    return _load(Path(path), role, on_disk=True)
+    return saved_state(path, role, on_disk=True)
 
 
 def require_file(path: str | Path, role: str = "checkpoint") -> None:
@@ -112,8 +103,15 @@ def checkpoint_paths(model: str) -> list[str]:
     return paths
 
 
-def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
-    """The one place where this package reads a checkpoint's file."""
+def saved_state(path: str | Path, role: str = "model", on_disk: bool = False) -> dict[str, Any]:
+    """A fairseq checkpoint's content as it was saved, on the CPU. All of this package reads checkpoints by it.
+
+    The arguments are those of :func:`read_checkpoint`.
+
+    Raises:
+        UserError: as :func:`read_checkpoint`.
+    """
+    path = Path(path)
     require_file(path, role)
     try:
         with open(path, "rb") as handle:
