@@ -67,8 +67,7 @@ def read_evaluated(path: str | Path) -> Result:
         UserError: as :func:`read_result`.
     """
     absent = {"precision": "float32", "tokenize": "13a", "lowercase": False, "detokenize": "none"}
-    absent |= {"more_references": []}
-    return {**absent, **read_result(path, "evaluate", evaluated)}
+    return {**absent, "more_references": [], **read_result(path, "evaluate", evaluated)}
 
 
 def group_results(paths: Sequence[str | Path]) -> list[Row]:
