@@ -130,7 +130,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     header += ["× teacher"] if made["teacher"] else []
     lines = ["## What decoding costs", "", *table_head(header, words=3)]
     for row in rows:
-        lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
+        lines += [table_line(_line_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (
         f"Each line decodes the first {made['sentences']} sentences in a process of its own; figures are medians of "
         "rounds in turn. Memory: the most that model and search held while decoding, above what the process held first."
@@ -143,7 +143,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     return ["", *lines, "", f"- {note}"]
 
 
-def _cost_cells(name: str, line: Line, teacher: bool) -> list[str]:
+def _line_cells(name: str, line: Line, teacher: bool) -> list[str]:
     cells = [name, f"{line['engine']}, {line['precision']}"]
     cells += ["in batches" if line["batched"] else "one by one", str(line["beam"])]
     cells += [f"{line[figure]:,.1f}" for figure in FIGURES]
