@@ -9,12 +9,9 @@ from fairseq_kd.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
-    parser.add_argument(
-        "--finish",
-        action="store_true",
+    parser.add_argument("--finish", action="store_true",
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
-        "and the epoch's line of DIR/train.log; only where no training is at work in DIR",
-    )
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
