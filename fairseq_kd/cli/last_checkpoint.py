@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
 
     if not Path(options.folder).is_dir():
-        raise UserError(f"{options.folder}: no such folder")
+        raise UserError(f"{options.folder}: no such folder; give the --save-dir of a training")
     path = newest_sound_checkpoint(options.folder)
     if path is None:
         return

@@ -57,7 +57,7 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
             or entries.difference(_entries(state))
         )
         if difference:
-            raise UserError(f"{checkpoints[0]} and {path} cannot be averaged: {difference}")
+            raise UserError(f"{checkpoints[0]} and {path} cannot be averaged: {difference}; give those of one training")
         entries.add(_entries(state))
     means = entries.means()
     state = {**first, "cfg": OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True), "args": None}

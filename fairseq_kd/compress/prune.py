@@ -109,7 +109,8 @@ def prune_model(model: dict[str, torch.Tensor], sparsity: float, scheme: str) ->
     """
     if any(name.endswith(("weight_g", "original0")) for name in model):
         raise UserError(
-            "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights: not pruned"
+            "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights; give a "
+            "model without weight normalisation"
         )
     found = classes(model)
     if not found:

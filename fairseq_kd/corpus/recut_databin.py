@@ -73,7 +73,8 @@ def _databin_sides(data: Path, split: str, pair: tuple[str, str], post: str) -> 
     task = open_databin(data, split, pair)
     pairs = task.dataset(split)
     if pairs.tgt is None:
-        raise UserError(f"data-bin {data}: subset {split!r} has no {task.cfg.target_lang} side")
+        reason = f"subset {split!r} has no {task.cfg.target_lang} side"
+        raise UserError(f"data-bin {data}: {reason}; give a data-bin with both sides")
 
     def side(rows: Any, dictionary: Any) -> Callable[[], Iterator[str]]:
         return lambda: (plain(dictionary.string(rows[row]), post) for row in range(len(rows)))

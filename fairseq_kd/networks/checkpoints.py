@@ -52,7 +52,8 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
     except Refused as reason:
         raise UserError(f"{role} {path}: refused: {reason}; get the file from its maker again") from None
     except Exception as error:
-        raise UserError(f"{role} {path}: its configuration cannot be read: {error!r}") from None
+        reason = f"its configuration cannot be read: {error!r}"
+        raise UserError(f"{role} {path}: {reason}; get the file from its maker again") from None
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +127,8 @@ def saved_state(path: str | Path, role: str = "model", on_disk: bool = False) ->
         raise _explain(path, role, zipped, error) from None
     known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))
     if not known:
-        raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+        reason = "no fairseq checkpoint (it lacks the model or its configuration)"
+        raise UserError(f"{role} {path}: {reason}; give the .pt file that fairseq-train wrote")
     for name, weight in state["model"].items():
         if not isinstance(name, str) or not _held_in_full(weight):
             raise UserError(f"{role} {path}: refused: {str(name)[:60]} is no plain weight; get the file again")

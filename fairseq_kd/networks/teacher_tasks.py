@@ -125,7 +125,8 @@ class TeacherTask:
             text = handle.read(LONGEST_LIST)
         names = [line.strip() for line in text.splitlines() if line.strip()]
         if len(text) == LONGEST_LIST or not all(LANGUAGE.fullmatch(name) for name in names):
-            raise UserError(f"{self.role} {self.path}: {file} is no list of languages, one a line")
+            reason = f"{file} is no list of languages, one a line"
+            raise UserError(f"{self.role} {self.path}: {reason}; put the list of its training there")
         return names
 
     def pairs(self) -> list[str]:

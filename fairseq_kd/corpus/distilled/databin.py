@@ -92,7 +92,7 @@ def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
     names = file_names(gold, TRAIN, *pair, source)
     rows, left_out = read_left_out(data, TRAIN) or (len(sources), np.empty(0, dtype=np.int64))
     if rows != len(sources):
-        raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}")
+        raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}; distil {gold} again")
     if not len(left_out) and isinstance(sources, MMapIndexedDataset):
         for name in names:
             shutil.copy(gold / name, data / f"{stem}{Path(name).suffix}")

@@ -104,7 +104,7 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
     if output.resolve() == corpus.source.parent.resolve():
         raise UserError(f"--output {output}: the text is in it; give another folder")
     if bool(rules.reverse_share) != (reverse is not None):
-        raise UserError("--reverse-share and --reverse-model go together")
+        raise UserError("--reverse-share and --reverse-model go together: give both, or none")
     corpus.look_at_spaces(rules.length_unit if rules.length_ratio else "")
     if rules.score_share:
         next(corpus.scores())
@@ -112,8 +112,11 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
     for path in along:
         if names.count(plain_name(path)) > 1:
             raise UserError(f"--along {path}: two outputs would have its name; rename the file")
-        if count_lines(path) != corpus.rows:
-            raise UserError(f"--along {path}: {count_lines(path)} lines, {corpus.source} has {corpus.rows}")
+        lines = count_lines(path)
+        if lines != corpus.rows:
+            raise UserError(
+                f"--along {path}: {lines} lines, {corpus.source} has {corpus.rows}; give a file with the same rows"
+            )
 
 
 def _names(corpus: Corpus, along: Sequence[Path]) -> list[str]:

@@ -100,7 +100,7 @@ def binarise_pair(prefixes: Mapping[str, Path], pair: tuple[str, str], dictionar
         shutil.copyfile(path, folder / path.name)
     for split, (one, other) in rows.items():
         if one != other:
-            raise UserError(f"{prefixes[split]}: {one} rows of {source}, {other} of {target}")
+            raise UserError(f"{prefixes[split]}: {one} rows of {source}, {other} of {target}; give parallel text")
 
 
 def main(folder: str, dictionaries: str, source: str, target: str, *prefixes: str) -> None:
