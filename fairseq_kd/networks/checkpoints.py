@@ -57,7 +57,11 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """As fairseq's load_checkpoint_to_cpu leaves it, which would read the file itself and fill in what it names."""
+    """A checkpoint's content in fairseq's present form, with its configuration as plain data.
+
+    fairseq's load_checkpoint_to_cpu does it too, but reads the file itself, and puts values from this machine into the
+    configuration.
+    """
     if state.get("args") is not None:
         state["args"] = plain_arguments(state["args"])
     if state.get("cfg") is not None:

@@ -18,8 +18,8 @@ def summarise_costs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         "nonzero_parameters"; "mode_mass" by beam; "cost", a line for each engine, precision, way of decoding and beam;
-        "cost_of", the conditions of that. A figure that one of the results lacks is left out. "engines" are the engines
-        and precisions that made the scores.
+        "cost_of", the :func:`conditions` of these lines. A figure that one of the results lacks is left out. "engines"
+        are the engines and precisions that made the scores.
     """
     found: dict[str, Any] = {"engines": distinct([[result["engine"], result["precision"]] for result in results])}
     if all("nonzero_parameters" in result for result in results):

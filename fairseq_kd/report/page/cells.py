@@ -14,7 +14,7 @@ from fairseq_kd.report.training_table import number_notes, validation_bleu
 from fairseq_kd.report.ways import skipped_notes, ways_notes
 
 Cell = list[Any]
-"""What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
+"""What a cell is sorted by (None comes last), the text that it shows, and perhaps a smaller text below."""
 Table = dict[str, Any]
 """A table of the page: "title", "columns" (each "label" and "hint"), "rows" (lists of cells) and "notes"."""
 NOTHING: Cell = [None, "–"]
