@@ -19,7 +19,7 @@ from fairseq_kd.corpus.filtering.rules import KEPT, NAMES, REVERSE, SCORE, Rules
 from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, text_key, write_records
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
-from fairseq_kd.data.databins.files import UNNAMED, Languages
+from fairseq_kd.data.databins.files import Languages
 from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
@@ -42,7 +42,7 @@ def filter_corpus(
     output: Path,
     rules: Rules = Rules(),  # noqa: B008
     *,
-    languages: Languages = UNNAMED,
+    languages: Languages | None = None,
     post: str = "none",
     along: Sequence[Path] = (),
     reverse: ReverseModel | None = None,
