@@ -14,9 +14,9 @@ from fairseq_kd.storage.structured import Unreadable, read_json
 
 # These may differ between the files of one table, and are recorded.
 EVALUATED = (
-    *("versions", "machine", "commit", "engine", "precision"),
-    *("decoding", "post_process", "detokenize", "languages", "subset"),
-)
+    "versions", "machine", "commit", "engine", "precision",
+    "decoding", "post_process", "detokenize", "languages", "subset",
+)  # fmt: skip
 CASELESS = "BLEU and chrF take upper and lower case as the same (evaluate --lowercase)."
 """What tables say of scores for which :func:`caseless` is true."""
 Result = dict[str, Any]
