@@ -52,8 +52,8 @@ def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
     name = [*_word(row["name"]), *(["with a shortlist"] if "shortlist" in row else [])]
     cells: list[Cell] = [name, _figure(row["parameters"] / 1e6, ",.2f")]
     for beam in beams:
-        cells += [_bleu(row["beams"][beam]["bleu"]), NOTHING]
-    return [*cells, *(_spread(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
+        cells += [_score(row["beams"][beam]["bleu"], 2), NOTHING]
+    return [*cells, *(_score(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
 
 
 def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
@@ -62,7 +62,7 @@ def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
     made: list[tuple[dict[str, Any], Any]] = [
         (
             column(f"{SHOWN[metric]}, beam {beam}"),
-            lambda row, metric=metric, beam=beam: _spread(row["beams"][beam][metric], 2),
+            lambda row, metric=metric, beam=beam: _score(row["beams"][beam][metric], 2),
         )
         for metric in MORE_METRICS
         for beam in beams
@@ -98,15 +98,10 @@ def _figure(value: float | None, form: str) -> Cell:
     return NOTHING if value is None or math.isnan(value) else [value, f"{value:{form}}"]
 
 
-def _bleu(score: dict[str, Any]) -> Cell:
-    small = [f"± {score['interval']:.2f}"] if "interval" in score else []
-    small += [f"seeds ± {score['sd']:.2f}"] if score.get("sd") is not None else []
-    return [score["mean"], f"{score['mean']:.2f}", ", ".join(small)]
-
-
-def _spread(score: dict[str, Any], digits: int) -> Cell:
-    small = "" if score.get("sd") is None else f"seeds ± {score['sd']:.{digits}f}"
-    return [score["mean"], f"{score['mean']:.{digits}f}", small]
+def _score(score: dict[str, Any], digits: int) -> Cell:
+    small = [f"± {score['interval']:.{digits}f}"] if "interval" in score else []
+    small += [f"seeds ± {score['sd']:.{digits}f}"] if score.get("sd") is not None else []
+    return [score["mean"], f"{score['mean']:.{digits}f}", ", ".join(small)]
 
 
 def _risk(risk: dict[str, Any] | None) -> Cell:
