@@ -52,8 +52,8 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
     except Refused as reason:
         raise UserError(f"{role} {path}: refused: {reason}; get the file from its maker again") from None
     except Exception as error:
-        reason = f"its configuration cannot be read: {error!r}"
-        raise UserError(f"{role} {path}: {reason}; get the file from its maker again") from None
+        told = f"its configuration cannot be read: {error!r}"
+        raise UserError(f"{role} {path}: {told}; get the file from its maker again") from None
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
