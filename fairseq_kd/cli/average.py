@@ -8,13 +8,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar="CKPT", help="two or more checkpoints of one training")
-    add(
-        "--output",
-        required=True,
-        metavar="FILE",
-        type=Path,
-        help="the checkpoint to write; FILE.json gets the hashes of what it was made from",
-    )
+    add("--output", required=True, metavar="FILE", type=Path,
+        help="the checkpoint to write; FILE.json gets the hashes of what it was made from")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -24,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--subset", default="train", help="the split (%(default)s); one --output folder can hold several")
     add("--output", required=True, metavar="DIR[:DIR...]", type=Path,
         help="folder to give to the training as --teacher-cache; the split gets a subfolder of its name")  # fmt: skip
-    add(
-        "--top-k", required=True, type=int, metavar="K", help="number of likeliest symbols to keep of each distribution"
-    )
+    add("--top-k", required=True, type=int, metavar="K",
+        help="number of likeliest symbols to keep of each distribution")  # fmt: skip
     add("--temperature", type=float, default=1.0, metavar="T", help="the training's --kd-temperature (%(default)s)")
     add("--teacher-data", metavar="DIR", help="folder with the teacher's dict.*.txt (default: the checkpoint's folder, "
         "else the data-bin that the checkpoint names)")  # fmt: skip

@@ -18,20 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or its checkpoint; only its size counts")  # fmt: skip
     add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
-    add(
-        "--reference",
-        metavar="FILE",
-        help="detokenised text, one line for each row, also .gz, .xz or .zst (default: the data-bin's target side)",
-    )
+    add("--reference", metavar="FILE",
+        help="detokenised text, one line for each row, also .gz, .xz or .zst (default: the data-bin's "
+        "target side)")  # fmt: skip
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
     add_length_arguments(parser)
     add("--seed", type=int, default=1, help="seed of the samples for TeacherDist (%(default)s)")
     add("--study", action="extend", nargs="*", metavar="FILE.json",
         help="study.json files to recommend from; without a file: only measure (default: results/study_*/study.json of "
         "the clone)")  # fmt: skip
-    add(
-        "--speedup", type=float, metavar="N", help="also name a measured student that is N times as fast as its teacher"
-    )
+    add("--speedup", type=float, metavar="N",
+        help="also name a measured student that is N times as fast as its teacher")  # fmt: skip
     add("--one-by-one", action="store_true", help="--speedup is that of one sentence at a time (default: of batches)")
     add("--shapes", action="extend", nargs="+", metavar="FILE.json",
         help="table.json files with costs of students of several shapes (default: results/shape/table.json of the "

@@ -54,11 +54,8 @@ def _add_seq_inter_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seq-inter", action="store_true",
         help="take from lists of 35 translations, or --beam, the one closest to the gold target")  # fmt: skip
-    add(
-        "--reference",
-        metavar="FILE",
-        help="--seq-inter: text of the gold target, also .gz, .xz or .zst (default: DATABIN's)",
-    )
+    add("--reference", metavar="FILE",
+        help="--seq-inter: text of the gold target, also .gz, .xz or .zst (default: DATABIN's)")  # fmt: skip
     add("--metric", choices=METRICS, help=f"--seq-inter: measure of closeness ({METRICS[0]})")
     add("--tokenize", choices=(AUTO, *TOKENIZERS), help="--seq-inter: sacreBLEU's tokenizer for BLEU (auto)")
     add("--smooth-method", choices=SMOOTH_METHODS,

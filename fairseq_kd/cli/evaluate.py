@@ -29,89 +29,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_search_arguments(parser)
     add("--output", required=True, metavar="FILE.json", help="file for the result")
     add("--name", help="name of the table's row (default: the name of the checkpoint's folder)")
-    add(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="training seed; fairseq-kd table averages the results of one name over seeds",
-    )
-    add(
-        "--reference",
-        nargs="+",
-        metavar="FILE",
+    add("--seed", type=int, metavar="N",
+        help="training seed; fairseq-kd table averages the results of one name over seeds")  # fmt: skip
+    add("--reference", nargs="+", metavar="FILE",
         help="detokenised text, one line for each row, also .gz, .xz or .zst; several files behind one --reference are "
-        "several references of each row, an empty line is none (default: the data-bin's target side)",
-    )
+        "several references of each row, an empty line is none (default: the data-bin's target side)")  # fmt: skip
     add("--post-process", choices=POST_PROCESSES, default="sentencepiece", help="how subwords are joined (%(default)s)")
-    add(
-        "--tokenize",
-        choices=(AUTO, *TOKENIZERS),
-        default=AUTO,
+    add("--tokenize", choices=(AUTO, *TOKENIZERS), default=AUTO,
         help="sacreBLEU's tokenizer for BLEU; auto: zh for Chinese, ja-mecab for Japanese, char for other text without "
-        "spaces, else 13a (%(default)s)",
-    )
-    add(
-        "--lowercase",
-        action="store_true",
-        help="BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does",
-    )
-    add(
-        "--detokenize",
-        choices=DETOKENIZERS,
-        default=DETOKENIZERS[0],
+        "spaces, else 13a (%(default)s)")  # fmt: skip
+    add("--lowercase", action="store_true",
+        help="BLEU and chrF take upper and lower case as the same, as sacreBLEU's TER always does")  # fmt: skip
+    add("--detokenize", choices=DETOKENIZERS, default=DETOKENIZERS[0],
         help="how tokenised text becomes plain text; auto: moses where the data-bin's target is Moses-tokenised "
-        "(%(default)s)",
-    )
+        "(%(default)s)")  # fmt: skip
     add_length_arguments(parser)
-    add(
-        "--engine",
-        choices=ENGINES,
-        default="auto",
-        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)",
-    )
+    add("--engine", choices=ENGINES, default="auto",
+        help="engine; auto: ctranslate2 where it takes the model, else fairseq (%(default)s)")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="float32", help="number format of ctranslate2 (%(default)s)")
-    add(
-        "--shortlist",
-        metavar="PATH",
+    add("--shortlist", metavar="PATH",
         help="translate with a lexical shortlist, and compare with translating without it; a folder of fairseq-kd "
-        f"export --shortlist, or its {VOCABULARY_MAP}; needs ctranslate2",
-    )
+        f"export --shortlist, or its {VOCABULARY_MAP}; needs ctranslate2")  # fmt: skip
     add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
-    add(
-        "--save-outputs",
-        metavar="FILE.jsonl",
-        help="also write a line for each sentence: source, reference and each beam's translation with BLEU and chrF",
-    )
-    add(
-        "--metrics",
-        action="extend",
-        nargs="+",
-        choices=METRICS,
-        default=[],
+    add("--save-outputs", metavar="FILE.jsonl",
+        help="also write a line for each sentence: source, reference and each beam's translation with BLEU and "
+        "chrF")  # fmt: skip
+    add("--metrics", action="extend", nargs="+", choices=METRICS, default=[],
         help="also score these; rouge: ROUGE-1, -2 and -L, needs the package rouge-score; bleu1: BLEU of words; bleu2: "
-        "BLEU of words and pairs of words",
-    )
-    add(
-        "--comet",
-        metavar="MODEL",
-        help="also score with this COMET model, against the first reference; needs the package unbabel-comet",
-    )
+        "BLEU of words and pairs of words")  # fmt: skip
+    add("--comet", metavar="MODEL",
+        help="also score with this COMET model, against the first reference; needs the package "
+        "unbabel-comet")  # fmt: skip
     _add_cost_arguments(parser)
 
 
 def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, CostOptions()
-    add(
-        "--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
+    add("--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
         help="also measure speed and memory of decoding, in batches and one by one, with both engines or that of "
-        f"--engine; medians over this many rounds ({defaults.rounds})",
-    )  # fmt: skip
+        f"--engine; medians over this many rounds ({defaults.rounds})")  # fmt: skip
     add("--cost-rows", type=int, metavar="N", help=f"number of rows that --cost decodes ({defaults.rows})")
-    add(
-        "--teacher",
-        metavar="CKPT[:CKPT...]",
-        help="model that --cost measures beside this one, with the largest --beam",
-    )
+    add("--teacher", metavar="CKPT[:CKPT...]",
+        help="model that --cost measures beside this one, with the largest --beam")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

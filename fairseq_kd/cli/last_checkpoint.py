@@ -9,12 +9,9 @@ from fairseq_kd.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
-    parser.add_argument(
-        "--finish",
-        action="store_true",
+    parser.add_argument("--finish", action="store_true",
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
-        "and the epoch's line of DIR/train.log; only where no training is at work in DIR",
-    )
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
 
     if not Path(options.folder).is_dir():
-        raise UserError(f"{options.folder}: no such folder")
+        raise UserError(f"{options.folder}: no such folder; give the --save-dir of a training")
     path = newest_sound_checkpoint(options.folder)
     if path is None:
         return

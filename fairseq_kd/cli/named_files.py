@@ -30,8 +30,12 @@ def named_files(option: str, words: Sequence[str]) -> dict[str, list[str]]:
 def placed_files(words: Sequence[str], verb: str) -> dict[float, list[str]]:
     """The files that words of the form AT=FILE give, by their place on the axis.
 
+    Args:
+        words: of the command line.
+        verb: of `fairseq-kd`, which wrote the files; the error names it.
+
     Raises:
-        UserError: a word has another form, or AT is not a finite number; ``verb`` is what the files come from.
+        UserError: a word has another form, or AT is not a finite number.
     """
     files: dict[float, list[str]] = {}
     for word in words:

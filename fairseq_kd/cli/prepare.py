@@ -13,22 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source-lang", required=True, metavar="S", help="source language, the ending of the source files")
     add("--target-lang", required=True, metavar="T", help="target language, the ending of the target files")
     for split in SPLITS:
-        add(
-            f"--{split}",
-            required=True,
-            metavar="PREFIX",
-            help=f"raw text of {split}: PREFIX.S and PREFIX.T, also .gz, .xz or .zst",
-        )
+        add(f"--{split}", required=True, metavar="PREFIX",
+            help=f"raw text of {split}: PREFIX.S and PREFIX.T, also .gz, .xz or .zst")  # fmt: skip
     vocabulary = parser.add_mutually_exclusive_group(required=True)
-    vocabulary.add_argument(
-        "--vocab-size",
-        type=int,
-        metavar="N",
-        help="train a sentencepiece model with this many subwords for both languages (or give --spm-model)",
-    )
-    vocabulary.add_argument(
-        "--spm-model", metavar="FILE", type=Path, help="use this sentencepiece model instead of a new one"
-    )
+    vocabulary.add_argument("--vocab-size", type=int, metavar="N",
+        help="train a sentencepiece model with this many subwords for both languages (or give "
+        "--spm-model)")  # fmt: skip
+    vocabulary.add_argument("--spm-model", metavar="FILE", type=Path,
+        help="use this sentencepiece model instead of a new one")  # fmt: skip
     add("--max-line-bytes", type=int, metavar="N",
         help=f"longest line that a new sentencepiece model learns from ({LONGEST_LINE})")  # fmt: skip
     add("--sample-pairs", type=int, metavar="N",

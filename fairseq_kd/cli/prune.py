@@ -12,13 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="CKPT", help="the fairseq checkpoint")
     add("--sparsity", required=True, type=float, metavar="S", help="share of the prunable weights to be zero, below 1")
     add("--scheme", default=SCHEMES[0], choices=SCHEMES, help="rule by which the classes share the zeros (%(default)s)")
-    add(
-        "--output",
-        required=True,
-        metavar="CKPT",
-        type=Path,
-        help="the pruned checkpoint to write; CKPT.json gets the counts",
-    )
+    add("--output", required=True, metavar="CKPT", type=Path,
+        help="the pruned checkpoint to write; CKPT.json gets the counts")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

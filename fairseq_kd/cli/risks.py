@@ -16,13 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DATABIN", help="fairseq-preprocess's output, with both models' dictionaries")
     add_language_arguments(parser)
     add("--subset", default="test", help="split of the data-bin (default: %(default)s)")
-    add(
-        "--samples",
-        type=int,
-        default=defaults.samples,
-        metavar="N",
-        help="samples of each model and source (%(default)s)",
-    )
+    add("--samples", type=int, default=defaults.samples, metavar="N",
+        help="samples of each model and source (%(default)s)")  # fmt: skip
     add("--output", required=True, metavar="FILE.json", help="file for the result")
     add_sampling_arguments(parser)
     add("--max-len", type=int, default=defaults.sampling.max_len_b, metavar="N",

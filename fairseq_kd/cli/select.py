@@ -17,12 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the gold target: detokenised text, one line a row, also .gz, .xz or .zst, or the data-bin that was "
         "decoded; none with --metric mbr-bleu and mbr-chrf")  # fmt: skip
     add_language_arguments(parser, "where a data-bin as --reference holds several and FILE has no signature")
-    add(
-        "--metric",
-        default=METRICS[0],
-        choices=METRICS,
-        help="measure of closeness to the gold target or, with mbr, to the other candidates (%(default)s)",
-    )
+    add("--metric", default=METRICS[0], choices=METRICS,
+        help="measure of closeness to the gold target or, with mbr, to the other candidates (%(default)s)")  # fmt: skip
     add("--output", required=True, metavar="DIR", type=Path, help="folder that gets the chosen text and report.json")
     add("--post-process", default="sentencepiece", choices=POST_PROCESSES,
         help="how subwords of candidates, and of a data-bin's targets, are joined (%(default)s)")  # fmt: skip
@@ -32,12 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--smooth-method", default="", choices=SMOOTH_METHODS,
         help=f"sacreBLEU's smoothing of BLEU ({SMOOTH_METHODS[0]})")  # fmt: skip
     add("--workers", type=int, metavar="N", help="number of processes (default: one for each processor)")
-    add(
-        "--block-rows",
-        type=int,
-        default=1000,
-        help="rows written at a time; a killed run loses at most these (%(default)s)",
-    )
+    add("--block-rows", type=int, default=1000,
+        help="rows written at a time; a killed run loses at most these (%(default)s)")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -14,12 +14,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how translations are drawn from a model."""
     add = parser.add_argument
     add("--top-k", type=int, default=0, help="sampling: draw from the k likeliest symbols (0: all)")
-    add(
-        "--top-p",
-        type=float,
-        default=1.0,
-        help="sampling: draw from the fewest likeliest symbols whose probabilities sum to this (%(default)s)",
-    )
+    add("--top-p", type=float, default=1.0,
+        help="sampling: draw from the fewest likeliest symbols whose probabilities sum to this "
+        "(%(default)s)")  # fmt: skip
     add("--temperature", type=float, default=1.0, help="sampling: temperature of the distribution (%(default)s)")
     add("--seed", type=int, default=1, help="sampling: random seed (%(default)s)")
 
@@ -143,12 +140,8 @@ def add_shard_arguments(parser: argparse.ArgumentParser, block_rows: int) -> Non
     add = parser.add_argument
     add("--shards", type=int, default=1, metavar="N", help="number of runs that share the work (%(default)s)")
     add("--shard", type=int, default=0, metavar="I", help="number of this run, 0 to N - 1 (%(default)s)")
-    add(
-        "--block-rows",
-        type=int,
-        default=block_rows,
-        help="rows written at a time; a killed run loses at most these (%(default)s)",
-    )
+    add("--block-rows", type=int, default=block_rows,
+        help="rows written at a time; a killed run loses at most these (%(default)s)")  # fmt: skip
 
 
 def shard_of(options: argparse.Namespace) -> Shard:

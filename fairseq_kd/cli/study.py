@@ -17,11 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale of the axis (%(default)s)")  # fmt: skip
     add("--output", required=True, metavar="DIR",
         help="folder for study.md, study.json, study.png, length.png and decoding.png")  # fmt: skip
-    add(
-        "--teacher",
-        metavar="NAME",
-        help="name of the row that pictures draw as a dashed line; it is not compared with other rows",
-    )
+    add("--teacher", metavar="NAME",
+        help="name of the row that pictures draw as a dashed line; it is not compared with other rows")  # fmt: skip
     add("--title", default="Study", help="heading (default: %(default)s)")
     add("--config", metavar="FILE", help="experiment's YAML; its name, SHA-256 and the rows' options are recorded")
     add("--diagnosis", action="extend", nargs="+", default=[], metavar="AT=FILE",

@@ -12,13 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{split}", type=int, default=count, metavar="N", help=f"rows of {split} (%(default)s)")
     add("--seed", type=int, default=1, metavar="S", help="random seed of the language and the sentences (%(default)s)")
     add("--styles", type=int, default=3, metavar="K", help="number of hidden styles, 1 to 6 (%(default)s)")
-    add(
-        "--synonyms",
-        type=int,
-        default=3,
-        metavar="K",
-        help="largest number of synonyms of a word, 1 to 4 (%(default)s)",
-    )
+    add("--synonyms", type=int, default=3, metavar="K",
+        help="largest number of synonyms of a word, 1 to 4 (%(default)s)")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -52,12 +52,12 @@ def average(checkpoints: Sequence[str | Path], output: str | Path) -> dict[str, 
     for path in checkpoints[1:]:
         state = read_checkpoint(path)
         difference = (
-            _first_difference("option of the model", _plain(first["cfg"].model), _plain(state["cfg"].model))
+            _first_difference("option of the model", _options(first["cfg"].model), _options(state["cfg"].model))
             or _first_difference("setting of the gate", _gate_settings(first), _gate_settings(state))
             or entries.difference(_entries(state))
         )
         if difference:
-            raise UserError(f"{checkpoints[0]} and {path} cannot be averaged: {difference}")
+            raise UserError(f"{checkpoints[0]} and {path} cannot be averaged: {difference}; give those of one training")
         entries.add(_entries(state))
     means = entries.means()
     state = {**first, "cfg": OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True), "args": None}
@@ -120,7 +120,7 @@ def _gate_settings(state: Mapping[str, Any]) -> dict[str, Any]:
     return {"gate_lr_scale": getattr(state["cfg"].criterion, "gate_lr_scale", None), **plain}
 
 
-def _plain(model: Any) -> dict[str, Any]:
+def _options(model: Any) -> dict[str, Any]:
     """The options of a recorded model: all of Hydra's, and of a Namespace those that the architecture declares.
 
     A Namespace also has options of the training (seed, save folder, …), which may differ.

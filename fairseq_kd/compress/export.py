@@ -110,7 +110,7 @@ def export_to_ctranslate2(
     folder: Path,
     precision: str,
     spm_model: Path | None,
-    shortlist: ShortlistOptions | None = None,
+    shortlist: ShortlistOptions | None,
 ) -> None:
     """Write a folder that CTranslate2 translates from; the checkpoint is read once.
 

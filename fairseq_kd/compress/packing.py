@@ -28,7 +28,9 @@ KEPT = ("args", "cfg", "model", "criterion", "optimizer_history", "task_state")
 NO_UPDATES = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
 """The entry of ``optimizer_history`` of a checkpoint that no training has written; fairseq looks it up to resume."""
 STARTS = {
-    **{"restore_file": "checkpoint_last.pt", "finetune_from_model": None, "optimizer_overrides": "{}"},
+    "restore_file": "checkpoint_last.pt",
+    "finetune_from_model": None,
+    "optimizer_overrides": "{}",
     **dict.fromkeys(("reset_dataloader", "reset_lr_scheduler", "reset_meters", "reset_optimizer"), False),
 }
 """Options of fairseq that say where a training starts, at their defaults."""

@@ -58,9 +58,10 @@ def read_text(text: Path, task: TranslationTask) -> Text:
     files = text_files(text, task)
     sides = _read_databin(text, task) if text.is_dir() else _read_files(files, text, task)
     if len(sides[0]) != len(sides[1]):
-        raise UserError(f"--shortlist {text}: {len(sides[0])} source rows, but {len(sides[1])} target rows")
+        rows = f"{len(sides[0])} source rows, but {len(sides[1])} target rows"
+        raise UserError(f"--shortlist {text}: {rows}; give parallel text")
     if not any(map(len, sides[1])):
-        raise UserError(f"--shortlist {text}: has no text")
+        raise UserError(f"--shortlist {text}: has no text; give parallel text")
     return Text(*sides)
 
 
@@ -70,7 +71,8 @@ def _read_databin(folder: Path, task: TranslationTask) -> tuple[Rows, Rows]:
     for mine, dictionary in zip(own, (task.source_dictionary, task.target_dictionary), strict=True):
         difference = first_difference(mine, dictionary)
         if difference:
-            raise UserError(f"--shortlist {folder}: its dictionary is not the model's: {difference}")
+            reason = f"its dictionary is not the model's: {difference}"
+            raise UserError(f"--shortlist {folder}: {reason}; give a data-bin with the model's dictionaries")
     dataset, eos = opened.dataset(TRAIN), task.target_dictionary.eos()
     found = []
     for side in (dataset.src, dataset.tgt):

@@ -1,7 +1,6 @@
 """Set a model's smallest weights to zero (See, Luong & Manning 2016, arXiv 1606.09274)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,33 @@ from fairseq_kd.storage.files import file_hash, write_json
 from fairseq_kd.storage.provenance import commit, versions
 
 
-@dataclass(frozen=True)
-class Group:
-    """Weights that are compared with each other.
+def smallest(scores: torch.Tensor, count: int, padding: int, name: str) -> torch.Tensor:
+    """Which weights to set to zero: the ``count`` smallest, of equal ones the first.
 
-    Attributes:
-        name: for error messages.
-        scores: what they are compared by, flat; 0 exactly for zeros.
+    Args:
+        scores: what the weights are compared by, shape (weights,); 0 exactly for zeros.
         count: how many of them are to be zero.
         padding: how many are zero without pruning.
-    """
+        name: what the error calls the weights.
 
-    name: str
-    scores: torch.Tensor
-    count: int
-    padding: int
-
-
-def smallest(group: Group) -> torch.Tensor:
-    """Which of the group's weights to set to zero: the ``count`` smallest, of equal ones the first.
+    Returns:
+        A mask, shape (weights,).
 
     Raises:
         UserError: more of them are zero already.
     """
-    zeros = int((group.scores == 0).sum())
-    if zeros > group.count + group.padding:
+    zeros = int((scores == 0).sum())
+    if zeros > count + padding:
         raise UserError(
-            f"pruned further already: {zeros:,} of the {len(group.scores):,} weights of {group.name} are zero, "
-            f"more than the {group.count:,} of this --sparsity; give a higher --sparsity or the --scheme of before"
+            f"pruned further already: {zeros:,} of the {len(scores):,} weights of {name} are zero, more than the "
+            f"{count:,} of this --sparsity; give a higher --sparsity or the --scheme of before"
         )
-    if zeros >= group.count:
-        return group.scores == 0
-    threshold = group.scores.kthvalue(group.count).values
-    chosen = group.scores < threshold
-    equal = (group.scores == threshold).nonzero().squeeze(1)
-    chosen[equal[: group.count - int(chosen.sum())]] = True
+    if zeros >= count:
+        return scores == 0
+    threshold = scores.kthvalue(count).values
+    chosen = scores < threshold
+    equal = (scores == threshold).nonzero().squeeze(1)
+    chosen[equal[: count - int(chosen.sum())]] = True
     return chosen
 
 
@@ -80,13 +71,13 @@ def choose(
         for name, values in weights.items():
             # Rounded so that the classes' counts add up to the total.
             upto = round(sparsity * (before + len(values)))
-            group = Group(f"class {name!r}", values.abs(), upto - round(sparsity * before), padding[name])
-            chosen[name] = smallest(group)
+            count = upto - round(sparsity * before)
+            chosen[name] = smallest(values.abs(), count, padding[name], f"class {name!r}")
             before += len(values)
         return chosen, None
     magnitude = _in_deviations if scheme == "class-distribution" else torch.abs
     scores = torch.cat([magnitude(values) for values in weights.values()])
-    mask = smallest(Group("the model", scores, total, sum(padding.values())))
+    mask = smallest(scores, total, sum(padding.values()), "the model")
     factor = float(scores[mask].max()) if scheme == "class-distribution" and mask.any() else None
     return dict(zip(weights, mask.split(sizes), strict=True)), factor
 
@@ -109,7 +100,8 @@ def prune_model(model: dict[str, torch.Tensor], sparsity: float, scheme: str) ->
     """
     if any(name.endswith(("weight_g", "original0")) for name in model):
         raise UserError(
-            "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights: not pruned"
+            "the model's weights are normalised (g·v/‖v‖), where small entries of v are not small weights; give a "
+            "model without weight normalisation"
         )
     found = classes(model)
     if not found:
@@ -157,10 +149,15 @@ def prune(model: str | Path, output: str | Path, sparsity: float, scheme: str = 
     pruned = prune_model(state["model"], sparsity, scheme)
     dense, sparse = to_bytes(state), pack(state)
     report = {
-        **{"model": str(model), "sha256": file_hash(model)},
-        **{"sparsity": sparsity, "scheme": scheme},
+        "model": str(model),
+        "sha256": file_hash(model),
+        "sparsity": sparsity,
+        "scheme": scheme,
         **pruned,
-        **{"bytes": len(dense), "sparse_bytes": len(sparse), "versions": versions(), "commit": commit()},
+        "bytes": len(dense),
+        "sparse_bytes": len(sparse),
+        "versions": versions(),
+        "commit": commit(),
     }
     write_once(Path(output), dense)
     write_json(f"{output}.json", report)

@@ -25,11 +25,10 @@ def cutter_of_pieces(model: bytes) -> sentencepiece.SentencePieceProcessor:
 def restricted(model: sentencepiece.SentencePieceProcessor, keeps: Callable[[str], bool]) -> bytes:
     """The serialised model with all ordinary pieces that ``keeps`` refuses set to unused."""
     data, made, number = model.serialized_model_proto(), bytearray(), 0
-    for tag, start, end in _fields(data):
+    for tag, field, content in _fields(data):
         if tag != PIECE:
-            made += data[start:end]
+            made += field
             continue
-        content = _content(data, start, end)
         ordinary = not (model.is_control(number) or model.is_unknown(number) or model.is_byte(number))
         if ordinary and not keeps(model.id_to_piece(number)):
             content += UNUSED
@@ -38,27 +37,22 @@ def restricted(model: sentencepiece.SentencePieceProcessor, keeps: Callable[[str
     return bytes(made)
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each field of a message: its tag, and where it starts and ends, tag and length included."""
+def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Each field of a message: its tag, its bytes, and those behind its tag and length."""
     place = 0
     while place < len(data):
         start = place
         tag, place = _read_varint(data, place)
-        kind = tag & 7
+        kind, length = tag & 7, 0
         if kind == 2:
             length, place = _read_varint(data, place)
-            place += length
         elif kind == 0:
             _, place = _read_varint(data, place)
         else:
-            place += {1: 8, 5: 4}[kind]
-        yield tag, start, place
-
-
-def _content(data: bytes, start: int, end: int) -> bytes:
-    _, place = _read_varint(data, start)
-    _, place = _read_varint(data, place)
-    return data[place:end]
+            length = {1: 8, 5: 4}[kind]
+        content = data[place : place + length]
+        place += length
+        yield tag, data[start:place], content
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:

@@ -176,7 +176,7 @@ def _text_hash(path: Path) -> dict[str, str]:
             file.name: file_hash(file) for file in sorted(path.iterdir()) if file.suffix in (".bin", ".idx", ".txt")
         }
     if not path.is_file():
-        raise UserError(f"--data {path}: no such file or folder")
+        raise UserError(f"--data {path}: no such file or folder; give a data-bin or a text file")
     return {path.name: file_hash(path)}
 
 

@@ -153,7 +153,8 @@ def _read_databin(sides: Sequence[Side], path: Path) -> None:
         for side, (rows, dictionary) in zip(sides, own, strict=True):
             difference = first_difference(dictionary, side.dictionary)
             if difference:
-                raise UserError(f"--data {path}: its dictionary of {side.language} is not the model's: {difference}")
+                reason = f"its dictionary of {side.language} is not the model's: {difference}"
+                raise UserError(f"--data {path}: {reason}; give a data-bin with the model's dictionaries")
             if rows is not None:
                 mask = np.zeros(len(dictionary), dtype=bool)
                 for row in range(len(rows)):

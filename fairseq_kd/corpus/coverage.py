@@ -1,7 +1,7 @@
 """How much of a text a dictionary knows: enough, or the text was cut by another model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairseq_kd.errors import UserError
 
@@ -23,7 +23,7 @@ class Coverage:
     knows: Callable[[str], bool]
     tokens: int = 0
     unknown: int = 0
-    first: str = field(default="")
+    first: str = ""
 
     def add(self, tokens: list[str]) -> None:
         """Count a row."""

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 OTHER_TEXT = 0.05
 """The largest share of rows whose source may differ between the decoded text and the student's data-bin."""
+OF_STUDENT = "sentencepiece"
+"""How the student's subwords are joined: a sentencepiece model cut them."""
 ROWS_LOOKED_AT = 200
 """Rows whose marks tell whether ``--post-process`` fits the text."""
 
@@ -42,7 +44,6 @@ def recut(
     output: Path,
     *,
     post: str = "sentencepiece",
-    student_post: str = "sentencepiece",
     source: str = "databin",
     languages: Languages = UNNAMED,
 ) -> dict[str, Any]:
@@ -55,7 +56,6 @@ def recut(
         output: another folder, which gets the text.
         post: how the teacher's subwords are joined, one of :data:`fairseq_kd.data.text.subwords.POST_PROCESSES`. Text
             that ``decode --input`` joined with a sentencepiece model stays as it is.
-        student_post: how the student's subwords are joined.
         source: "databin" takes the source side from the student's data-bin, which must have the same rows; "decoded"
             cuts the decoded source anew.
         languages: source and target as the student's data-bin names them, where the teacher's tags are other words.
@@ -77,11 +77,14 @@ def recut(
     model, task = load_spm(spm_model), open_dictionaries(student_data, pair)
     posts = [joining(made, side, post) for side in ("source", "target")]
     settings = {
-        **{"subset": subset, "source": pair[0], "target": pair[1], "rows": made["rows"]},
+        "subset": subset,
+        "source": pair[0],
+        "target": pair[1],
+        "rows": made["rows"],
         "decoded": {name: made["sha256"].get(name) for name in (f"{subset}.{tag}" for tag in tags)},
         "spm_model": file_hash(spm_model),
         "student_data": _hashes(student_data, subset, pair, whole=source == "databin"),
-        "recut": {"post_process": [posts[1], student_post], "source": source},
+        "recut": {"post_process": [posts[1], OF_STUDENT], "source": source},
         "block_rows": made["rows"],
     }
     folder = BlockFolder(output, "recut", settings, output, ())
@@ -93,9 +96,9 @@ def recut(
         return finished
     rows = [_joined(decoded / f"{subset}.{one}", how) for one, how in zip(tags, posts, strict=True)]
     coverages = [Coverage(one.indices.__contains__) for one in (task.source_dictionary, task.target_dictionary)]
-    sides = [cut(model, side, coverage) for side, coverage in zip(rows, coverages, strict=True)]
+    sides = [_cut(model, side(), coverage) for side, coverage in zip(rows, coverages, strict=True)]
     if source == "databin":
-        sides[0] = _own_source(student_data, subset, pair, made["rows"], rows[0], student_post)
+        sides[0] = _own_source(student_data, subset, pair, made["rows"], rows[0])
     with ExitStack() as stack:
         handles = [stack.enter_context(whole_file(path)) for path in paths]
         for pieces in zip(*sides, strict=True):
@@ -155,16 +158,16 @@ def plain(subwords: str, post: str) -> str:
     return " ".join(join(subwords, post).split())
 
 
-def cut(model: SentencePieceProcessor, rows: Callable[[], Iterator[str]], coverage: Coverage) -> Iterator[str]:
+def _cut(model: SentencePieceProcessor, rows: Iterator[str], coverage: Coverage) -> Iterator[str]:
     """The rows in a sentencepiece model's pieces, with spaces between; each is counted."""
-    for text in rows():
+    for text in rows:
         pieces = model.encode(text, out_type=str)
         coverage.add(pieces)
         yield " ".join(pieces)
 
 
 def _own_source(
-    data: Path, subset: str, pair: tuple[str, str], rows: int, decoded: Callable[[], Iterator[str]], post: str
+    data: Path, subset: str, pair: tuple[str, str], rows: int, decoded: Callable[[], Iterator[str]]
 ) -> Iterator[str]:
     """The source side of the student's data-bin in subwords; a UserError where it is not the decoded text."""
     task = open_databin(data, subset, pair)
@@ -177,7 +180,7 @@ def _own_source(
         other, first = 0, -1
         for row, text in enumerate(decoded()):
             subwords = task.source_dictionary.string(pairs.src[row])
-            if not same_text(plain(subwords, post), text):
+            if not same_text(plain(subwords, OF_STUDENT), text):
                 first = row if other == 0 else first
                 other += 1
             yield subwords

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_kd.corpus.coverage import Coverage
 from fairseq_kd.corpus.parallel_text import write_lines
 from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, train_spm
-from fairseq_kd.corpus.recut import cut, plain
+from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.data.databins.files import TRAIN, UNNAMED, Languages, choose_pair, only_folder, splits_of
@@ -63,8 +62,8 @@ def recut_databin(
     counts = {}
     for split, rows in sides.items():
         for language, side in zip(pair, rows, strict=True):
-            coverage = Coverage(lambda piece: True)
-            write_lines(output / "subword" / f"{split}.{language}", cut(model, side, coverage))
+            pieces = (" ".join(model.encode(text, out_type=str)) for text in side())
+            write_lines(output / "subword" / f"{split}.{language}", pieces)
         counts[split] = count_lines(output / "subword" / f"{split}.{pair[0]}")
     return counts
 
@@ -74,7 +73,8 @@ def _databin_sides(data: Path, split: str, pair: tuple[str, str], post: str) -> 
     task = open_databin(data, split, pair)
     pairs = task.dataset(split)
     if pairs.tgt is None:
-        raise UserError(f"data-bin {data}: subset {split!r} has no {task.cfg.target_lang} side")
+        reason = f"subset {split!r} has no {task.cfg.target_lang} side"
+        raise UserError(f"data-bin {data}: {reason}; give a data-bin with both sides")
 
     def side(rows: Any, dictionary: Any) -> Callable[[], Iterator[str]]:
         return lambda: (plain(dictionary.string(rows[row]), post) for row in range(len(rows)))

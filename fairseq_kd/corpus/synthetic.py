@@ -14,10 +14,10 @@ from fairseq_kd.storage.provenance import versions
 def synthesise(
     output: Path,
     *,
-    train: int = 12000,
-    valid: int = 300,
-    test: int = 1000,
-    seed: int = 1,
+    train: int,
+    valid: int,
+    test: int,
+    seed: int,
     styles: int = 3,
     synonyms: int = 3,
 ) -> dict[str, Any]:

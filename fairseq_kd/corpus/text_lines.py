@@ -55,7 +55,7 @@ def byte_blocks(path: Path, size: int, name: str = "") -> Iterator[list[bytes]]:
     """The lines of a file as bytes with their line breaks, ``size`` at a time.
 
     Args:
-        path: of the file. It is compressed if its name ends so.
+        path: of the file, which is compressed if its name ends in .gz, .xz or .zst.
         size: as for :func:`blocks_of`.
         name: what errors call the file; "": its path.
 

@@ -46,17 +46,22 @@ def read_checkpoint(path: str | Path, role: str = "checkpoint", on_disk: bool = 
         UserError: it is missing, cut short, no fairseq checkpoint, its pickle would run code (it is not run), or its
             configuration reads from this machine.
     """
-    state = _load(Path(path), role, on_disk)
+    state = saved_state(path, role, on_disk)
     try:
         return _upgraded(state)
     except Refused as reason:
         raise UserError(f"{role} {path}: refused: {reason}; get the file from its maker again") from None
     except Exception as error:
-        raise UserError(f"{role} {path}: its configuration cannot be read: {error!r}") from None
+        told = f"its configuration cannot be read: {error!r}"
+        raise UserError(f"{role} {path}: {told}; get the file from its maker again") from None
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """As fairseq's load_checkpoint_to_cpu leaves it, which would read the file itself and fill in what it names."""
+    """A checkpoint's content in fairseq's present form, with its configuration as plain data.
+
+    fairseq's load_checkpoint_to_cpu does it too, but reads the file itself, and puts values from this machine into the
+    configuration.
+    """
     if state.get("args") is not None:
         state["args"] = plain_arguments(state["args"])
     if state.get("cfg") is not None:
@@ -67,15 +72,6 @@ def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def saved_state(path: str | Path) -> dict[str, Any]:
-    """A fairseq checkpoint's content as it was saved, on the CPU.
-
-    Raises:
-        UserError: as :func:`read_checkpoint`.
-    """
-    return _load(Path(path), "model", on_disk=False)
-
-
 def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, Any]:
     """As :func:`saved_state`, but the tensors stay on disk where the format allows that.
 
@@ -84,7 +80,7 @@ def check_checkpoint(path: str | Path, role: str = "checkpoint") -> dict[str, An
     Raises:
         UserError: as :func:`read_checkpoint`.
     """
-    return _load(Path(path), role, on_disk=True)
+    return saved_state(path, role, on_disk=True)
 
 
 def require_file(path: str | Path, role: str = "checkpoint") -> None:
@@ -112,8 +108,15 @@ def checkpoint_paths(model: str) -> list[str]:
     return paths
 
 
-def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
-    """The one place where this package reads a checkpoint's file."""
+def saved_state(path: str | Path, role: str = "model", on_disk: bool = False) -> dict[str, Any]:
+    """A fairseq checkpoint's content as it was saved, on the CPU. All of this package reads checkpoints by it.
+
+    The arguments are those of :func:`read_checkpoint`.
+
+    Raises:
+        UserError: as :func:`read_checkpoint`.
+    """
+    path = Path(path)
     require_file(path, role)
     try:
         with open(path, "rb") as handle:
@@ -128,7 +131,8 @@ def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
         raise _explain(path, role, zipped, error) from None
     known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))
     if not known:
-        raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+        reason = "no fairseq checkpoint (it lacks the model or its configuration)"
+        raise UserError(f"{role} {path}: {reason}; give the .pt file that fairseq-train wrote")
     for name, weight in state["model"].items():
         if not isinstance(name, str) or not _held_in_full(weight):
             raise UserError(f"{role} {path}: refused: {str(name)[:60]} is no plain weight; get the file again")

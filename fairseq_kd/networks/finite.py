@@ -18,7 +18,7 @@ def finite_projection(answer: NextTokens) -> bool:
 
 
 def check_finite(
-    answer: NextTokens, real: Tensor, sample: dict[str, Any], teacher: str, update: int | None, *, sound: bool = True
+    answer: NextTokens, real: Tensor, sample: dict[str, Any], teacher: str, update: int | None, sound: bool
 ) -> None:
     """Refuse a teacher's answer that holds NaN, or infinite features.
 

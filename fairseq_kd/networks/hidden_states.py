@@ -31,7 +31,8 @@ def copied_layers(student: int, teacher: int) -> list[int]:
 
     Student layer i of n gets layer ⌊i·(L−1)/(n−1) + ½⌋ of the teacher's L: the first, the last, and evenly between; one
     layer alone gets the teacher's first. After Shleifer & Rush 2020 (arXiv 2010.13002), who choose maximally spaced
-    layers by hand: for 1, 3 and 6 of 12, 2, 3, 4 and 6 of 16 and 2 of 6 these, for other numbers near ones.
+    layers by hand. For 1, 3 and 6 of 12, for 2, 3, 4 and 6 of 16 and for 2 of 6, these are theirs; for other numbers
+    they are near theirs.
     """
     if student == 1:
         return [0]
@@ -41,9 +42,10 @@ def copied_layers(student: int, teacher: int) -> list[int]:
 def matched_layers(student: int, teacher: int) -> list[int]:
     """The teacher layer, from 0, whose output each student layer should reproduce.
 
-    It is the one before the next that :func:`copied_layers` names: a student layer stands in for all the teacher has up
-    to there, and the next gets what it was trained on. The last is matched with the last. Shleifer & Rush's code
-    compares each layer's input with that of the layer it was copied from, which is the same but for the last.
+    Student layer i reproduces the teacher layer just before the one that :func:`copied_layers` names for i + 1. So
+    student layer i + 1 reads what it read in the teacher. The last layer reproduces the teacher's last. Shleifer &
+    Rush's code compares each layer's input with that of the layer it was copied from, which is the same but for the
+    last layer.
     """
     return [following - 1 for following in [*copied_layers(student, teacher)[1:], teacher]]
 

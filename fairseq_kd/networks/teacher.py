@@ -90,8 +90,7 @@ class Teacher:
             answer = next_tokens(model, asked, mask)
             if model not in self._checked:
                 self._checked[model] = finite_projection(answer)
-            sound = self._checked[model]
-            check_finite(answer, mask, sample, self.paths, self.update, sound=sound)
+            check_finite(answer, mask, sample, self.paths, self.update, self._checked[model])
             answers.append(answer if tokens is None else tokens.kept_part(answer))
         return answers
 

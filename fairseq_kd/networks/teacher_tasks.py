@@ -94,10 +94,10 @@ class TeacherTask:
         return UserError(f"{self.role} {self.path}: its task {self.name!r} {reason}")
 
     def _files(self) -> tuple[str, str]:
-        names = tuple(f"dict.{language}.txt" for language in self.languages)
-        fixed = self.settings.get("fixed_dictionary") if self.multilingual else None
-        own = [fixed or (self.settings.get(f"{side}_dict") if self.multilingual else None) for side in SIDES]
-        return own[0] or names[0], own[1] or names[1]
+        settings = self.settings if self.multilingual else {}
+        own = [settings.get("fixed_dictionary") or settings.get(f"{side}_dict") for side in SIDES]
+        source, target = (file or f"dict.{one}.txt" for file, one in zip(own, self.languages, strict=True))
+        return source, target
 
     def known_languages(self) -> list[str]:
         """The languages in the order of their symbols.
@@ -125,7 +125,8 @@ class TeacherTask:
             text = handle.read(LONGEST_LIST)
         names = [line.strip() for line in text.splitlines() if line.strip()]
         if len(text) == LONGEST_LIST or not all(LANGUAGE.fullmatch(name) for name in names):
-            raise UserError(f"{self.role} {self.path}: {file} is no list of languages, one a line")
+            reason = f"{file} is no list of languages, one a line"
+            raise UserError(f"{self.role} {self.path}: {reason}; put the list of its training there")
         return names
 
     def pairs(self) -> list[str]:
@@ -143,9 +144,9 @@ class TeacherTask:
         if not self.tagged:
             return dictionary
         dictionary = copy.deepcopy(dictionary)
-        specs = self.settings.get("langtoks_specs") or ["main"] if self.multilingual else ["main"]
-        extra = self.settings.get("extra_data") if self.multilingual else None
-        augment_dictionary(dictionary, self.known_languages(), self.style, specs, extra)
+        settings = self.settings if self.multilingual else {}
+        specs = settings.get("langtoks_specs") or ["main"]
+        augment_dictionary(dictionary, self.known_languages(), self.style, specs, settings.get("extra_data"))
         return dictionary
 
     def tokens(self, source: Dictionary, target: Dictionary) -> TeacherTokens:

@@ -55,7 +55,7 @@ class Comparison:
         UserError: the tokenizer lacks a package or its model.
     """
 
-    def __init__(self, references: Sequence[str], tokenize: str, more: Streams = (), lowercase: bool = False):
+    def __init__(self, references: Sequence[str], tokenize: str, more: Streams, lowercase: bool):
         self._bootstrap = Bootstrap(references, tokenize, more, lowercase)
         self._resampled: dict[tuple[Any, ...], Resampled] = {}
 

@@ -18,8 +18,8 @@ def summarise_costs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         "nonzero_parameters"; "mode_mass" by beam; "cost", a line for each engine, precision, way of decoding and beam;
-        "cost_of", the conditions of that. A figure that one of the results lacks is left out. "engines" are the engines
-        and precisions that made the scores.
+        "cost_of", the :func:`conditions` of these lines. A figure that one of the results lacks is left out. "engines"
+        are the engines and precisions that made the scores.
     """
     found: dict[str, Any] = {"engines": distinct([[result["engine"], result["precision"]] for result in results])}
     if all("nonzero_parameters" in result for result in results):
@@ -130,7 +130,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     header += ["× teacher"] if made["teacher"] else []
     lines = ["## What decoding costs", "", *table_head(header, words=3)]
     for row in rows:
-        lines += [table_line(_cost_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
+        lines += [table_line(_line_cells(row["name"], line, bool(made["teacher"]))) for line in row["cost"]]
     note = (
         f"Each line decodes the first {made['sentences']} sentences in a process of its own; figures are medians of "
         "rounds in turn. Memory: the most that model and search held while decoding, above what the process held first."
@@ -143,7 +143,7 @@ def cost_section(table: dict[str, Any]) -> list[str]:
     return ["", *lines, "", f"- {note}"]
 
 
-def _cost_cells(name: str, line: Line, teacher: bool) -> list[str]:
+def _line_cells(name: str, line: Line, teacher: bool) -> list[str]:
     cells = [name, f"{line['engine']}, {line['precision']}"]
     cells += ["in batches" if line["batched"] else "one by one", str(line["beam"])]
     cells += [f"{line[figure]:,.1f}" for figure in FIGURES]

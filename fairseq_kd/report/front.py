@@ -31,9 +31,9 @@ def staircase(points: Sequence[Point], front: Sequence[int], *, smaller: bool = 
     """The corners of the line that parts what the front beats from what it does not.
 
     Args:
-        points: as :func:`pareto_front` takes them.
-        front: what it gives.
-        smaller: as it takes it.
+        points: as for :func:`pareto_front`.
+        front: the positions that :func:`pareto_front` gives.
+        smaller: as for :func:`pareto_front`.
     """
     corners: list[Point] = []
     for place in front:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fairseq_kd.evaluate.result_shapes import METRICS
 from fairseq_kd.report.comparison import PAIRED, pairs_section
 from fairseq_kd.report.cost_table import cost_cells, cost_header, cost_notes, cost_section
 from fairseq_kd.report.gap import gap_section
@@ -9,7 +10,7 @@ from fairseq_kd.report.headline import headline_section
 from fairseq_kd.report.machines import machine_words, machines_notes
 from fairseq_kd.report.more_metrics import more_metrics_section
 from fairseq_kd.report.named_teacher import other_teacher
-from fairseq_kd.report.paper_figures import paper_section
+from fairseq_kd.report.paper_figures import SHOWN, paper_section
 from fairseq_kd.report.result_files import CASELESS, caseless
 from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_table import training_section
@@ -92,9 +93,7 @@ def _notes(table: dict[str, Any]) -> list[str]:
                 "Δ is the mean over these pairs; the bootstrap draws sentences and seeds together." if several else "."
             )
         )  # fmt: skip
-    notes.append(
-        "; ".join(f"{name}: `{scores[key]}`" for key, name in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")))
-    )
+    notes.append("; ".join(f"{SHOWN[metric]}: `{scores[metric]}`" for metric in METRICS))
     notes += [CASELESS] if caseless(scores) else []
     if signature.get("risks"):
         notes += [_risks_note(table), *risks_notes(table)]

@@ -14,9 +14,9 @@ from fairseq_kd.storage.structured import Unreadable, read_json
 
 # These may differ between the files of one table, and are recorded.
 EVALUATED = (
-    *("versions", "machine", "commit", "engine", "precision"),
-    *("decoding", "post_process", "detokenize", "languages", "subset"),
-)
+    "versions", "machine", "commit", "engine", "precision",
+    "decoding", "post_process", "detokenize", "languages", "subset",
+)  # fmt: skip
 CASELESS = "BLEU and chrF take upper and lower case as the same (evaluate --lowercase)."
 """What tables say of scores for which :func:`caseless` is true."""
 Result = dict[str, Any]
@@ -67,8 +67,7 @@ def read_evaluated(path: str | Path) -> Result:
         UserError: as :func:`read_result`.
     """
     absent = {"precision": "float32", "tokenize": "13a", "lowercase": False, "detokenize": "none"}
-    absent |= {"more_references": []}
-    return {**absent, **read_result(path, "evaluate", evaluated)}
+    return {**absent, "more_references": [], **read_result(path, "evaluate", evaluated)}
 
 
 def group_results(paths: Sequence[str | Path]) -> list[Row]:

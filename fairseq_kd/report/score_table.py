@@ -110,18 +110,17 @@ def build_table(
 ) -> dict[str, Any]:
     """The content of table.json; the arguments and errors are those of :func:`table`, which also writes it."""
     rows = group_results(files)
-    subsets = distinct([result["subset"] for row in rows for result in row.results])
-    add_risks(rows, read_risks(risks, len(rows[0].results[0]["references"]), subsets))
+    results = [result for row in rows for result in row.results]
+    first = results[0]
+    add_risks(rows, read_risks(risks, len(first["references"]), distinct([result["subset"] for result in results])))
     _check_names(rows, baseline, teacher, pruning)
     paper = read_paper(config, teacher) if config else {}
     trainings = read_trainings(training_logs or {}, [row.name for row in rows])
-    check_costs([result for row in rows for result in row.results])
+    check_costs(results)
     compared = next((row for row in rows if row.name == baseline), None)
     if compared:
         check_seeds(rows, compared)
-    first = rows[0].results[0]
-    how = [first[key] for key in ("references", "tokenize", "more_references", "lowercase")]
-    comparison = Comparison(*how)
+    comparison = Comparison(first["references"], first["tokenize"], first["more_references"], first["lowercase"])
     summaries = [summarise_row(row, compared, comparison) for row in tqdm(rows, desc="bootstrap", disable=None)]
     for summary in summaries:
         summary |= {"training": trainings[summary["name"]]} if summary["name"] in trainings else {}
@@ -130,7 +129,7 @@ def build_table(
         "baseline": baseline,
         "teacher": teacher,
         "pruning": list(pruning),
-        "sentences": len(rows[0].results[0]["references"]),
+        "sentences": len(first["references"]),
         "rows": summaries,
         "pairs": comparison.all_pairs(rows),
         "paper": beside_paper(summaries, paper),

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.table_line import table_head, table_line
+from fairseq_kd.report.row_summary import spread
+from fairseq_kd.report.table_line import spread_cell, table_head, table_line
 from fairseq_kd.report.training_log import read_training_log
 
 Training = dict[str, Any]
@@ -78,8 +79,7 @@ def _mean(trainings: Sequence[Training], name: str) -> float:
 def _cells(trainings: Sequence[Training]) -> list[str]:
     tokens = f"{_mean(trainings, 'target_tokens') / 1e6:.2f}"
     bleu = validation_bleu(trainings)
-    score = f"{statistics.fmean(bleu):.2f}" if bleu else "–"
-    score += f" ± {statistics.stdev(bleu):.2f}" if len(bleu) > 1 else ""
+    score = spread_cell(spread(bleu), 2) if bleu else "–"
     return [f"{_mean(trainings, 'updates'):,.0f}", tokens, f"{_mean(trainings, 'seconds'):,.0f}", score]
 
 

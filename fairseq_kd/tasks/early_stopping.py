@@ -16,7 +16,7 @@ from fairseq.data.iterators import EpochBatchIterator
 logger = logging.getLogger(__name__)
 
 KEY = "early_stopping"
-"""Its place in the state of the training iterator, which fairseq saves, and does not load with --reset-dataloader."""
+"""The count's key in the state of the training iterator. fairseq saves it; --reset-dataloader leaves it unloaded."""
 MODULES = ("fairseq_cli.train", "__main__")
 """Where fairseq-train's function is: the second as ``python -m fairseq_cli.train``."""
 

@@ -39,7 +39,8 @@ class ValidationBatches:
         rows = np.random.RandomState(1).permutation(len(self.dataset))
         rows, _ = self.dataset.filter_indices_by_size(rows, model.max_positions())
         if not len(rows):
-            raise UserError(f"--gate-signal held_out: no row of {split!r} fits the student's positions")
+            reason = f"no row of {split!r} fits the student's positions"
+            raise UserError(f"--gate-signal held_out: {reason}; give --gate-signal normalised")
         sizes = np.maximum(self.dataset.src_sizes, self.dataset.tgt_sizes)
         most = max(TOKENS, int(sizes[rows].max()))
         self.batches = data_utils.batch_by_size(rows, sizes.__getitem__, max_tokens=most)

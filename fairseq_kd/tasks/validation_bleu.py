@@ -1,7 +1,6 @@
 """The BLEU of ``--eval-bleu``: of words where text has no spaces, and 0 where nothing is translated."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fairseq.tasks.translation import EVAL_BLEU_ORDER, TranslationTask
 from sacrebleu.metrics import BLEU
 
 from fairseq_kd.data.databins.databin import read_side
+from fairseq_kd.data.databins.files import first_folder
 from fairseq_kd.data.text.unspaced import fitting_tokenizer, language_without_spaces
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ class ValidationBLEU(_Task):
 
     def _look_at_targets(self) -> None:
         """Find the language of the first validation set; a log line tells a choice that is not fairseq's."""
-        folder, pair = Path(utils.split_paths(self.cfg.data)[0]), (self.cfg.source_lang, self.cfg.target_lang)
+        pair = (self.cfg.source_lang, self.cfg.target_lang)
         # From the files: fairseq reads some formats in the order of the batches alone.
-        rows = read_side(folder, self.cfg.valid_subset.split(",")[0], pair, pair[1])
+        rows = read_side(first_folder(self.cfg.data), self.cfg.valid_subset.split(",")[0], pair, pair[1])
         some = [] if rows is None else [self._text(rows[row], "reference") for row in range(min(LOOKED_AT, len(rows)))]
         language = language_without_spaces(some, pair[1])
         self._spaced = language is None or self.cfg.eval_tokenized_bleu

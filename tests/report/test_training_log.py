@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_kd.cli.named_files import named_files
 from fairseq_kd.errors import UserError
-from fairseq_kd.report.page.cells import training_cells
+from fairseq_kd.report.page.cells import training_table
 from fairseq_kd.report.pictures.gates import gated_rows, write_gates
 from fairseq_kd.report.training_log import read_training_log
 from fairseq_kd.report.training_table import read_trainings, training_section
@@ -169,12 +169,12 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
     figures = {"mean": 0.5, "spread": 0.125, "high": 0.25, "low": 0, "length_correlation": -0.5}
     assert first["gate"] == {**figures, "course": course}
     assert str(tmp_path) not in json.dumps(content)
-    shown = training_cells(content)
+    shown = training_table(content)
     assert shown and shown["rows"][0][4][1] == "5.00"
     # One seed without a validation BLEU: the other seed's would stand for both.
     lacking = {**first, "best": {key: one for key, one in first["best"].items() if key != "bleu"}}
     rows = [{**content["rows"][0], "training": [lacking, second]}]
-    shown = training_cells({"rows": rows})
+    shown = training_table({"rows": rows})
     assert shown and shown["rows"][0][4][1] == "–" and "| 3 | – |" in "\n".join(training_section({"rows": rows}))
     # The picture is redrawn from table.json alone; without a validation BLEU its second panel goes.
     assert (folder / "gate.png").read_bytes().startswith(b"\x89PNG")
@@ -195,7 +195,7 @@ def test_a_mean_over_fewer_logs_than_results_is_told(table, tmp_path: Path) -> N
     runs = [result("a", 1, BAD), result("a", 2, BAD), result("b", 1, BAD)]
     told = "Rows with another number of logs than of results: a (1 of 2)."
     text, content, _ = table(runs, "--training-log", logs[0], f"b={tmp_path / '1.log'}")
-    shown = training_cells(content)
+    shown = training_table(content)
     assert f"- {told}" in text and shown and told in shown["notes"]
     assert "number of logs" not in table(runs, "--training-log", *logs)[0]
 

@@ -68,11 +68,8 @@ def _skipped(text: Path, names: list[str]) -> set[int] | None:
     if made is None:
         return None
     require_unchanged(text, made, *names)
-    decode = made.get("decode")
-    skipped = made.get("skipped") or (decode.get("skipped") if isinstance(decode, dict) else None)
-    if skipped is None:
-        return None
-    return {row for rows in skipped.values() for row in rows}
+    skipped = made.get("skipped") or (made.get("decode") or {}).get("skipped")
+    return None if skipped is None else {row for rows in skipped.values() for row in rows}
 
 
 def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
@@ -95,7 +92,7 @@ def take_sources(data: Path, gold: Path, source: str, target: str) -> None:
     names = file_names(gold, TRAIN, *pair, source)
     rows, left_out = read_left_out(data, TRAIN) or (len(sources), np.empty(0, dtype=np.int64))
     if rows != len(sources):
-        raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}")
+        raise UserError(f"{data}: made from {rows} rows, the data-bin {gold} has {len(sources)}; distil {gold} again")
     if not len(left_out) and isinstance(sources, MMapIndexedDataset):
         for name in names:
             shutil.copy(gold / name, data / f"{stem}{Path(name).suffix}")

@@ -63,7 +63,7 @@ def decode_text(
     translator = open_translator(model, engine=engine, search=options, sampling=bool(sampling), **model_options)
     rows = count_lines(text)
     if not rows:
-        raise UserError(f"{text}: the file is empty")
+        raise UserError(f"{text}: the file is empty; give text, a sentence on each line")
     drawing = {**asdict(sampling), "seed": seed} if sampling else None
     made_by = {"options": options.record(), "sampling": drawing}
     settings = {"input": file_hash(text), "subset": SUBSET, "rows": rows, **translator.settings, **made_by}

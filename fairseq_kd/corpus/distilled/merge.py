@@ -41,12 +41,13 @@ def merge(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory}: it has no parts/{SIGNATURE}; give the --output of fairseq-kd decode")
     folder = decode_folder(directory, settings)
     paths = output_paths(directory, settings)
-    merged = folder.finished(paths.values())
+    files = list(paths.values())
+    merged = folder.finished(files)
     if merged:
         logger.info("%s: already merged", directory)
         return merged
     folder.refuse_gaps()
-    folder.sweep(list(paths.values()))
+    folder.sweep(files)
     skipped: dict[str, list[int]] = {"empty_source": [], "too_long_source": []}
     unknown = {"rows": 0, "tokens": 0}
     with ExitStack() as stack:
@@ -54,10 +55,8 @@ def merge(directory: Path) -> dict[str, Any]:
         for block in folder.blocks:
             _copy(block, settings["options"]["nbest"], outputs, skipped, unknown)
     lines = {path.name: settings["rows"] for role, path in paths.items() if role != "nbest"}
-    merged = folder.finish(
-        list(paths.values()), {"versions": versions(), "lines": lines, "skipped": skipped, "unknown": unknown}
-    )
-    _log(directory, merged, list(paths.values()))
+    merged = folder.finish(files, {"versions": versions(), "lines": lines, "skipped": skipped, "unknown": unknown})
+    _log(directory, merged, files)
     return merged
 
 

@@ -1,9 +1,9 @@
 """Drop rows of a corpus that teach little: empty, unlike in length, copied, looping, repeated, or badly translated."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fairseq_kd.corpus.filtering.rules import KEPT, NAMES, REVERSE, SCORE, Rules
 from fairseq_kd.corpus.filtering.verdicts import RECORD, Verdicts, text_key, write_records
 from fairseq_kd.corpus.recut import plain
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
+from fairseq_kd.data.databins.files import Languages
 from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import BlockFolder, Shard, count_rows
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 REPORT, ROWS = "report.json", "rows.txt"
 EXAMPLES = 5
 """Dropped rows of each rule that the report shows."""
+WIDTH = 50
+"""Characters of an example in the table."""
 BLOCKS = Shard(block_rows=10000)
 
 
@@ -39,7 +42,7 @@ def filter_corpus(
     output: Path,
     rules: Rules = Rules(),  # noqa: B008
     *,
-    languages: tuple[str | None, str | None] | None = None,
+    languages: Languages | None = None,
     post: str = "none",
     along: Sequence[Path] = (),
     reverse: ReverseModel | None = None,
@@ -101,7 +104,7 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
     if output.resolve() == corpus.source.parent.resolve():
         raise UserError(f"--output {output}: the text is in it; give another folder")
     if bool(rules.reverse_share) != (reverse is not None):
-        raise UserError("--reverse-share and --reverse-model go together")
+        raise UserError("--reverse-share and --reverse-model go together: give both, or none")
     corpus.look_at_spaces(rules.length_unit if rules.length_ratio else "")
     if rules.score_share:
         next(corpus.scores())
@@ -109,8 +112,11 @@ def _check(corpus: Corpus, output: Path, rules: Rules, along: Sequence[Path], re
     for path in along:
         if names.count(plain_name(path)) > 1:
             raise UserError(f"--along {path}: two outputs would have its name; rename the file")
-        if count_lines(path) != corpus.rows:
-            raise UserError(f"--along {path}: {count_lines(path)} lines, {corpus.source} has {corpus.rows}")
+        lines = count_lines(path)
+        if lines != corpus.rows:
+            raise UserError(
+                f"--along {path}: {lines} lines, {corpus.source} has {corpus.rows}; give a file with the same rows"
+            )
 
 
 def _names(corpus: Corpus, along: Sequence[Path]) -> list[str]:
@@ -144,18 +150,15 @@ def _settings(
     }
 
 
+@dataclass(frozen=True)
 class _Judge:
-    """Finds the records of rows."""
+    """Finds the records of rows. The attributes are the arguments of :func:`filter_corpus`, read."""
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        rules: Rules,
-        posts: tuple[str, str],
-        reverse: ReverseModel | None,
-        spm: SentencePieceProcessor | None,
-    ):
-        self.corpus, self.rules, self.posts, self.reverse, self.spm = corpus, rules, posts, reverse, spm
+    corpus: Corpus
+    rules: Rules
+    posts: tuple[str, str]
+    reverse: ReverseModel | None
+    spm: SentencePieceProcessor | None
 
     def records(self, pairs: Sequence[tuple[str, str]], scores: Sequence[float]) -> np.ndarray:
         """The records of a block, shape (rows,).
@@ -234,17 +237,13 @@ def _write_outputs(corpus: Corpus, rules: np.ndarray, along: Sequence[Path], out
     return {"rows": corpus.rows, "kept": int(counts[KEPT]), "dropped": dropped}
 
 
-def table(report: dict[str, Any], width: int = 50) -> str:
+def table(report: dict[str, Any]) -> str:
     """A report of :func:`filter_corpus` as a table for people, with one example of each rule."""
-    return "\n".join(_table_lines(report, width))
-
-
-def _table_lines(report: dict[str, Any], width: int) -> Iterator[str]:
     rows = report["rows"]
-    yield f"{'rule':<14}{'rows':>12}{'share':>8}  first example"
+    lines = [f"{'rule':<14}{'rows':>12}{'share':>8}  first example"]
     for name, found in report["dropped"].items():
         first = found["examples"][0] if found["examples"] else None
         example = f"row {first['row']}: {first['source']} ||| {first['target']}" if first else ""
-        short = example if len(example) <= width else example[: width - 1] + "…"
-        yield f"{name:<14}{found['rows']:>12,}{found['rows'] / rows:>8.1%}  {short}".rstrip()
-    yield f"{'kept':<14}{report['kept']:>12,}{report['kept'] / rows:>8.1%}"
+        short = example if len(example) <= WIDTH else example[: WIDTH - 1] + "…"
+        lines.append(f"{name:<14}{found['rows']:>12,}{found['rows'] / rows:>8.1%}  {short}".rstrip())
+    return "\n".join([*lines, f"{'kept':<14}{report['kept']:>12,}{report['kept'] / rows:>8.1%}"])

@@ -13,6 +13,7 @@ from fairseq_kd.corpus.parallel_text import no_compressed_names
 from fairseq_kd.corpus.recut import look_at_marks
 from fairseq_kd.corpus.signatures import joining, read_made, require_unchanged
 from fairseq_kd.corpus.text_lines import count_lines, stream_lines
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.data.text.unspaced import language_of_uncut
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import SIGNATURE
@@ -85,7 +86,7 @@ class Corpus:
             yield from (float(line[2]) for line in fields[:: made["options"]["nbest"]])
 
 
-def open_corpus(text: Path, languages: tuple[str | None, str | None] | None) -> Corpus:
+def open_corpus(text: Path, languages: Languages | None) -> Corpus:
     """The corpus of a path.
 
     Args:
@@ -97,7 +98,7 @@ def open_corpus(text: Path, languages: tuple[str | None, str | None] | None) -> 
         UserError: a file is missing, the sides have different numbers of rows or none, or the languages are missing,
             no endings of two files, or not those of the folder.
     """
-    signature, named = None, languages or (None, None)
+    signature, named = None, languages or UNNAMED
     if text.is_dir():
         signature = _signature(text, named)
         named = (signature["source"], signature["target"])
@@ -115,7 +116,7 @@ def open_corpus(text: Path, languages: tuple[str | None, str | None] | None) -> 
     return Corpus(source, target, rows[0], text.name, pair, signature)
 
 
-def _signature(folder: Path, named: tuple[str | None, str | None]) -> dict[str, Any]:
+def _signature(folder: Path, named: Languages) -> dict[str, Any]:
     """The signature of a decode, whose languages are those that were named, if any were."""
     made = read_made(folder)
     if made is None or not {"subset", "source", "target"} <= made.keys():

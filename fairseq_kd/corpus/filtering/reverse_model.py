@@ -5,7 +5,6 @@ pairs so, with both directions; Firefox's training pipeline (mozilla/translation
 corpus by the reverse direction alone.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from fairseq_kd.losses.token_values import token_nll
 from fairseq_kd.networks.checkpoints import build_models, read_checkpoint
 from fairseq_kd.networks.distributions import next_tokens, real_tokens
 from fairseq_kd.storage.files import file_hash
-
-logger = logging.getLogger(__name__)
 
 
 class ReverseModel:

@@ -25,7 +25,7 @@ class Rules:
     Attributes:
         length_ratio: rows whose longer side is more than this many times as long as the other; 0: none.
         length_unit: what a length counts: "tokens" as they stand in the text, or "characters" without spaces.
-        copies: whether targets that are their source are dropped, but for case.
+        copies: whether targets that equal their source are dropped; upper and lower case count as the same.
         repeats: targets that have a part of up to 8 tokens this many times in a row, and more often than their source;
             0: none.
         duplicates: whether pairs of the same text as an earlier kept one are dropped.

@@ -105,7 +105,7 @@ class Verdicts:
         for _, order in self._kept(name, lowest):
             with_value += int((order != NO_VALUE).sum())
             unscored += int((order == NO_VALUE).sum())
-        left = count = round(share * with_value)
+        count = round(share * with_value)
         if count == 0:
             return None, unscored
         threshold, left = self._nth(name, lowest, count)

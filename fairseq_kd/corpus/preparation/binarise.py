@@ -3,8 +3,8 @@
 fairseq-preprocess keeps numbers of every row in memory. Here memory does not grow with the text.
 """
 
-import argparse
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -100,21 +100,15 @@ def binarise_pair(prefixes: Mapping[str, Path], pair: tuple[str, str], dictionar
         shutil.copyfile(path, folder / path.name)
     for split, (one, other) in rows.items():
         if one != other:
-            raise UserError(f"{prefixes[split]}: {one} rows of {source}, {other} of {target}")
+            raise UserError(f"{prefixes[split]}: {one} rows of {source}, {other} of {target}; give parallel text")
 
 
-def main() -> None:
-    """What the stage scripts call: ``FOLDER DICTIONARIES SOURCE TARGET SPLIT=PREFIX…``; an error is one line."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    for name in ("folder", "dictionaries"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("pair", nargs=2)
-    parser.add_argument("prefixes", nargs="+", metavar="SPLIT=PREFIX")
-    options = parser.parse_args()
-    prefixes = {split: Path(prefix) for split, prefix in (word.split("=", 1) for word in options.prefixes)}
-    binarise_pair(prefixes, tuple(options.pair), options.dictionaries, options.folder)
+def main(folder: str, dictionaries: str, source: str, target: str, *prefixes: str) -> None:
+    """What the stage scripts call; the arguments are those of :func:`binarise_pair`, each prefix as SPLIT=PREFIX."""
+    of_splits = {split: Path(prefix) for split, _, prefix in (word.partition("=") for word in prefixes)}
+    binarise_pair(of_splits, (source, target), Path(dictionaries), Path(folder))
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        main()
+        main(*sys.argv[1:])

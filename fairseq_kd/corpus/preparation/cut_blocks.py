@@ -5,7 +5,6 @@ counted) and ``symbolsN`` (fairseq's numbers, row after row).
 """
 
 import io
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -49,13 +48,6 @@ class CutSide:
 Cut = tuple[CutSide, CutSide]
 
 
-class _Numbers(dict[str, int]):
-    """fairseq's number of each symbol, and of any other piece that of ``<unk>``."""
-
-    def __missing__(self, piece: str) -> int:
-        return UNKNOWN
-
-
 class Cutter:
     """Cuts text by a model.
 
@@ -66,7 +58,7 @@ class Cutter:
     def __init__(self, model: sentencepiece.SentencePieceProcessor):
         self.model = model
         lines = dictionary_lines(model)
-        self.numbers = _Numbers(symbol_numbers(lines))
+        self.numbers = symbol_numbers(lines)
         self.kind = number_type(len(FAIRSEQ_SYMBOLS) + len(lines))
 
     def cut(self, sides: Sequence[Sequence[str]], drop_empty: bool) -> Cut:
@@ -88,7 +80,7 @@ class Cutter:
         symbols = np.full(int(sizes.sum()), END, self.kind)
         inside = np.ones(len(symbols), bool)
         inside[np.cumsum(sizes) - 1] = False
-        symbols[inside] = list(map(self.numbers.__getitem__, itertools.chain.from_iterable(rows)))
+        symbols[inside] = [self.numbers.get(piece, UNKNOWN) for pieces in rows for piece in pieces]
         return CutSide(text, sizes, symbols)
 
 

@@ -195,7 +195,7 @@ def _finish(
         counts[split] = write_subwords(split, blocks[split], paths)
         if not counts[split]["rows"]:
             shutil.rmtree(output / "parts")
-            raise UserError(f"{text[split]}: every row has an empty side, nothing is left")
+            raise UserError(f"{text[split]}: every row has an empty side, nothing is left; give parallel text")
     if data_bin is not None:
         write_databin(data_bin, languages, output / "dict.txt", blocks)
     names = ["spm.model", "dict.txt", *(f"subword/{split}.{side}" for split in SPLITS for side in languages)]

@@ -83,7 +83,7 @@ def check_nbest(path: Path, rows: int, block_rows: int) -> NBest:
         row, rank = divmod(number, size)
         raise UserError(
             f"{path}: it ends after line {number}, before rank {rank + 1} of row {row} (from 0): the reference has "
-            f"{rows} rows, and the first row {size} candidates"
+            f"{rows} rows, and the first row {size} candidates; merge the decode again, or give its own reference"
         )
     return NBest(path, size, block_rows, offsets, digest.hexdigest())
 

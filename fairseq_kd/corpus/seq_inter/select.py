@@ -13,7 +13,7 @@ from typing import Any
 
 from fairseq_kd.corpus.seq_inter.gold import Gold, no_gold, open_gold
 from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
-from fairseq_kd.corpus.seq_inter.selection import join, select_folder, write_blocks
+from fairseq_kd.corpus.seq_inter.selection import select_folder, write_blocks, write_chosen
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.corpus.signatures import joining, read_made
 from fairseq_kd.data.databins.files import UNNAMED, Languages
@@ -86,7 +86,7 @@ def select(
 
     Returns:
         The report: "metric" (sacreBLEU's signature), "candidates" of each row, and what
-        :func:`fairseq_kd.corpus.seq_inter.selection.join` counts.
+        :func:`fairseq_kd.corpus.seq_inter.selection.write_chosen` counts.
 
     Raises:
         UserError: a number is below 1, a file is missing or damaged, lists and gold target have different rows, or
@@ -195,7 +195,7 @@ def _write_outputs(
         with whole_file(paths[0], "wb") as copy, open(origin.folder / origin.source, "rb") as text:
             shutil.copyfileobj(text, copy)
     with whole_file(folder.output / origin.target) as handle:
-        report = {**report, **join(folder.blocks, handle)}
+        report = {**report, **write_chosen(folder.blocks, handle)}
     write_json(folder.output / REPORT, report)
     folder.finish(paths, {"decode": origin.decode, "versions": versions()})
     logger.info("%s: wrote %s and %s", folder.output, ", ".join(path.name for path in paths), SIGNATURE)

@@ -111,7 +111,7 @@ class ExactSum:
         return fsum(self.parts)
 
 
-def join(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
+def write_chosen(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
     """Write the subwords of all blocks, one row a line, and count what the report tells.
 
     The numbers do not depend on the size of the blocks: sums are exact and rounded once.

@@ -106,11 +106,11 @@ def check_keys(config: dict[str, Any], place: str = "") -> None:
         Misfit: a key is unknown, missing, has a value of another kind, or names what is not there.
     """
     keys(_NEEDED, _OPTIONAL, others=False)(config, place)
-    _names(config)
+    _check_names(config)
     check_teacher(config)
 
 
-def _names(config: dict[str, Any]) -> None:
+def _check_names(config: dict[str, Any]) -> None:
     """Check that a row that is named somewhere is there."""
     rows, own = config["rows"], _own_data(config)
     for key, row in rows.items():

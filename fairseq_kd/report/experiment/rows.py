@@ -38,8 +38,8 @@ def check_rows(config: dict[str, Any]) -> None:
         config: the keys, each with a value of the right kind.
 
     Raises:
-        Misfit: a key is no name of a file, a name is none, two rows have one name, the baseline lacks a seed of a row,
-            or the pruning cannot be done.
+        Misfit: a key cannot name a file, a row's name cannot stand in the table, two rows have one name, the baseline
+            lacks a seed of a row, or the pruning cannot be done.
     """
     for key in config["rows"]:
         _check_key(key, f"rows.{key}")
@@ -60,7 +60,7 @@ def check_rows(config: dict[str, Any]) -> None:
 
 
 def _check_key(key: Any, place: str) -> None:
-    """Files are named by it."""
+    """Raise a Misfit unless files can be named by a key."""
     if not isinstance(key, str) or not re.fullmatch(r"\w[\w.-]*", key):
         raise misfit(place, "name it with letters, digits, _, - and .; put quotes around a number")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.result_file import make_place
-from fairseq_kd.report.page.cells import cost_cells, pair_tests, paper_cells, score_table, training_cells
+from fairseq_kd.report.page.cells import cost_table, pair_tests, paper_table, score_table, training_table
 from fairseq_kd.report.page.document import document
 from fairseq_kd.report.page.files import Given, read_given
 from fairseq_kd.report.page.provenance import file_facts, study_facts, table_facts
@@ -124,7 +124,7 @@ def tables(table: dict[str, Any]) -> dict[str, Any]:
     Args:
         table: table.json's content.
     """
-    made = [score_table(table), cost_cells(table), training_cells(table), paper_cells(table)]
+    made = [score_table(table), cost_table(table), training_table(table), paper_table(table)]
     rows, beams = table["rows"], table["rows"][0]["beams"]
     names = [row["name"] for row in rows]
     return {

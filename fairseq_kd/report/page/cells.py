@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 from fairseq_kd.evaluate.result_shapes import MORE_METRICS
-from fairseq_kd.report.cost_table import times_fewer
+from fairseq_kd.report.cost_table import FIGURES, times_fewer
 from fairseq_kd.report.machines import machines_notes
 from fairseq_kd.report.named_teacher import other_teacher
 from fairseq_kd.report.paper_figures import SHOWN, measure_shown
@@ -14,7 +14,7 @@ from fairseq_kd.report.training_table import number_notes, validation_bleu
 from fairseq_kd.report.ways import skipped_notes, ways_notes
 
 Cell = list[Any]
-"""What a cell is sorted by (None comes last), the text that it shows, and a smaller text below; the last may lack."""
+"""What a cell is sorted by (None comes last), the text that it shows, and perhaps a smaller text below."""
 Table = dict[str, Any]
 """A table of the page: "title", "columns" (each "label" and "hint"), "rows" (lists of cells) and "notes"."""
 NOTHING: Cell = [None, "–"]
@@ -49,11 +49,11 @@ def score_table(table: dict[str, Any]) -> Table:
 
 
 def _scores(row: dict[str, Any], beams: list[str]) -> list[Cell]:
-    name = [row["name"], row["name"], *(["with a shortlist"] if "shortlist" in row else [])]
-    cells: list[Cell] = [name, _figure(row["parameters"] / 1e6, 2)]
+    name = [*_word(row["name"]), *(["with a shortlist"] if "shortlist" in row else [])]
+    cells: list[Cell] = [name, _figure(row["parameters"] / 1e6, ",.2f")]
     for beam in beams:
-        cells += [_bleu(row["beams"][beam]["bleu"]), NOTHING]
-    return [*cells, *(_spread(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
+        cells += [_score(row["beams"][beam]["bleu"], 2), NOTHING]
+    return [*cells, *(_score(row["beams"][beams[-1]][name], 1) for name in ("chrf", "ter"))]
 
 
 def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
@@ -62,7 +62,7 @@ def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
     made: list[tuple[dict[str, Any], Any]] = [
         (
             column(f"{SHOWN[metric]}, beam {beam}"),
-            lambda row, metric=metric, beam=beam: _spread(row["beams"][beam][metric], 2),
+            lambda row, metric=metric, beam=beam: _score(row["beams"][beam][metric], 2),
         )
         for metric in MORE_METRICS
         for beam in beams
@@ -75,36 +75,33 @@ def _more_columns(table: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
     for beam in beams:
         made.append((
             column(f"sentences/s, beam {beam}", "decoding alone"),
-            lambda row, beam=beam: _figure(row["beams"][beam]["sentences_per_second"], 1),
+            lambda row, beam=beam: _figure(row["beams"][beam]["sentences_per_second"], ",.1f"),
         ))  # fmt: skip
     if any("nonzero_parameters" in row for row in rows):
         made.append((column("non-zero (M)", "parameters that are not exactly zero"), lambda row: _nonzero(row, table)))
     if any("mode_mass" in row for row in rows):
         hint = "mean probability of a model's own translation (Kim & Rush 2016)"
-        made += [
-            (column(f"p(t = ŷ), beam {beam}", hint), lambda row, beam=beam: _share(row.get("mode_mass", {}).get(beam)))
-            for beam in beams
-        ]
+        for beam in beams:
+            made.append((
+                column(f"p(t = ŷ), beam {beam}", hint),
+                lambda row, beam=beam: _figure(row.get("mode_mass", {}).get(beam), ".1%"),
+            ))  # fmt: skip
     return made
 
 
-def _figure(value: float | None, digits: int) -> Cell:
-    return NOTHING if value is None or math.isnan(value) else [value, f"{value:,.{digits}f}"]
+def _word(text: str) -> Cell:
+    return [text, text]
 
 
-def _share(value: float | None) -> Cell:
-    return NOTHING if value is None or math.isnan(value) else [value, f"{value:.1%}"]
+def _figure(value: float | None, form: str) -> Cell:
+    """A number in a form such as ",.1f" or ".1%"."""
+    return NOTHING if value is None or math.isnan(value) else [value, f"{value:{form}}"]
 
 
-def _bleu(score: dict[str, Any]) -> Cell:
-    small = [f"± {score['interval']:.2f}"] if "interval" in score else []
-    small += [f"seeds ± {score['sd']:.2f}"] if score.get("sd") is not None else []
-    return [score["mean"], f"{score['mean']:.2f}", ", ".join(small)]
-
-
-def _spread(score: dict[str, Any], digits: int) -> Cell:
-    small = "" if score.get("sd") is None else f"seeds ± {score['sd']:.{digits}f}"
-    return [score["mean"], f"{score['mean']:.{digits}f}", small]
+def _score(score: dict[str, Any], digits: int) -> Cell:
+    small = [f"± {score['interval']:.{digits}f}"] if "interval" in score else []
+    small += [f"seeds ± {score['sd']:.{digits}f}"] if score.get("sd") is not None else []
+    return [score["mean"], f"{score['mean']:.{digits}f}", ", ".join(small)]
 
 
 def _risk(risk: dict[str, Any] | None) -> Cell:
@@ -118,30 +115,21 @@ def _nonzero(row: dict[str, Any], table: dict[str, Any]) -> Cell:
     if "nonzero_parameters" not in row:
         return NOTHING
     fewer = times_fewer(row, table)
-    return [*_figure(row["nonzero_parameters"] / 1e6, 2), f"{fewer:.1f} × fewer" if fewer else ""]
+    return [*_figure(row["nonzero_parameters"] / 1e6, ",.2f"), f"{fewer:.1f} × fewer" if fewer else ""]
 
 
-def cost_cells(table: dict[str, Any]) -> Table | None:
+def cost_table(table: dict[str, Any]) -> Table | None:
     """A line for each row, engine, precision, way of decoding and beam; None if no costs were measured."""
     rows = [(row, line) for row in table["rows"] for line in row.get("cost", ())]
     if not rows:
         return None
     labels = ("row", "engine", "decoding", "beam", "sentences/s", "tokens/s", "memory (MiB)", "× teacher")
-    figures = (
-        ("sentences_per_second", 1),
-        ("target_tokens_per_second", 1),
-        ("memory", 1),
-        ("times_teacher", 2),
-    )
     lines = []
     for row, line in rows:
-        words = [
-            row["name"],
-            f"{line['engine']}, {line['precision']}",
-            "in batches" if line["batched"] else "one by one",
-        ]
-        cells: list[Cell] = [[word, word] for word in words] + [[line["beam"], str(line["beam"])]]
-        lines.append(cells + [_figure(line.get(name), digits) for name, digits in figures])
+        cells = [_word(row["name"]), _word(f"{line['engine']}, {line['precision']}")]
+        cells += [_word("in batches" if line["batched"] else "one by one"), [line["beam"], str(line["beam"])]]
+        cells += [_figure(line.get(name), ",.1f") for name in FIGURES]
+        lines.append([*cells, _figure(line.get("times_teacher"), ",.2f")])
     note = "Medians of rounds in turn, each in a process of its own."
     made = rows[0][0].get("cost_of", {})
     if made.get("teacher_beam"):
@@ -150,7 +138,7 @@ def cost_cells(table: dict[str, Any]) -> Table | None:
     return {"title": "What decoding costs", "columns": [column(one) for one in labels], "rows": lines, "notes": [note]}
 
 
-def training_cells(table: dict[str, Any]) -> Table | None:
+def training_table(table: dict[str, Any]) -> Table | None:
     """A line for each row that has training logs; None if none has."""
     rows = [row for row in table["rows"] if row.get("training")]
     if not rows:
@@ -164,10 +152,9 @@ def training_cells(table: dict[str, Any]) -> Table | None:
         }
         bleu = validation_bleu(trainings)
         gates = [one["gate"] for one in trainings if "gate" in one]
-        cells: list[Cell] = [[row["name"], row["name"]], _figure(mean["updates"], 0)]
-        cells += [_figure(mean["target_tokens"] / 1e6, 2), _figure(mean["seconds"], 0)]
-        cells += [_figure(statistics.fmean(bleu), 2) if bleu else NOTHING, _gate(gates)]
-        lines.append(cells)
+        cells = [_word(row["name"]), _figure(mean["updates"], ",.0f")]
+        cells += [_figure(mean["target_tokens"] / 1e6, ",.2f"), _figure(mean["seconds"], ",.0f")]
+        lines.append([*cells, _figure(statistics.fmean(bleu), ",.2f") if bleu else NOTHING, _gate(gates)])
     note = "Means over training seeds. Seconds: in updates, without validation. g ± its spread in the last interval."
     notes = [note, *number_notes(rows)]
     return {"title": "Training", "columns": [column(one) for one in labels], "rows": lines, "notes": notes}
@@ -180,17 +167,14 @@ def _gate(gates: list[dict[str, Any]]) -> Cell:
     return [mean, f"{mean:.3f}", f"± {spread:.3f}"]
 
 
-def paper_cells(table: dict[str, Any]) -> Table | None:
+def paper_table(table: dict[str, Any]) -> Table | None:
     """A paper's figures beside those measured; None if there are none."""
     if not table.get("paper"):
         return None
     lines = []
     for line in table["paper"]:
-        measure = measure_shown(line)
-        difference = line["difference"]
-        cells: list[Cell] = [[line["row"], line["row"]], [measure, measure], [line["paper"], f"{line['paper']:g}"]]
-        cells += [_figure(line["measured"], 2), NOTHING if difference is None else [difference, f"{difference:+.2f}"]]
-        lines.append(cells)
+        cells = [_word(line["row"]), _word(measure_shown(line)), _figure(line["paper"], "g")]
+        lines.append([*cells, _figure(line["measured"], ",.2f"), _figure(line["difference"], "+.2f")])
     labels = ("row", "measure", "paper", "measured", "difference")
     note = "The paper's figures are of its own data, models and scorer."
     title = "Beside the paper's figures"

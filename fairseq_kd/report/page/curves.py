@@ -25,9 +25,9 @@ def gate_pictures(table: dict[str, Any]) -> list[Picture]:
     if not rows:
         return []
     note = "g is the share of the token-level loss. The band is one standard deviation; each seed has a line."
-    gates = new_picture("the gate g", "updates", "g: mean within a band of one standard deviation", note=note)
+    gates = new_picture("the gate g", "updates", "g: mean within a band of one standard deviation", note)
     gates.figure.y_range = Range1d(start=-0.02, end=1.02)
-    scores = new_picture("validation BLEU", "updates", "validation BLEU", note="Each training seed has a line.")
+    scores = new_picture("validation BLEU", "updates", "validation BLEU", "Each training seed has a line.")
     for number, row in enumerate(rows):
         for training in row["training"]:
             seed = str(training.get("seed"))
@@ -55,7 +55,7 @@ def risk_picture(table: dict[str, Any]) -> Picture | None:
     teacher = (table["signature"].get("risks") or {}).get("teacher")
     note = "Nats a sentence, lower is better; lines are 95 % bootstrap intervals."
     note += other_teacher(table, teacher and [teacher]) + "".join(f" {one}" for one in risks_notes(table))
-    picture = new_picture("risks", "likelihood risk R_llh", "coverage risk R_cvg", note=note)
+    picture = new_picture("risks", "likelihood risk R_llh", "coverage risk R_cvg", note)
     points = []
     for number, row in enumerate(rows):
         sides = [row["risks"][name] for name in ("likelihood", "coverage")]
@@ -101,7 +101,7 @@ def _over(
     if not lines or not over["places"]:
         return None
     label, x = labels
-    picture = new_picture(label, x, study["measures"][measure], log=log, note=_crossings(over, measure, x))
+    picture = new_picture(label, x, study["measures"][measure], _crossings(over, measure, x), log=log)
     for number, (name, scores) in enumerate(lines.items()):
         low, high = ([score["interval"][side] for score in scores] for side in (0, 1))
         _draw_line(picture, number, name, (over["places"], [one["mean"] for one in scores], low, high), "")

@@ -24,14 +24,14 @@ class Picture:
     Attributes:
         label: what the page's choice calls it.
         figure: to draw in.
-        legend: "name", "colour", "marker" and "ids", the renderers that a click on the name hides, of each entry.
         note: a sentence below it.
+        legend: "name", "colour", "marker" and "ids", the renderers that a click on the name hides, of each entry.
     """
 
     label: str
     figure: Any
+    note: str
     legend: list[dict[str, Any]] = field(default_factory=list)
-    note: str = ""
 
     def enter(self, name: str, number: int, renderers: Sequence[Any]) -> None:
         """Add renderers to the legend, to the entry of this name if there is one; ``number`` is that of the row."""
@@ -54,7 +54,7 @@ class Picture:
         return {"label": self.label, "item": item, "legend": self.legend, "note": self.note}
 
 
-def new_picture(label: str, x: str, y: str, *, log: bool = False, note: str = "") -> Picture:
+def new_picture(label: str, x: str, y: str, note: str, *, log: bool = False) -> Picture:
     """An empty picture with labelled axes, as wide as the page."""
     made = figure(
         height=440,
@@ -78,7 +78,7 @@ def new_picture(label: str, x: str, y: str, *, log: bool = False, note: str = ""
         # Bokeh's own ticks of less than two decades are so dense that they overlap on a phone.
         made.xaxis.ticker = FixedTicker(ticks=[step * 10.0**power for power in range(-4, 10) for step in (1, 2, 5)])
         made.xaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
-    return Picture(label, made, note=note)
+    return Picture(label, made, note)
 
 
 def style(number: int) -> tuple[str, str, str]:

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fairseq_kd.evaluate.result_shapes import METRICS
+from fairseq_kd.report.comparison import PAIRED
+from fairseq_kd.report.paper_figures import SHOWN
 from fairseq_kd.storage.files import file_hash
 
 Facts = list[tuple[str, str]]
@@ -17,9 +20,9 @@ def table_facts(table: dict[str, Any]) -> Facts:
     """
     signature = table["signature"]
     bootstrap, scores = signature["bootstrap"], signature["scores"]
-    test = f"sacreBLEU's paired bootstrap, {bootstrap['samples']:,} resamples, seed {bootstrap['seed']}"
+    test = f"{PAIRED}, {bootstrap['samples']:,} resamples, seed {bootstrap['seed']}"
     facts = [("sentences", f"{table['sentences']:,}"), *_evaluated(signature["evaluated"])]
-    facts += [(f"signature of {name}", scores[key]) for key, name in _METRICS.items() if key in scores]
+    facts += [(f"signature of {SHOWN[key]}", scores[key]) for key in METRICS if key in scores]
     several = any(len(row.get("seeds", ())) > 1 for row in table["rows"])
     drawn = "; p draws sentences and seeds together" if several else ""
     facts.append(("intervals and p", f"{test}{drawn}; p is not corrected for the number of comparisons"))
@@ -54,7 +57,6 @@ def file_facts(files: Sequence[str | Path]) -> Facts:
     return [("file", f"{Path(path).name}, SHA-256 {file_hash(path)[:12]}") for path in files]
 
 
-_METRICS = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
 _EVALUATED = {
     "languages": "languages",
     "subset": "subset",

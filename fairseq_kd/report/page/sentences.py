@@ -153,7 +153,7 @@ class SentenceChrf:
     ``CHRF.sentence_score`` counts the reference's n-grams anew for each translation; here they are counted once.
     """
 
-    def __init__(self, references: Sequence[str], more: Streams = (), lowercase: bool = False):
+    def __init__(self, references: Sequence[str], more: Streams, lowercase: bool):
         self._metric = CHRF(lowercase=lowercase)
         streams: Any = [list(references), *map(list, more)]
         self._references = self._metric._cache_references(streams)

@@ -17,7 +17,7 @@ def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
         measure: of the horizontal axis, which is logarithmic.
     """
     note = "The dashed line is the Pareto front: no other point is better in both. Whiskers are 95 % intervals."
-    picture = new_picture(measure.label, measure.label, "BLEU", log=True, note=note + measure.note)
+    picture = new_picture(measure.label, measure.label, "BLEU", note + measure.note, log=True)
     drawn = [
         (number, row, beam)
         for number, row in enumerate(table["rows"])

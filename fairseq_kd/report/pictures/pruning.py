@@ -73,8 +73,8 @@ def write_pruning(table: dict[str, Any], path: str | Path) -> None:
     def percentage(parameters: Any) -> Any:
         return 100 * (1 - parameters / size)
 
-    left = axes.secondary_xaxis("top", functions=(parameters, percentage))
-    left.set_xlabel("parameters that are not zero (millions)")
+    top = axes.secondary_xaxis("top", functions=(parameters, percentage))
+    top.set_xlabel("parameters that are not zero (millions)")
     axes.set_xlabel("parameters that are zero (%)")
     axes.set_ylabel("BLEU with 95 % bootstrap intervals")
     axes.set_title(as_text(f"{table['title']}\n{rows[0]['name']}"), fontsize=10)
