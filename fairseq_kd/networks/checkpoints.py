@@ -129,6 +129,11 @@ def _load(path: Path, role: str, on_disk: bool) -> dict[str, Any]:
     known = isinstance(state, dict) and isinstance(state.get("model"), dict) and (state.get("cfg") or state.get("args"))
     if not known:
         raise UserError(f"{role} {path}: no fairseq checkpoint (it lacks the model or its configuration)")
+    if not state.get("optimizer_history", True):
+        raise UserError(
+            f"{role} {path}: its optimizer_history is empty, so fairseq cannot read it; get the file from its maker "
+            "again"
+        )
     for name, weight in state["model"].items():
         if not isinstance(name, str) or not _held_in_full(weight):
             raise UserError(f"{role} {path}: refused: {str(name)[:60]} is no plain weight; get the file again")
