@@ -59,8 +59,12 @@ name=${plan[0]} runs=$output/runs/${plan[0]} results=$output/results/${plan[0]} 
 
 experiment() {
   run_workflow "$config" "$runs" '' "$@"
-  # Snakemake's options can ask for less than the table.
-  [[ -f $runs/done/table ]] || { say "made what was asked for, in $runs"; return; }
+  # Snakemake's options can ask for less than the table. One that is older than a step is of an earlier run.
+  local newer=(-type f -newer "$runs/done/table" ! -name report)
+  if [[ ! -f $runs/done/table || -n $(find "$runs/done" "$runs/scores" "${newer[@]}" 2>/dev/null) ]]; then
+    say "made what was asked for, in $runs"
+    return
+  fi
   publish "$runs/table" "$results"
   cat "$results/table.md"
   say "wrote $results/table.md, table.json and pictures in $((SECONDS - started)) s"

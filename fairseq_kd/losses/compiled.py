@@ -20,14 +20,16 @@ _failed = False
 
 
 def compiled_chunk_loss(
-    logits: Tensor, target: Tensor, teacher: Tensor | Truncated | None, objective: Objective
+    compute: Callable[[], Tensor], target: Tensor, teacher: Tensor | Truncated | None, objective: Objective
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """:func:`fairseq_kd.losses.chunk.chunk_loss`, compiled where torch can compile here, with the same results.
 
+    ``compute`` gives the logits, again where the compiler fails: it may have run a part, which has overwritten them.
     A first failure of the compiler is logged, and from then on the process computes without it.
     `TORCH_COMPILE_DISABLE=1` in the environment, torch's own switch, turns the compiler off.
     """
     global _failed
+    logits = compute()
     if _failed:
         return chunk_loss(logits, target, teacher, objective)
 
@@ -44,7 +46,7 @@ def compiled_chunk_loss(
     except Exception as error:  # a compiler can fail in any way; an error that is not its own comes again below
         _failed = True
         logger.warning("torch.compile failed (%s); the loss is computed without it, more slowly", _first_line(error))
-        return chunk_loss(logits, target, teacher, objective)
+        return chunk_loss(compute(), target, teacher, objective)
 
 
 @cache

@@ -7,6 +7,7 @@ device's cache or bandwidth is the limit.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,9 +38,7 @@ class Losses:
     objective: Objective
     """What makes the loss of these two."""
     slopes: Tensor | None
-    """Gradient of each token's loss, before its weight, with respect to its features, shape (tokens, width).
-
-    None where the features need no gradient."""
+    """Gradient of each token's loss, before its weight, in its features, (tokens, width); None: they need none."""
 
     @property
     def by_token(self) -> Tensor:
@@ -133,13 +132,14 @@ class _Fused(torch.autograd.Function):
         if isinstance(teacher, Sequence) and len(teacher) == 1:
             theirs = teacher[0].room(chunk)
         # The log-odds collect their gradient outside of what can be compiled.
-        loss_of = compiled_chunk_loss if features.is_cuda and odds is None else chunk_loss
+        compilable = features.is_cuda and odds is None
         for rows in chunks(len(target), chunk):
-            answer = teacher_chunk(teacher, rows, objective, theirs)
-            # The slope, (rows, vocabulary), is the gradient of the rows' losses, in the memory of their logits.
             own_objective = _at(objective, odds, rows)
-            values, slope = loss_of(student.logits(rows, own), target[rows], answer, own_objective)
-            hard, nll, divergence, agreed = values
+            given = target[rows], teacher_chunk(teacher, rows, objective, theirs), own_objective
+            logits = partial(student.logits, rows, own)
+            # The slope, (rows, vocabulary), is the gradient of the rows' losses, in the memory of their logits.
+            found = compiled_chunk_loss(logits, *given) if compilable else chunk_loss(logits(), *given)
+            (hard, nll, divergence, agreed), slope = found
             parts[0, rows], parts[1, rows] = hard, divergence
             row_losses = own_objective.of(hard, divergence)
             weighted = row_losses if weights is None else row_losses * weights[rows]

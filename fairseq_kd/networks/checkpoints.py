@@ -133,6 +133,11 @@ def saved_state(path: str | Path, role: str = "model", on_disk: bool = False) ->
     if not known:
         reason = "no fairseq checkpoint (it lacks the model or its configuration)"
         raise UserError(f"{role} {path}: {reason}; give the .pt file that fairseq-train wrote")
+    if not state.get("optimizer_history", True):
+        raise UserError(
+            f"{role} {path}: its optimizer_history is empty, so fairseq cannot read it; get the file from its maker "
+            "again"
+        )
     for name, weight in state["model"].items():
         if not isinstance(name, str) or not _held_in_full(weight):
             raise UserError(f"{role} {path}: refused: {str(name)[:60]} is no plain weight; get the file again")

@@ -138,14 +138,14 @@ def _claim(path: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
 
 
 def remove_leftover(path: Path) -> None:
-    """Delete a temporary file that a killed process left; that of a process at work stays."""
+    """Delete a temporary file or folder that a killed process left; that of a process at work stays."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except OSError:
         pass
     finally:

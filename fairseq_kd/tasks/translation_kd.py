@@ -71,8 +71,6 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
 
     cfg: TranslationKDConfig
     _teacher_task: TranslationTask | None = None
-    train_iterator: EpochBatchIterator
-    """The training set's iterator; it knows the batches to come in this epoch."""
     soft_targets_of_distilled = False
     """Whether --teacher-cache has the training split of --distilled-data, and not that of the gold data."""
     _validation: ValidationBatches | None = None
@@ -239,6 +237,4 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
             tell_lost_rows(split, len(self._fitting), iterator)
             iterator.epoch = epoch
             dataset.set_epoch(epoch)
-        if dataset is self.datasets.get(self.cfg.train_subset):
-            self.train_iterator = iterator
         return iterator

@@ -45,6 +45,8 @@ class WithTeacher(_Task):
     _teacher: Teacher | None = None
     _missed = False
     _pruned: PrunedWeights | None = None
+    train_iterator: EpochBatchIterator
+    """The training set's iterator; it knows the batches to come in this epoch."""
     _iterated: EpochBatchIterator | None = None
     """What :meth:`get_batch_iterator` gave last; in a validation the iterator of its set."""
     of_checkpoint = False
@@ -151,6 +153,8 @@ class WithTeacher(_Task):
         names = ("best_checkpoint_metric", "maximize_best_checkpoint_metric")
         keep_count(iterator, [getattr(self.cfg, name, None) for name in names])
         self._iterated = iterator
+        if dataset is self.datasets.get(self.cfg.train_subset):
+            self.train_iterator = iterator
         return iterator
 
     def split_of(self, dataset: Any) -> str:
@@ -162,9 +166,15 @@ class WithTeacher(_Task):
 
         Raises:
             SystemExit: of status 0, where a training is resumed that --patience had ended.
-            UserError: --keep-zeros is given, and no weight is zero.
+            UserError: --keep-zeros is given, and no weight is zero. Or --skip-remainder-batch leaves no update.
         """
         super().begin_epoch(epoch, model)
+        iterator = getattr(self, "train_iterator", None)
+        if iterator is not None and iterator.end_of_epoch():
+            raise UserError(
+                f"--skip-remainder-batch leaves no update in epoch {epoch} (batches of a process: {len(iterator)}); "
+                "leave out the option, or give a smaller --max-tokens or --update-freq"
+            )
         if 0 < getattr(self.cfg, "patience", 0) <= validations_without_gain():
             logger.info("the training had ended: validation was no better for --patience %d", self.cfg.patience)
             raise SystemExit(0)

@@ -16,6 +16,7 @@ from fairseq.data import Dictionary
 
 from fairseq_kd.corpus.parallel_text import read_pair
 from fairseq_kd.corpus.preparation import prepare as prepare_module
+from fairseq_kd.corpus.preparation import prepared_files
 from fairseq_kd.corpus.preparation.prepare import prepare
 from fairseq_kd.corpus.preparation.subword_model import drawn, train_spm
 from fairseq_kd.errors import UserError
@@ -267,3 +268,23 @@ def test_processes_are_those_of_the_job_and_not_of_the_machine() -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert processes.check_workers(None) == len(allowed)
+
+
+def test_of_two_runs_into_one_data_bin_the_later_is_refused(
+    text: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run begins and ends while this one has its own data-bin ready."""
+    languages, shared, write = ("en", "de"), tmp_path / "data-bin", prepared_files.write_checksums
+
+    def with_another(folder: Path) -> None:
+        write(folder)
+        monkeypatch.setattr(prepared_files, "write_checksums", write)
+        prepare(text, languages, tmp_path / "other", vocab_size=20, workers=1, data_bin=shared)
+
+    monkeypatch.setattr(prepared_files, "write_checksums", with_another)
+    with pytest.raises(UserError, match=r"--data-bin .*data-bin: another run has written it meanwhile; give a folder"):
+        prepare(text, languages, tmp_path / "one", vocab_size=22, workers=1, data_bin=shared)
+    before = contents(shared)
+    prepare(text, languages, tmp_path / "other", vocab_size=20, workers=1, data_bin=shared)
+    assert contents(shared) == before and not (tmp_path / "one" / "prepare.json").exists()
+    assert not list(tmp_path.glob("*.tmp"))

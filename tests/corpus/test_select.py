@@ -186,6 +186,17 @@ def test_a_file_is_chosen_from_row_by_row(metric: str, tmp_path: Path, capsys: p
         assert (other / name).read_bytes() == (output / name).read_bytes()
 
 
+def test_rows_without_a_translation_have_no_rank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list of a row that the teacher did not translate is empty texts; one empty candidate among others is a rank."""
+    lines = [["a", "b"], ["", ""], ["", "a"], ["", ""]]
+    text = (f"{row}\t{rank}\t-1\t{one}\n" for row, line in enumerate(lines) for rank, one in enumerate(line, 1))
+    (tmp_path / "lists.nbest.tsv").write_text("".join(text))
+    (tmp_path / "gold.txt").write_text("b\na\n\na\n")
+    report = read_json(select(tmp_path, "--metric", "chrf") / "report.json")
+    assert (report["rows"], report["ranks"], report["untranslated"]) == (4, {"1": 1, "2": 1}, 2)
+    assert "chosen ranks: 1: 25.0%, 2: 25.0%, none (untranslated): 50.0%\n" in capsys.readouterr().out
+
+
 def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
     write_lists(tmp_path, 20, 3)
     expected = (select(tmp_path) / "selected.txt").read_bytes()

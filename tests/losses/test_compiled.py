@@ -51,7 +51,7 @@ def test_the_compiled_loss_and_gradient_equal_the_others(kind: str, divergence: 
         for hard, soft in ((0.5, 0.25), (shares, 1 - shares)):  # one weight, or one for each token
             objective = Objective(hard, 0.1, soft, divergence)
             expected, expected_slope = chunk_loss(logits.clone(), target, teacher, objective)
-            values, slope = compiled.compiled_chunk_loss(logits.clone(), target, teacher, objective)
+            values, slope = compiled.compiled_chunk_loss(logits.clone, target, teacher, objective)
             for one, other in zip(values, expected, strict=True):
                 torch.testing.assert_close(one, other)
             torch.testing.assert_close(slope, expected_slope)
@@ -67,7 +67,24 @@ def test_a_compiler_that_fails_is_named_once_and_the_loss_is_computed(
     missing = {"cpp.cxx": (str(tmp_path / "no-compiler"),), "fx_graph_cache": False}
     with inductor.patch(missing), caplog.at_level(logging.WARNING, compiled.logger.name):
         for _ in range(2):
-            slope = compiled.compiled_chunk_loss(logits.clone(), target, teacher, objective)[1]
+            slope = compiled.compiled_chunk_loss(logits.clone, target, teacher, objective)[1]
             torch.testing.assert_close(slope, expected)
     told = [record.getMessage() for record in caplog.records if record.name == compiled.logger.name]
     assert len(told) == 1 and "torch.compile failed" in told[0]
+
+
+@pytest.mark.integration  # the compiler runs commands
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiler_that_fails_after_a_part_leaves_no_trace() -> None:
+    """With a truncated teacher the logits are overwritten before the divergence, here one that cannot be compiled."""
+
+    def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+        return cross_entropy(log_p, log_q) * float(log_q.detach().exp().numpy().sum())
+
+    logits, target, teacher = _chunk(6, "top 8")
+    objective = Objective(0.5, 0.1, 0.5, divergence)
+    expected, expected_slope = chunk_loss(logits.clone(), target, teacher, objective)
+    values, slope = compiled.compiled_chunk_loss(logits.clone, target, teacher, objective)
+    assert compiled._failed
+    torch.testing.assert_close(values, expected)
+    torch.testing.assert_close(slope, expected_slope)

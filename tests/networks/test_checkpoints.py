@@ -102,6 +102,8 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     assert "not a whole fairseq checkpoint" in message(tmp_path / "empty.pt")
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     assert "no fairseq checkpoint" in message(tmp_path / "other.pt")
+    torch.save({"model": {}, "args": Namespace(), "optimizer_history": []}, tmp_path / "history.pt")
+    assert "its optimizer_history is empty, so fairseq cannot read it" in message(tmp_path / "history.pt")
 
 
 def test_weights_of_another_size_are_told_with_what_to_do(tiny_teacher: Path, tiny_corpus: Path) -> None:

@@ -122,8 +122,15 @@ def test_braces_are_a_commands_own(tmp_path: Path) -> None:
     assert f"mkdir -p raw && awk '{{print $1}}' {scripts}/common.sh >raw/x{{1..3}}\n" in planned
 
 
-def test_a_target_other_than_the_table_is_made_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [False, True], ids=["first", "after a finished run"])
+def test_a_target_other_than_the_table_is_made_alone(again: bool, tmp_path: Path) -> None:
+    """A table of a run before is not shown as new."""
     path = tmp_path / "config.yaml"
+    if again:
+        for name in ("done/table", "done/report", "table/table.md"):
+            mark = tmp_path / "runs" / "small" / name
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
     path.write_text(yaml.safe_dump(small_experiment("small", 1), sort_keys=False))
     done = shell("run.sh", path, "done/raw", "--cores", "1", folder=tmp_path)
     assert done.returncode == 0 and "made what was asked for" in done.stderr, done.stderr

@@ -16,6 +16,7 @@ BAD = {
     "a checkpoint that is missing": (("--restore-file", "absent.pt"), "--restore-file absent.pt: no such file; give a"),
     "half precision on a CPU": (("--fp16", "--cpu"), "--fp16: this machine gives no GPU to the training"),
     "bfloat16, to fairseq a TPU": (("--bf16",), "--bf16: fairseq-train takes it to mean a TPU"),
+    "no update is left": (("--skip-remainder-batch",), "--skip-remainder-batch leaves no update in epoch 1 ("),
     "one language, not the data's": (("--source-lang", "fr"), "holds en-de; give two languages of one pair"),
 }
 

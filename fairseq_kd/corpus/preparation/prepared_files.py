@@ -15,7 +15,7 @@ from fairseq_kd.data.databins.checksums import NAME, PATTERNS, check_databin, wr
 from fairseq_kd.data.databins.row_files import open_row_files
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, count_rows
-from fairseq_kd.storage.files import empty_folder, file_hash, whole_file, whole_folder
+from fairseq_kd.storage.files import empty_folder, file_hash, remove_leftover, whole_file, whole_folder
 from fairseq_kd.storage.settings import differences, read_settings
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def write_databin(
         blocks: of each split, all written.
 
     Raises:
-        UserError: a block is damaged.
+        UserError: a block is damaged, or another run has made the folder meanwhile.
     """
     source, target = languages
     symbols = len(FAIRSEQ_SYMBOLS) + dictionary.read_bytes().count(b"\n")
@@ -107,6 +107,9 @@ def write_databin(
                     for files, side in zip((one, other), read_cut(block), strict=True):
                         files.add(side.sizes, side.symbols)
         write_checksums(new)
+        own = file_hash(new / NAME)
+    if file_hash(folder / NAME) != own:
+        raise UserError(f"--data-bin {folder}: another run has written it meanwhile; give a folder of its own")
 
 
 def finished(output: Path, report: Path, settings: dict[str, Any], data_bin: Path | None) -> dict[str, Any] | None:
@@ -134,13 +137,16 @@ def finished(output: Path, report: Path, settings: dict[str, Any], data_bin: Pat
 
 
 def sweep(output: Path, data_bin: Path | None) -> None:
-    """Delete the temporary files that killed runs left in ``output``, which no other run is at work in."""
+    """Delete the temporary files that killed runs left in ``output``, which no other run is at work in.
+
+    Another run may be at work in ``data_bin``; its folder stays.
+    """
     for pattern in ("spm.model.*.tmp", "dict.txt.*.tmp", "prepare.json.*.tmp", "subword/*.tmp", "parts/*.tmp"):
         for path in output.glob(pattern):
             path.unlink(missing_ok=True)
-    leftovers = [*output.glob("data-bin.tmp")]  # of earlier versions
+    for folder in output.glob("data-bin.tmp"):  # of earlier versions
+        shutil.rmtree(folder, ignore_errors=True)
     if data_bin is not None:
         place = data_bin.resolve()  # behind a link, as whole_folder
-        leftovers += place.parent.glob(f"{glob.escape(place.name)}.*.tmp")
-    for folder in leftovers:
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in place.parent.glob(f"{glob.escape(place.name)}.*.tmp"):
+            remove_leftover(folder)

@@ -205,7 +205,8 @@ def _write_outputs(
 def summary(report: dict[str, Any]) -> str:
     """A report of :func:`select` in a few lines for people."""
     rows, size = report["rows"], report["candidates"]
-    ranks = ", ".join(f"{rank}: {count / rows:.1%}" for rank, count in report["ranks"].items())
+    counts = {**report["ranks"], "none (untranslated)": report.get("untranslated", 0)}  # earlier reports lack it
+    ranks = ", ".join(f"{rank}: {count / rows:.1%}" for rank, count in counts.items() if count)
     return (
         f"{report['metric']}\n"
         f"{rows} rows of {size} candidates, {report['distinct'] / (rows * size):.1%} of them distinct\n"

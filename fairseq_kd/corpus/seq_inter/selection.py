@@ -118,13 +118,14 @@ def write_chosen(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
 
     Returns:
         "rows"; "distinct" texts over all lists; the mean similarity of "rank_1" and of the "chosen", and the mean
-        "gain"; "improved", rows whose chosen candidate is closer than rank 1; "ranks", rows by chosen rank.
+        "gain"; "improved", rows whose chosen candidate is closer than rank 1; "ranks", rows by chosen rank;
+        "untranslated", rows whose candidates are all empty.
 
     Raises:
         UserError: a block is missing or damaged.
     """
     first, best, gain = ExactSum(), ExactSum(), ExactSum()
-    ranks, distinct, improved = Counter[int](), 0, 0
+    ranks, distinct, improved, untranslated = Counter[int](), 0, 0, 0
     for block in blocks:
         for one in read_block(block):
             output.write(one.tokens + "\n")
@@ -132,9 +133,12 @@ def write_chosen(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
             best.add(one.best)
             gain.add(one.best - one.first)
             improved += one.best > one.first
-            ranks[one.rank] += 1
+            if one.tokens or one.distinct > 1:
+                ranks[one.rank] += 1
+            else:
+                untranslated += 1
             distinct += one.distinct
-    rows = ranks.total()
+    rows = ranks.total() + untranslated
     return {
         "rows": rows,
         "distinct": distinct,
@@ -143,4 +147,5 @@ def write_chosen(blocks: Iterable[Block], output: IO[str]) -> dict[str, Any]:
         "gain": gain.total / rows,
         "improved": improved,
         "ranks": {str(rank): ranks[rank] for rank in sorted(ranks)},
+        "untranslated": untranslated,
     }
