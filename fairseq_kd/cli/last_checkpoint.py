@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--finish",
         action="store_true",
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
-        "and the epoch's line of DIR/train.log; only where no training is at work in DIR",
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR. A second line, `ended`, "
+        "says that --max-update was reached",
     )
 
 
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: there is no such folder.
     """
-    from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
+    from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint, reached_max_update
 
     if not Path(options.folder).is_dir():
         raise UserError(f"{options.folder}: no such folder")
@@ -37,3 +38,5 @@ def run(options: argparse.Namespace) -> None:
             with open(log, "a", encoding="utf-8") as handle:
                 handle.write(f"\n{line}\n")  # the kill may have cut the line before
     print(path)
+    if options.finish and reached_max_update(path):
+        print("ended")
