@@ -134,6 +134,12 @@ if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
   newest=$(fairseq-kd last-checkpoint ${begun:+--finish} "$save_dir")
   [[ -n $newest ]] ||
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
+  if [[ $newest == *$'\n'ended ]]; then # killed before it wrote `done`
+    mv "$save_dir/texts.tmp" "$save_dir/texts"
+    touch "$save_dir/done"
+    say "$save_dir: the training had reached --max-update"
+    exit 0
+  fi
   say "$save_dir: going on from $(basename "$newest")"
   restore=(--restore-file "$newest")
   # What the training started from, and what it forgot of that, counted at the start only.

@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
     parser.add_argument("--finish", action="store_true",
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
-        "and the epoch's line of DIR/train.log; only where no training is at work in DIR")  # fmt: skip
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR. A second line, `ended`, "
+        "says that --max-update was reached")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: there is no such folder.
     """
-    from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint
+    from fairseq_kd.networks.resume import epoch_line, finish_saving, newest_sound_checkpoint, reached_max_update
 
     if not Path(options.folder).is_dir():
         raise UserError(f"{options.folder}: no such folder; give the --save-dir of a training")
@@ -34,3 +35,5 @@ def run(options: argparse.Namespace) -> None:
             with open(log, "a", encoding="utf-8") as handle:
                 handle.write(f"\n{line}\n")  # the kill may have cut the line before
     print(path)
+    if options.finish and reached_max_update(path):
+        print("ended")

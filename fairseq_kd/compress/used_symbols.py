@@ -15,7 +15,7 @@ from fairseq_kd.corpus.text_lines import stream_lines
 from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.data.databins.files import splits_of
 from fairseq_kd.data.databins.vocabulary import first_difference
-from fairseq_kd.data.text.joining import BYTE
+from fairseq_kd.data.text.subwords import BYTE
 from fairseq_kd.errors import UserError
 
 

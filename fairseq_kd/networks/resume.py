@@ -102,6 +102,16 @@ def finish_saving(folder: str | Path, newest: Path) -> None:
         vars(save_checkpoint).pop("best", None)
 
 
+def reached_max_update(newest: Path) -> bool:
+    """Whether a training's --max-update was reached in its newest checkpoint, so that nothing is left to train.
+
+    fairseq-train looks at --max-update only after an update, so that it would do one more.
+    """
+    state = read_checkpoint(newest, on_disk=True)
+    limit = int(state["cfg"].optimization.max_update or 0)
+    return 0 < limit <= _progress(state)[0]
+
+
 def epoch_line(newest: Path) -> str | None:
     """What fairseq-train logs of an epoch, ``| train | epoch 003 | loss 4.1 | … | num_updates 51``.
 

@@ -8,6 +8,7 @@ import sentencepiece
 
 from fairseq_kd import cli
 from fairseq_kd.corpus.preparation.prepare import prepare as prepare_text
+from fairseq_kd.data.databins.databin import open_databin
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.structured import read_json
 
@@ -93,6 +94,22 @@ def test_the_dictionary_follows_from_the_model_alone(tmp_path: Path) -> None:
     report = prepare(tmp_path / "few", tmp_path / "c", "--spm-model", str(tmp_path / "a" / "spm.model"))
     assert (tmp_path / "c" / "dict.txt").read_text() == dictionary
     assert report["splits"]["train"]["rows"] == 1
+
+
+def test_pieces_with_a_line_break_leave_the_dictionary_readable(tmp_path: Path) -> None:
+    """Models of language models have such pieces, as Gemma's; no line of text holds one."""
+    write_raw(tmp_path)
+    model = tmp_path / "given.model"
+    with model.open("wb") as handle:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter((tmp_path / "train.en").read_text().splitlines()), model_writer=handle,
+            vocab_size=30, user_defined_symbols=["\n", "\n\n", "\t", "\r"], hard_vocab_limit=False, minloglevel=2,
+        )  # fmt: skip
+    prepare(tmp_path, tmp_path / "out", "--spm-model", str(model), "--data-bin", str(tmp_path / "bin"))
+    task = open_databin(tmp_path / "bin", "train")
+    assert {"\t", "ü"} <= set(task.target_dictionary.symbols)
+    rows, pieces = task.dataset("train").tgt, (tmp_path / "out" / "subword" / "train.de").read_text().splitlines()
+    assert [task.target_dictionary.string(row) for row in rows] == pieces and len(pieces) == 10
 
 
 def test_training_rows_with_an_empty_side_are_dropped_and_others_kept(tmp_path: Path) -> None:

@@ -50,6 +50,26 @@ def test_other_characters_leave_the_common_beginning_and_end() -> None:
     assert align(["▁", "a", "a"], ["▁", "a"]) == Alignment([(0, 0), (1, 1)], [], whole=False)
 
 
+def test_byte_fallback_pieces_are_their_characters() -> None:
+    pieces = ["▁a", "<0xE5>", "<0xA4>", "<0xA9>", "b"]
+    assert detokenised(pieces) == "a天b" and detokenised(["▁a", "<0xE5>", "b"]) == "a\N{REPLACEMENT CHARACTER}b"
+    assert detokenised(surfaces(["a", "<0x41>"], "<unk>", words=True)) == "a <0x41>"  # a word of the text
+    assert align(pieces, ["▁a", "天", "b"]) == Alignment([(0, 0), (4, 2)], [(1, 4, 1, 2)])
+    assert align(["▁天", "b"], ["▁", *pieces[1:]]) == Alignment([(1, 4)], [(0, 1, 0, 4)])
+    assert align(pieces, pieces).pairs == [(place, place) for place in range(5)]
+    # Of other characters no byte is compared but those that begin or end both.
+    assert align(["<0xC3>", "<0xA9>"], ["<0xC3>", "<0xA8>"]) == Alignment([(0, 0)], whole=False)
+    assert align(["<0xE5>", "<0xA4>", "<0xA9>"], ["<0xE6>", "<0xB0>", "<0x94>"]) == Alignment(whole=False)
+
+
+def test_a_teachers_character_maps_to_the_byte_that_begins_it() -> None:
+    teacher = dictionary("▁天", "天气", "<0xE5>", "A", "<0x41>", "B")
+    student = dictionary("▁", "<0xE5>", "<0x41>", "A", "<0x42>")
+    place = symbol_map(teacher, student, words=False).tolist()
+    found = {teacher[index]: student[place[index]] for index in range(teacher.nspecial, len(teacher))}
+    assert found == {"▁天": "▁", "天气": "<0xE5>", "<0xE5>": "<0xE5>", "A": "A", "<0x41>": "<0x41>", "B": "<0x42>"}
+
+
 def test_a_tokenizer_without_a_first_space_is_aligned() -> None:
     assert align(["▁the", "▁cat"], ["the", "▁c", "at"]) == Alignment([], [(0, 1, 0, 1), (1, 2, 1, 3)])
     assert align(["▁", "the"], ["the"]) == Alignment([], [(0, 2, 0, 1)])

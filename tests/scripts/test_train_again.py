@@ -196,3 +196,15 @@ def test_patience_counts_over_an_interruption(tiny_corpus: Path, tmp_path: Path)
         subprocess.run([*words[:2], str(cut), *words[3:]], check=True, capture_output=True, env=environment())
         trained = re.findall("epoch ([0-9]+) [|] valid on", (cut / "train.log").read_text())
         assert trained == ["003"] * (epochs == 2) and (cut / "done").exists()
+
+
+def test_a_training_that_reached_max_update_is_not_trained_on(tiny_corpus: Path, tmp_path: Path) -> None:
+    """A kill before `done` leaves a whole training; fairseq-train would look at --max-update after one more update."""
+    words = train_sh(tmp_path, tiny_corpus, "--max-update", "3", "--save-interval-updates", "2")
+    subprocess.run(words, check=True, capture_output=True, env=environment())
+    save = Path(words[2])
+    before = (save / "checkpoint_last.pt").read_bytes()
+    (save / "done").unlink()
+    again = subprocess.run(words, check=True, capture_output=True, env=environment(), text=True)
+    assert (save / "checkpoint_last.pt").read_bytes() == before and (save / "done").exists()
+    assert "the training had reached --max-update" in again.stderr

@@ -72,10 +72,11 @@ def dictionary_lines(model: sentencepiece.SentencePieceProcessor) -> list[str]:
     """fairseq's dictionary of a sentencepiece model, "symbol count" lines.
 
     fairseq adds its special symbols by itself. A piece of the same name is text; ``#fairseq:overwrite`` gives it a
-    place of its own. Every count is 1, so that the dictionary depends on the model alone.
+    place of its own. A piece with a line break, which no line of text holds, would end its line: it is left out. Every
+    count is 1, so that the dictionary depends on the model alone.
     """
     ordinary = (i for i in range(model.get_piece_size()) if not (model.is_control(i) or model.is_unknown(i)))
-    pieces = [model.id_to_piece(i) for i in ordinary]
+    pieces = [piece for piece in map(model.id_to_piece, ordinary) if not {"\n", "\r"} & set(piece)]
     return [f"{piece} 1{' #fairseq:overwrite' if piece in FAIRSEQ_SYMBOLS else ''}" for piece in pieces]
 
 

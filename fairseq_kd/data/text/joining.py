@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from fairseq.data.data_utils import post_process
 
+from fairseq_kd.data.text.subwords import BYTE
+
 logger = logging.getLogger(__name__)
 
-BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-"""A byte-fallback piece of sentencepiece."""
 MARKS = {
     "sentencepiece": "▁ at the start of words",
     "subword_nmt": "@@ at the end of parts",

@@ -1,8 +1,10 @@
-"""Two segmentations of one text into pieces, aligned by their characters. Pure Python: no tensors."""
+"""Two segmentations of one text into pieces, aligned by the bytes of their text. Pure Python: no tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, takewhile
+
+from fairseq_kd.data.text.subwords import written
 
 SPACE = "▁"
 """Sentencepiece's mark of a space; it begins a piece that begins a word."""
@@ -17,9 +19,9 @@ class Alignment:
     """What a student's and a teacher's pieces of one text have in common, places counted from 0.
 
     Attributes:
-        pairs: places (student's, teacher's) of pieces that are the same and cover the same characters.
+        pairs: places (student's, teacher's) of pieces that are the same and cover the same part of the text.
         spans: (first student's, end, first teacher's, end) of all other spans between neighbouring common boundaries.
-        whole: whether both sides have the same characters. Otherwise only their common beginning and end are aligned.
+        whole: whether both sides have the same text. Otherwise only their common beginning and end are aligned.
     """
 
     pairs: list[tuple[int, int]] = field(default_factory=list)
@@ -50,18 +52,21 @@ def surfaces(symbols: Sequence[str], unknown: str, *, words: bool) -> list[str]:
 
 
 def detokenised(pieces: Sequence[str]) -> str:
-    """The text of :func:`surfaces`."""
-    return "".join(pieces).replace(SPACE, " ").strip()
+    """The text of :func:`surfaces`. Byte-fallback pieces become characters; a byte of no character becomes U+FFFD."""
+    return b"".join(map(written, pieces)).decode(errors="replace").replace(SPACE, " ").strip()
 
 
 def align(student: Sequence[str], teacher: Sequence[str]) -> Alignment:
     """Align two segmentations of one text; both are :func:`surfaces`.
 
-    Where the characters differ, as after another normalisation, the common beginning and the common end are aligned.
+    Texts are compared in UTF-8, so that a character meets its byte-fallback pieces. Where they differ, as after another
+    normalisation, the common beginning and the common end are aligned.
     """
-    own, theirs = "".join(student), "".join(teacher)
-    # A tokenizer may write no space before the first word: then the other side's first space counts as no character.
-    skipped = [int(one[:1] == SPACE and other[:1] != SPACE) for one, other in ((own, theirs), (theirs, own))]
+    own, theirs = (b"".join(map(written, pieces)) for pieces in (student, teacher))
+    # A tokenizer may write no space before the first word: then the other side's first space counts as nothing.
+    space = SPACE.encode()
+    sides = ((own, theirs), (theirs, own))
+    skipped = [len(space) * (one.startswith(space) and not other.startswith(space)) for one, other in sides]
     own, theirs = own[skipped[0] :], theirs[skipped[1] :]
     own_ends, their_ends = _ends(student, skipped[0]), _ends(teacher, skipped[1])
     if own == theirs:
@@ -75,18 +80,18 @@ def align(student: Sequence[str], teacher: Sequence[str]) -> Alignment:
     return _between([first, last], student, teacher, whole=False)
 
 
-def _same_beginning(one: str, other: str) -> int:
-    """Number of characters with which both texts begin."""
+def _same_beginning(one: bytes, other: bytes) -> int:
+    """Number of bytes with which both texts begin."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _ends(pieces: Sequence[str], skipped: int) -> list[int]:
-    """The number of characters before each boundary, that before the first piece included."""
-    return [max(0, end - skipped) for end in accumulate(map(len, pieces), initial=0)]
+    """The number of bytes before each boundary, that before the first piece included."""
+    return [max(0, end - skipped) for end in accumulate((len(written(piece)) for piece in pieces), initial=0)]
 
 
 def _common(own: Sequence[int], theirs: Sequence[int], most: int) -> list[Boundary]:
-    """The boundaries at the same number of characters, up to ``most``; both sequences ascend."""
+    """The boundaries at the same number of bytes, up to ``most``; both sequences ascend."""
     found, i, j = [], 0, 0
     while i < len(own) and j < len(theirs) and max(own[i], theirs[j]) <= most:
         if own[i] == theirs[j]:
