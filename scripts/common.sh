@@ -114,7 +114,12 @@ run_workflow() {
   done
   set -- "${passed[@]}"
   "${command[@]}" --unlock >/dev/null 2>&1 || true
-  command+=(--cores "$(env -u OMP_NUM_THREADS nproc)" --rerun-incomplete "$@")
+  case " $* " in
+    # Snakemake scales each job down to --cores, on a cluster too, whose nodes have more processors than this machine.
+    *" --profile"[\ =]* | *" --executor"[\ =]* | *" -e "*) ;;
+    *) command+=(--cores "$(env -u OMP_NUM_THREADS nproc)") ;;
+  esac
+  command+=(--rerun-incomplete "$@")
   case " $* " in
     # Snakemake is asked for its plan.
     *" -n"* | *" -pn "* | *" -qn "* | *" --dry-run "* | *" --dryrun "* | *" --dag "* | *" --rulegraph "* | *" --filegraph "* | \

@@ -9,6 +9,7 @@ from fairseq_kd.decoding.outside.profile import Given
 from fairseq_kd.decoding.text import TextTranslator
 from fairseq_kd.errors import UserError
 from fairseq_kd.networks.checkpoints import checkpoint_paths
+from fairseq_kd.storage.files import split_paths
 
 
 def open_translator(
@@ -47,6 +48,12 @@ def open_translator(
     if Path(model).is_dir():
         _check_folder(data, engine, search, sampling)
         return open_outside(model, profile, Given(*languages, source_spm, target_spm), precision)
+    paths = split_paths(model)
+    if paths and not any(Path(path).exists() for path in paths):
+        raise UserError(
+            f"model {model}: no such file or folder; give a fairseq checkpoint (.pt), or the folder of a CTranslate2 "
+            "or Hugging Face model; nothing is downloaded"
+        )
     if profile:
         raise UserError(f"--profile {profile}: goes with a CTranslate2 or Hugging Face folder")
     return FairseqText(

@@ -143,6 +143,8 @@ def test_languages_that_the_checkpoint_did_not_record(text_teacher: Path, tmp_pa
     [
         (":", {}, "give the path of a checkpoint"),
         ("none.pt", {}, "none.pt: no such file"),
+        ("opus-mt-en-de", {}, "opus-mt-en-de: no such file or folder; give .* nothing is downloaded"),
+        ("opus-mt-en-de", {"profile": "opus-mt"}, "opus-mt-en-de: no such file or folder"),
         (None, {"source_spm": Path("none.model")}, "--source-spm none.model: no such file"),
         (None, {"target_spm": Path(__file__)}, "--target-spm .*test_text.py: not a sentencepiece model"),
         (None, dict.fromkeys(("source_spm", "target_spm"), Path(__file__)), "--spm-model .*test_text.py: not a sent"),
