@@ -130,6 +130,17 @@ def test_shards_and_a_run_that_goes_on_give_the_same(tmp_path: Path) -> None:
         filter_corpus(prefix, tmp_path / "whole", Rules(repeats=3), languages=("de", "en"), shard=Shard(block_rows=60))
 
 
+@pytest.mark.parametrize("changed", ["text/train.de", "text/train.en", "along"])
+def test_blocks_of_other_text_are_not_taken(changed: str, tmp_path: Path) -> None:
+    prefix = write(tmp_path / "text")
+    (tmp_path / "along").write_text("a\n" * len(ROWS))
+    filter_corpus(prefix, tmp_path / "out", languages=("de", "en"), along=[tmp_path / "along"])
+    lines = (tmp_path / changed).read_text().splitlines(keepends=True)
+    (tmp_path / changed).write_text("".join([lines[-1], *lines[1:-1], "another\n"]))
+    with pytest.raises(UserError, match="out has other settings than this filter"):
+        filter_corpus(prefix, tmp_path / "out", languages=("de", "en"), along=[tmp_path / "along"])
+
+
 def verdicts(folder: Path, records: np.ndarray, size: int) -> Verdicts:
     settings = {"rows": len(records), "block_rows": size}
     made = BlockFolder(folder, "filter", settings, folder / "parts", (".npy",))
@@ -179,13 +190,19 @@ def test_the_teachers_score(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Pat
     words = ["--model", tiny_teacher, "--data", tiny_corpus, "--output", decoded, "--beam", 2, "--max-len-b", 20]
     cli.main(["decode", *map(str, words), "--block-rows", "70", "--nbest", "2"])
     rules = ["--length-ratio", "0", "--repeats", "0", "--keep-duplicates", "--score-share", "0.2"]
-    words = ["--input", decoded, "--output", tmp_path / "out", "--post-process", "none", *rules]
+    words = ["--input", decoded, "--output", tmp_path / "out", "--post-process", "none", *rules, "--block-rows", 70]
     cli.main(["filter", *map(str, words)])
     best = [line.split("\t") for line in (decoded / "train.nbest.tsv").read_text().splitlines()][::2]
     worst = sorted(range(300), key=lambda row: (float(best[row][2]), row))[:60]
     kept = [row for row in range(300) if row not in worst]
     assert (tmp_path / "out" / "rows.txt").read_text().split() == list(map(str, kept))
     assert (tmp_path / "out" / "train.tgt").read_text().splitlines() == [best[row][3] for row in kept]
+    # A run that goes on gives the rows of a later block their own scores.
+    whole = contents(tmp_path / "out")
+    for name in ("signature.json", "report.json", "parts/00003.npy"):
+        (tmp_path / "out" / name).unlink()
+    cli.main(["filter", *map(str, words)])
+    assert contents(tmp_path / "out") == whole
     shutil.rmtree(decoded / "parts")
     with pytest.raises(UserError, match="it has no scores; --score-share needs the output of fairseq-kd decode"):
         cli.main(["filter", *map(str, words)])

@@ -57,6 +57,17 @@ def test_decode_then_select(
     assert signature["decode"]["engine"] == engine and (signature["source"], signature["target"]) == ("src", "tgt")
 
 
+def test_another_gold_data_bin_is_noticed(tiny_corpus: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_corpus, tmp_path / "data")
+    nbest, output = tmp_path / "test.nbest.tsv", tmp_path / "out"
+    nbest.write_text("".join(f"{row}\t1\t-1\tt1 t2\n" for row in range(40)))
+    call("select", "--nbest", nbest, "--reference", data, *PLAIN, "--output", output)
+    for ending in ("bin", "idx"):
+        shutil.copy(data / f"valid.src-tgt.tgt.{ending}", data / f"test.src-tgt.tgt.{ending}")
+    with pytest.raises(UserError, match="out has other settings than this selection"):
+        call("select", "--nbest", nbest, "--reference", data, *PLAIN, "--output", output)
+
+
 def test_a_list_that_is_not_the_decodes_is_refused(tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     decoded = decode(tiny_teacher, tiny_corpus, tmp_path / "decoded", "--subset", "test")
     nbest = decoded / "test.nbest.tsv"

@@ -46,7 +46,7 @@ def test_a_process_that_has_run_out_of_batches_adds_nothing(
     tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
 ) -> None:
     """An epoch of seven batches. fairseq's stand-in for the eighth is of the validation set, without ŷ."""
-    options = [*hybrid(tiny_teacher, distilled), "--max-update", "100", "--max-epoch", "1", "--max-tokens", "340"]
+    options = [*hybrid(tiny_teacher, distilled), "--max-update", "100", "--max-epoch", "1", "--max-tokens", "450"]
     options += ["--optimizer", "sgd", "--dropout", "0", "--lr", "0.5", "--clip-norm", "0", "--gate-lr-scale", "3"]
     one = train_model(tiny_corpus, tmp_path / "one", *options, "--update-freq", "2")
     two = train_on_two_processes(tiny_corpus, tmp_path / "two", *options)

@@ -37,11 +37,12 @@ def costing(name, seed, masses, ratio=None, **changes):
 
 
 def test_mode_mass_and_nonzero_parameters_are_columns(table):
-    runs = [costing("a", 1, (0.1, 0.2)), costing("a", 2, (0.3, 0.2)), result("from before", 1, BAD)]
+    runs = [costing("a", 1, (0.1, 0.2)), costing("a", 2, (0.3, 0.2), nonzero_parameters=637_283)]
+    runs.append(result("from before", 1, BAD))
     text, content, folder = table(runs)
     header = text.splitlines()[2]
     assert header.endswith("| non-zero (M) | p(t = ŷ), beam 1 | p(t = ŷ), beam 5 |")
-    assert "| 0.62 | 20.0% | 20.0% |\n" in text and "| – | – | – |\n" in text
+    assert "| 0.63 | 20.0% | 20.0% |\n" in text and "| – | – | – |\n" in text
     assert content["rows"][0]["mode_mass"] == pytest.approx({"1": 0.2, "5": 0.2})
     assert "mode_mass" not in content["rows"][1] and "Kim & Rush" in text and "What decoding costs" not in text
     assert (folder / "speed.png").read_bytes().startswith(b"\x89PNG")
@@ -73,9 +74,14 @@ def test_without_a_teacher_there_is_no_ratio(table):
 
 def test_speed_is_the_ratio_only_where_every_row_has_it(table):
     runs = [costing("a", 1, (0.1, 0.2), 4.0), costing("b", 1, (0.1, 0.2), 2.0)]
+    for one in (one for run in runs for one in run["cost"]["measured"]):
+        # Those of the engine that made no scores, and those of single sentences, are other ratios.
+        one["times_teacher"] *= (1 if one["engine"] == "fairseq" else 100) * (1 if one["batched"] else 3)
     _, content, _ = table(runs)
-    first = measures(content)[0]
+    first, second = measures(content)[:2]
     assert first.values == {"a": {"1": 4.0, "5": 0.8}, "b": {"1": 2.0, "5": 0.4}}
+    assert second.label.endswith("one sentence at a time")
+    assert second.values == {name: {beam: 3 * one for beam, one in own.items()} for name, own in first.values.items()}
     assert first.label == "times as fast as the teacher with beam 5, in batches"
     for other in (result("c", 1, BAD), costing("c", 1, (0.1, 0.2), 3.0, precision="int8")):
         first = measures(table([*runs, other])[1])[0]

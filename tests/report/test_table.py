@@ -13,6 +13,7 @@ from fairseq_kd import cli
 from fairseq_kd.errors import UserError
 from fairseq_kd.evaluate.scoring.scores import Scoring, score_text
 from fairseq_kd.report import table as make_table
+from fairseq_kd.report.gap import gap_section
 from fairseq_kd.report.measures import measures
 from fairseq_kd.report.page.cells import score_table as score_cells
 from fairseq_kd.report.page.provenance import table_facts
@@ -63,6 +64,25 @@ def test_with_seeds_p_is_over_sentences_and_seeds(table):
     # The baseline's two seeds differ by as much as the rows do.
     assert 0.05 < figures["p"] < 0.5
     assert "draws sentences and seeds together" in text
+
+
+def test_a_row_of_several_seeds_has_the_means_of_their_rates_and_intervals(table):
+    runs = [result("a", 1, BAD), result("a", 2, spoil(REFERENCES, 2))]
+    for run, rate in zip(runs, (10.0, 40.0), strict=True):
+        rates = {"sentences_per_second": rate, "target_tokens_per_second": 10 * rate}
+        run["beams"] = {beam: {**figures, **rates} for beam, figures in run["beams"].items()}
+    (row,) = table(runs)[1]["rows"]
+    alone = [table([run])[1]["rows"][0]["beams"]["5"]["bleu"]["interval"] for run in runs]
+    assert row["beams"]["5"]["bleu"]["interval"] == pytest.approx(sum(alone) / 2) and alone[0] != alone[1]
+    assert [row["beams"]["5"][name] for name in rates] == [25, 250]
+
+
+def test_the_seconds_beside_a_gap_are_a_mean_over_trainings():
+    rows = [
+        {"name": name, "beams": {"1": {"bleu": {"mean": bleu}}}, "training": [{"seconds": one} for one in seconds]}
+        for name, bleu, seconds in (("base", 10.0, [7]), ("student", 15.0, [100, 300]), ("teacher", 20.0, [9]))
+    ]
+    assert "| student | 50% | 200 |" in gap_section({"rows": rows, "teacher": "teacher", "baseline": "base"})
 
 
 def test_how_much_of_the_gap_is_closed(table):

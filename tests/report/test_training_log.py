@@ -154,14 +154,14 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
             f"Namespace(arch='transformer', seed={seed})\n"
             + gate_line(5, 0.5)
             + gate_line(10, best / 8)
-            + epoch(1, 10, best, None)
+            + epoch(1, 10, best, None, seconds=2 * seed + 1)
         )
         words.append(f"g = 0.5={log}")
     (tmp_path / "plain.log").write_text(CONFIG + epoch(1, 2000, 30.0, None, wpb=1000, seconds=1234))
     runs = [result("g = 0.5", 1, BAD), result("g = 0.5", 2, BAD), result("plain", 7, BAD), result("no log", 1, BAD)]
     text, content, folder = table(runs, "--training-log", *words, f"plain={tmp_path / 'plain.log'}")
     assert "| row | updates | target tokens (M) | seconds | validation BLEU | final g ± spread |\n" in text
-    assert "| g = 0.5 | 10 | 0.00 | 3 | 5.00 ± 1.41 | 0.625 ± 0.125 |\n" in text
+    assert "| g = 0.5 | 10 | 0.00 | 4 | 5.00 ± 1.41 | 0.625 ± 0.125 |\n" in text
     assert "| plain | 2,000 | 2.00 | 1,234 | 30.00 | – |\n" in text and "| no log | 1.23 |" in text
     first, second = content["rows"][0]["training"]
     assert (first["seed"], second["seed"]) == (1, 2) and "training" not in content["rows"][2]
@@ -175,7 +175,7 @@ def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path
     lacking = {**first, "best": {key: one for key, one in first["best"].items() if key != "bleu"}}
     rows = [{**content["rows"][0], "training": [lacking, second]}]
     shown = training_table({"rows": rows})
-    assert shown and shown["rows"][0][4][1] == "–" and "| 3 | – |" in "\n".join(training_section({"rows": rows}))
+    assert shown and shown["rows"][0][4][1] == "–" and "| 4 | – |" in "\n".join(training_section({"rows": rows}))
     # The picture is redrawn from table.json alone; without a validation BLEU its second panel goes.
     assert (folder / "gate.png").read_bytes().startswith(b"\x89PNG")
     write_gates(content, tmp_path / "again.png")

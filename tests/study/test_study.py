@@ -82,6 +82,23 @@ def test_lines_over_the_axis(study: Study) -> None:
     assert "brown fox" not in json.dumps(content) and "/secret" not in json.dumps(content)
 
 
+def test_pictures_have_the_figures_of_their_lines_and_pairs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr("fairseq_kd.study.plots.save_picture", lambda figure, path: drawn.update({path.name: figure}))
+    axis = study(CROSSED)[1]["over_axis"]
+    for axes, measure in zip(drawn["study.png"].axes, MEASURES, strict=True):
+        for bars, scores in zip(axes.containers, axis["scores"][measure].values(), strict=True):
+            points, ends, _ = bars.lines
+            assert points.get_ydata().tolist() == [one["mean"] for one in scores]
+            for side, end in enumerate(ends):
+                assert end.get_ydata().tolist() == pytest.approx([one["interval"][side] for one in scores])
+    for number, axes in enumerate(drawn["decoding.png"].axes):
+        pairs = [axis["comparisons"][measure][number]["differences"] for measure in MEASURES]
+        for place, bars in enumerate(axes.containers):
+            assert bars.lines[0].get_ydata().tolist() == [pair[place]["mean"] for pair in pairs]
+    assert len(drawn["decoding.png"].axes) == 3
+
+
 def test_a_crossing_that_may_lie_beyond_the_axis(study: Study) -> None:
     """At the second place Seq-KD is below Word-KD by two of thirty sentences, and above in many resamples."""
     places = [(1, scored("Word-KD", 3)), (1, scored("Seq-KD", 30)), (2, scored("Word-KD", 4)), (2, scored("Seq-KD", 3))]

@@ -45,8 +45,9 @@ def test_batches_change_no_sample(tiny_corpus: Path, tiny_teacher: Path, tmp_pat
         folder = tmp_path / str(size)
         decode(tiny_teacher, tiny_corpus, folder, "--subset", "test", *SAMPLING, *limit, "--max-tokens", size)
     small, large = samples(tmp_path / "15"), samples(tmp_path / "4000")
-    # A score's last printed digit may depend on the shapes of matrices.
-    assert [float(line[2]) for line in small] == pytest.approx([float(line[2]) for line in large], abs=2e-6)
+    # A score's last printed digit, the sixth, may depend on the shapes of matrices: by 2 at most.
+    digits = [[round(1e6 * float(line[2])) for line in lines] for lines in (small, large)]
+    assert max(abs(one - other) for one, other in zip(*digits, strict=True)) <= 2
     assert [(*line[:2], line[3]) for line in small] == [(*line[:2], line[3]) for line in large]
     test = open_databin(tiny_corpus, "test").dataset("test")
     limits = [int(0.5 * test.src_sizes[int(line[0])] + 1) for line in small]
