@@ -56,7 +56,8 @@ class ScaledScalar(nn.Module):
     def __init__(self, start: float, lr_scale: float):
         super().__init__()
         self.lr_scale = lr_scale
-        self.logit = nn.Parameter(torch.logit(torch.tensor(start)) / lr_scale)
+        # (1,): fairseq's legacy_ddp cannot reduce the gradient of a parameter without dimensions that is the only one.
+        self.logit = nn.Parameter(torch.logit(torch.tensor([start])) / lr_scale)
 
     def forward(self, rows: int) -> Tensor:
         """The logit, once for each of ``rows``; shape (rows,), float32 or wider whatever the parameter is."""

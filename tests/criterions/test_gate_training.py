@@ -42,11 +42,13 @@ def test_two_processes_equal_one(tiny_corpus: Path, tiny_teacher: Path, distille
         assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("gate", [(), ("--gate", "scalar", "--gate-token-prefixes", "distilled")], ids=["", "scalar"])
 def test_a_process_that_has_run_out_of_batches_adds_nothing(
-    tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
+    gate: tuple[str, ...], tiny_corpus: Path, tiny_teacher: Path, distilled: Path, tmp_path: Path
 ) -> None:
-    """An epoch of seven batches. fairseq's stand-in for the eighth is of the validation set, without ŷ."""
-    options = [*hybrid(tiny_teacher, distilled), "--max-update", "100", "--max-epoch", "1", "--max-tokens", "450"]
+    """300 rows are seven batches. fairseq's stand-in for the eighth is of the validation set, without ŷ."""
+    options = [*hybrid(tiny_teacher, distilled, *gate), "--max-update", "100", "--max-epoch", "1"]
+    options += ["--max-tokens", "4000", "--batch-size", "48"]
     options += ["--optimizer", "sgd", "--dropout", "0", "--lr", "0.5", "--clip-norm", "0", "--gate-lr-scale", "3"]
     one = train_model(tiny_corpus, tmp_path / "one", *options, "--update-freq", "2")
     two = train_on_two_processes(tiny_corpus, tmp_path / "two", *options)
