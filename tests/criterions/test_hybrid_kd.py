@@ -240,7 +240,8 @@ def test_what_is_logged_of_a_gate(tiny_corpus: Path, distilled: Path, gate: str)
     """Over two batches, against numpy on the values of single sentences."""
     task, model, criterion = setup(tiny_corpus, distilled, gate)
     with torch.no_grad():
-        criterion.gate.network.output.weight.mul_(4)
+        criterion.gate.network.output.weight.mul_(2)
+        criterion.gate.network.output.bias.fill_(5)  # g lies on both sides of 0.1 and of 0.9
     gates, lengths, entropy = [], [], []
     for row in ROWS:
         sample = batch(task, "train", [row])

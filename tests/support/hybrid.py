@@ -12,7 +12,7 @@ from tests.support.models import build
 TASK = ("--task", "translation_kd")
 ROWS = [21, 3, 299, 0, 40, 17]
 GATES = {
-    "fixed": ("fixed", "--gate-value", "0.3"),
+    "fixed": ("fixed", "--gate-value", "0.25"),
     "schedule": ("schedule", "--gate-updates", "10"),
     "free": ("learned", "--gate-signal", "loss", "--gate-prior-weight", "0"),
     "normalised": ("learned", "--gate-signal", "normalised"),

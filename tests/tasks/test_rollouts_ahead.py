@@ -57,6 +57,8 @@ def test_weights_are_those_at_the_start_of_the_window(tiny_corpus: Path, shards:
     for epoch in (1, 2):
         frequency = frequencies[min(epoch, len(frequencies)) - 1]
         for number, sample in enumerate(iterator.next_epoch_itr()):
+            if not sample:  # this process has a batch less in the epoch's last round
+                continue
             if number % (updates * frequency) == 0:
                 at_start = copy.deepcopy(model)
             found = ahead.draw(model, sample)
