@@ -114,11 +114,14 @@ run_workflow() {
   done
   set -- "${passed[@]}"
   "${command[@]}" --unlock >/dev/null 2>&1 || true
-  case " $* " in
-    # Snakemake scales each job down to --cores, on a cluster too, whose nodes have more processors than this machine.
-    *" --profile"[\ =]* | *" --executor"[\ =]* | *" -e "*) ;;
-    *) command+=(--cores "$(env -u OMP_NUM_THREADS nproc)") ;;
-  esac
+  # Snakemake scales each job down to --cores, on a cluster too, whose nodes have more processors than this machine. It knows
+  # of which options and profiles an executor comes.
+  python -c 'if True:
+    import sys
+    from snakemake.cli import parse_args
+    given = parse_args(sys.argv[1:])[1]
+    sys.exit(given.executor in (None, "local") and given.cores is None)' "$@" >/dev/null 2>&1 ||
+    command+=(--cores "$(env -u OMP_NUM_THREADS nproc)")
   command+=(--rerun-incomplete "$@")
   case " $* " in
     # Snakemake is asked for its plan.

@@ -61,7 +61,7 @@ experiment() {
   run_workflow "$config" "$runs" '' "$@"
   # Snakemake's options can ask for less than the table. One that is older than a step is of an earlier run.
   local newer=(-type f -newer "$runs/done/table" ! -name report)
-  if [[ ! -f $runs/done/table || -n $(find "$runs/done" "$runs/scores" "${newer[@]}" 2>/dev/null) ]]; then
+  if (($#)) && [[ ! -f $runs/done/table || -n $(find "$runs/done" "$runs/scores" "${newer[@]}" 2>/dev/null) ]]; then
     say "made what was asked for, in $runs"
     return
   fi

@@ -19,17 +19,20 @@ shift
 # --optimizer and --no-save are names too, though longer ones begin with them
 whole_names "--train-subset --valid-subset --disable-validation --checkpoint-suffix --save-dir --user-dir --no-save --no-save-optimizer-state \
   --teacher-path --teacher-spm --teacher-cache --distilled-data --finetune-from-model --restore-file --optimizer \
-  --optimizer-overrides --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters --source-lang --target-lang --task" "$@"
-subset=train validated=valid saved=1 option=''
+  --optimizer-overrides --reset-optimizer --reset-lr-scheduler --reset-dataloader --reset-meters --source-lang --target-lang --task \
+  --max-update" "$@"
+subset=train validated=valid saved=1 max_update=0 option=''
 for word in "$@"; do
   case $option in
     --train-subset) subset=$word ;;
     --valid-subset) validated=$word ;;
+    --max-update) max_update=$word ;;
   esac
   option=$word
   case $word in
     --train-subset=*) subset=${word#*=} ;;
     --valid-subset=*) validated=${word#*=} ;;
+    --max-update=*) max_update=${word#*=} ;;
     --disable-validation) validated='' ;;
     --no-save) saved='' ;;
     --checkpoint-suffix*) die "--checkpoint-suffix: a training that is killed could not go on; leave it out" ;;
@@ -131,7 +134,7 @@ begun=''
 [[ ! -f $save_dir/arguments ]] || begun=1
 restore=()
 if compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
-  newest=$(fairseq-kd last-checkpoint ${begun:+--finish} "$save_dir")
+  newest=$(fairseq-kd last-checkpoint ${begun:+--finish --max-update "$max_update"} "$save_dir")
   [[ -n $newest ]] ||
     die "$save_dir holds no sound checkpoint, see above; remove its checkpoint*.pt to start from the beginning"
   if [[ $newest == *$'\n'ended ]]; then # killed before it wrote `done`

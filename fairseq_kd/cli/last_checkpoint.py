@@ -11,8 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="fairseq-train's --save-dir")
     parser.add_argument("--finish", action="store_true",
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
-        "and the epoch's line of DIR/train.log; only where no training is at work in DIR. A second line, `ended`, "
-        "says that --max-update was reached")  # fmt: skip
+        "and the epoch's line of DIR/train.log; only where no training is at work in DIR")  # fmt: skip
+    parser.add_argument("--max-update", type=int, default=0, metavar="N",
+        help="the training's; a second line, `ended`, says that the checkpoint has all of these updates")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,12 +29,13 @@ def run(options: argparse.Namespace) -> None:
     path = newest_sound_checkpoint(options.folder)
     if path is None:
         return
+    ended = reached_max_update(path, options.max_update)
     if options.finish:
         finish_saving(options.folder, path)
-        log, line = Path(options.folder, "train.log"), epoch_line(path)
+        log, line = Path(options.folder, "train.log"), epoch_line(path, ended)
         if line and log.is_file():
             with open(log, "a", encoding="utf-8") as handle:
                 handle.write(f"\n{line}\n")  # the kill may have cut the line before
     print(path)
-    if options.finish and reached_max_update(path):
+    if ended:
         print("ended")

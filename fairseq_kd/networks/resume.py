@@ -102,28 +102,27 @@ def finish_saving(folder: str | Path, newest: Path) -> None:
         vars(save_checkpoint).pop("best", None)
 
 
-def reached_max_update(newest: Path) -> bool:
-    """Whether a training's --max-update was reached in its newest checkpoint, so that nothing is left to train.
+def reached_max_update(newest: Path, max_update: int) -> bool:
+    """Whether the newest checkpoint has all updates of a training with this --max-update, which is 0 for no limit.
 
     fairseq-train looks at --max-update only after an update, so that it would do one more.
     """
-    state = read_checkpoint(newest, on_disk=True)
-    limit = int(state["cfg"].optimization.max_update or 0)
-    return 0 < limit <= _progress(state)[0]
+    return 0 < max_update <= _progress(check_checkpoint(newest))[0]
 
 
-def epoch_line(newest: Path) -> str | None:
+def epoch_line(newest: Path, ended: bool) -> str | None:
     """What fairseq-train logs of an epoch, ``| train | epoch 003 | loss 4.1 | … | num_updates 51``.
 
     fairseq logs it after it saved the epoch's end, so that a kill in between loses it; nobody trains that epoch again.
-    Its figures are in the checkpoint. None if ``newest`` is a state within an epoch, or has no figures.
+    Its figures are in the checkpoint. None if ``newest`` has no figures, or is a state within an epoch and the training
+    has not ``ended`` there.
     """
     reached = check_checkpoint(newest).get("extra_state") or {}
     iterator, saved = reached.get("train_iterator"), (reached.get("metrics") or {}).get("train")
     if not (iterator and saved):
         return None
     where = _Reached(iterator)
-    if not where.end_of_epoch():
+    if not (where.end_of_epoch() or ended):
         return None
     figures = MetersDict()
     figures.load_state_dict(saved)

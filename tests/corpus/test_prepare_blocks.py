@@ -21,6 +21,7 @@ from fairseq_kd.corpus.preparation.prepare import prepare
 from fairseq_kd.corpus.preparation.subword_model import drawn, train_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage import processes
+from fairseq_kd.storage.files import empty_folder, file_hash
 from tests.support.commands import environment
 from tests.support.kills import Moment, files_there, kill_and_run_again
 
@@ -288,3 +289,36 @@ def test_of_two_runs_into_one_data_bin_the_later_is_refused(
     prepare(text, languages, tmp_path / "other", vocab_size=20, workers=1, data_bin=shared)
     assert contents(shared) == before and not (tmp_path / "one" / "prepare.json").exists()
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_data_bin_that_another_run_has_emptied_is_refused(
+    text: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run begins to replace it just before the check."""
+    shared = tmp_path / "data-bin"
+
+    def hash_of_emptied(path: Path) -> str:
+        if path.parent == shared:
+            empty_folder(shared)
+        return file_hash(path)
+
+    monkeypatch.setattr(prepared_files, "file_hash", hash_of_emptied)
+    with pytest.raises(UserError, match="another run has written it meanwhile"):
+        prepare(text, ("en", "de"), tmp_path / "one", vocab_size=22, workers=1, data_bin=shared)
+
+
+def test_a_data_bin_that_another_run_has_replaced_is_not_in_the_report(
+    text: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run ends while this one counts the checksums of its text."""
+    shared, write = tmp_path / "data-bin", prepare_module.write_databin
+
+    def with_another(*given: Any) -> str:
+        made = write(*given)
+        monkeypatch.setattr(prepare_module, "write_databin", write)
+        prepare(text, ("en", "de"), tmp_path / "other", vocab_size=20, workers=1, data_bin=shared)
+        return made
+
+    monkeypatch.setattr(prepare_module, "write_databin", with_another)
+    report = prepare(text, ("en", "de"), tmp_path / "one", vocab_size=22, workers=1, data_bin=shared)
+    assert report["data_bin"] != file_hash(shared / "checksums.json")

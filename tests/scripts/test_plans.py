@@ -1,6 +1,7 @@
 """What the workflow plans for an experiment of a few rows: a dry run starts nothing."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).touch()
     workflow(folder, "--touch", "--forceall")
     return folder
+
+
+def test_a_finished_table_is_shown_after_a_step_that_it_does_not_wait_for(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "runs" / "small")
+    for name in ("table/table.md", "done/samples"):  # samples: another target, made later
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    done = shell("run.sh", finished / "config.yaml", folder=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "results" / "small" / "table.md").exists(), done.stderr
 
 
 SCORED = {"score_teacher", "score_student", "table", "report"}

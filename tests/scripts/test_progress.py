@@ -154,15 +154,25 @@ def test_a_plan_goes_to_the_terminal(script: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "given, limited",
-    [([], True), (["--profile", "slurm"], False), (["--profile=slurm"], False), (["--executor", "slurm"], False)],
+    [
+        ("", True),
+        ("--profile {cluster}", False),
+        ("--workflow-profile {cluster}", False),
+        ("-e slurm", False),
+        # Without a cluster Snakemake wants --cores.
+        ("--profile {local}", True),
+        ("--profile {cluster} --executor local", True),
+    ],
 )
-def test_the_processors_here_limit_no_job_of_a_cluster(given: list[str], limited: bool, tmp_path: Path) -> None:
+def test_the_processors_here_limit_no_job_of_a_cluster(given: str, limited: bool, tmp_path: Path) -> None:
     """Snakemake scales each job's threads down to --cores, also of jobs on nodes with more processors."""
     snakemake = tmp_path / "snakemake"
     snakemake.write_text('#!/bin/sh\necho "$@"\n')
     snakemake.chmod(0o755)
+    (tmp_path / "config.yaml").write_text("retries: 1\n")
+    words = given.format(cluster=ROOT / "scripts" / "profiles" / "slurm", local=tmp_path).split()
     script = f'source "{ROOT}/scripts/common.sh"; PATH="{tmp_path}:$PATH"; run_workflow x.yaml "{tmp_path}" "" "$@"'
-    done = subprocess.run(["bash", "-c", script, "x", *given, "-n"], env=environment(), capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", script, "x", *words, "-n"], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("--cores" in done.stdout.split()) == limited
 

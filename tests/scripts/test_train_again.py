@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fairseq_kd.networks.checkpoints import read_checkpoint
+from fairseq_kd.report.training_log import read_training_log
 from tests.support.commands import environment, run_command
 from tests.support.training import train_sh
 
@@ -202,9 +204,33 @@ def test_a_training_that_reached_max_update_is_not_trained_on(tiny_corpus: Path,
     """A kill before `done` leaves a whole training; fairseq-train would look at --max-update after one more update."""
     words = train_sh(tmp_path, tiny_corpus, "--max-update", "3", "--save-interval-updates", "2")
     subprocess.run(words, check=True, capture_output=True, env=environment())
-    save = Path(words[2])
-    before = (save / "checkpoint_last.pt").read_bytes()
+    save, log = Path(words[2]), Path(words[2], "train.log")
+    before, whole = (save / "checkpoint_last.pt").read_bytes(), read_training_log(log)
+    # fairseq-train logs the figures of the part of an epoch after its last checkpoint, too.
+    text = log.read_text()
+    log.write_text(text[: text.rindex("| train | epoch 001")])
     (save / "done").unlink()
     again = subprocess.run(words, check=True, capture_output=True, env=environment(), text=True)
     assert (save / "checkpoint_last.pt").read_bytes() == before and (save / "done").exists()
-    assert "the training had reached --max-update" in again.stderr
+    assert "the training had reached --max-update" in again.stderr and read_training_log(log) == whole
+
+
+@pytest.mark.parametrize("limit", [("--max-update=5",), ("--max-epoch", "1")])
+def test_the_max_update_of_an_earlier_training_is_not_that_of_the_next(
+    limit: tuple[str, ...], tiny_corpus: Path, tmp_path: Path
+) -> None:
+    """A training that goes on from checkpoints of fairseq-train, killed before it has saved one of its own."""
+    words = train_sh(tmp_path / "one", tiny_corpus, "--max-update", "3")
+    subprocess.run(words, check=True, capture_output=True, env=environment())
+    save = tmp_path / "next"
+    save.mkdir()
+    shutil.copy(tmp_path / "one" / "checkpoint_last.pt", save)
+    launcher = tmp_path / "launcher"
+    launcher.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    launcher.chmod(0o755)
+    words = train_sh(save, tiny_corpus, *limit)
+    killed = subprocess.run(words, capture_output=True, env=environment() | {"FAIRSEQ_KD_LAUNCHER": str(launcher)})
+    assert killed.returncode == -9 and (save / "arguments").exists()
+    subprocess.run(words, check=True, capture_output=True, env=environment())
+    history = read_checkpoint(save / "checkpoint_last.pt")["optimizer_history"]
+    assert history[-1]["num_updates"] > 3 and (save / "done").exists()

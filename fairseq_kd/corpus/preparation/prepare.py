@@ -25,7 +25,6 @@ from fairseq_kd.corpus.preparation.prepared_files import (
     write_subwords,
 )
 from fairseq_kd.corpus.preparation.subword_model import dictionary_lines, drawn, train_spm
-from fairseq_kd.data.databins.checksums import NAME as CHECKSUMS
 from fairseq_kd.data.text.pieces import load_spm
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.block_folder import Block, BlockFolder, count_rows
@@ -196,8 +195,7 @@ def _finish(
         if not counts[split]["rows"]:
             shutil.rmtree(output / "parts")
             raise UserError(f"{text[split]}: every row has an empty side, nothing is left; give parallel text")
-    if data_bin is not None:
-        write_databin(data_bin, languages, output / "dict.txt", blocks)
+    made = None if data_bin is None else write_databin(data_bin, languages, output / "dict.txt", blocks)
     names = ["spm.model", "dict.txt", *(f"subword/{split}.{side}" for split in SPLITS for side in languages)]
     report = {
         "languages": languages,
@@ -208,7 +206,7 @@ def _finish(
         "made_from": settings,
         "sha256": {name: file_hash(output / name) for name in names},
         # Another text may be prepared into the same data-bin later.
-        "data_bin": file_hash(data_bin / CHECKSUMS) if data_bin else None,
+        "data_bin": made,
         "versions": versions(),
     }
     write_json(output / REPORT, report)

@@ -4,7 +4,7 @@ import glob
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def check_replaceable(folder: Path) -> None:
 
 def write_databin(
     folder: Path, languages: Sequence[str], dictionary: Path, blocks: Mapping[str, Sequence[Block]]
-) -> None:
+) -> str:
     """Make ``folder`` the data-bin of all splits; it appears whole or not at all, and replaces an older one.
 
     A link stays, and so do the current folder and a mounted disk: the files go into them.
@@ -88,6 +88,9 @@ def write_databin(
         languages: of source and target.
         dictionary: of both.
         blocks: of each split, all written.
+
+    Returns:
+        The SHA-256 of its checksums.
 
     Raises:
         UserError: a block is damaged, or another run has made the folder meanwhile.
@@ -108,8 +111,10 @@ def write_databin(
                         files.add(side.sizes, side.symbols)
         write_checksums(new)
         own = file_hash(new / NAME)
-    if file_hash(folder / NAME) != own:
-        raise UserError(f"--data-bin {folder}: another run has written it meanwhile; give a folder of its own")
+    with suppress(FileNotFoundError):  # another run is about to replace it
+        if file_hash(folder / NAME) == own:
+            return own
+    raise UserError(f"--data-bin {folder}: another run has written it meanwhile; give a folder of its own")
 
 
 def finished(output: Path, report: Path, settings: dict[str, Any], data_bin: Path | None) -> dict[str, Any] | None:
