@@ -74,13 +74,13 @@ def test_other_number_formats(saved: list[Path], tmp_path: Path) -> None:
         state["model"]["steps"] = torch.tensor([count])
 
     paths = [
-        changed(path, tmp_path / path.name, lambda state, number=number: halve(state, number + 2))
+        changed(path, tmp_path / path.name, lambda state, number=number: halve(state, number + 3))
         for number, path in enumerate(saved[:2])
     ]
     average(paths, tmp_path / "mean.pt")
     states = [torch.load(path, weights_only=True)["model"] for path in (*paths, tmp_path / "mean.pt")]
     name = "decoder.embed_tokens.weight"
-    assert states[2][name].dtype == torch.half and states[2]["steps"].tolist() == [2]
+    assert states[2][name].dtype == torch.half and states[2]["steps"].tolist() == [3]
     assert torch.equal(states[2][name], ((states[0][name].double() + states[1][name].double()) / 2).half())
 
 

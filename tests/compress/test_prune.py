@@ -120,7 +120,12 @@ def test_tied_matrices_count_and_are_pruned_once(tiny_corpus: Any, tying: str) -
     state = checkpoint_model(model)
     assert count_nonzero(state)[0] == count_parameters(model)
     padding = sum(int((weight[1] == 0).sum()) for name, weight in model.named_parameters() if "embed" in name)
+    before = checkpoint_model(model)
     report = prune_model(state, 0.6, "class-blind")
+    for group, figures in report["classes"].items():
+        names = [name for weights in classes(state)[group] for name in weights]
+        gone = torch.cat([before[name][state[name] == 0] for name in names])
+        assert figures["threshold"] == float(gone.abs().max())
     model.load_state_dict(state)
     prunable = {name: weight for name, weight in model.named_parameters() if is_prunable(name, weight)}
     assert report["prunable"] == sum(weight.numel() for weight in prunable.values())

@@ -3,14 +3,16 @@
 import gzip
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import ctranslate2
 import numpy as np
 import pytest
 
 from fairseq_kd import cli
-from fairseq_kd.compress import shortlist
+from fairseq_kd.compress import shortlist, word_alignment
 from fairseq_kd.compress.options import ShortlistOptions
 from fairseq_kd.compress.parallel_rows import Text, read_text
 from fairseq_kd.data.databins.databin import open_databin
@@ -120,6 +122,19 @@ def test_text_that_cannot_be_used_is_refused(tiny_text: Path, tiny_corpus: Path,
         (tmp_path / f"{name}.tgt").write_text(target)
         with pytest.raises(UserError, match=reason):
             read_text(tmp_path / name, task)
+
+
+def test_links_are_those_of_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Aligner:
+        def align(self, sources: Iterable[str], targets: Iterable[str], forward: str, reverse: str) -> None:
+            assert ([*sources], [*targets]) == (["5 6\n", "7\n"], ["8 9\n", "8\n"])
+            Path(forward).write_text("0-0 1-0\n\n")
+            Path(reverse).write_text("1-1 0-0\n0-0\n")
+
+    monkeypatch.setattr(word_alignment, "import_eflomal", lambda: SimpleNamespace(Aligner=Aligner))
+    sources, targets = ([np.array(row) for row in side] for side in ([[5, 6], [7]], [[8, 9], [8]]))
+    found = word_alignment.align(sources, targets)
+    assert [links.tolist() for links in found] == [[[0, 0], [1, 0], [1, 1]], [[0, 0]]]
 
 
 def test_the_most_linked_symbols_are_allowed(tiny_corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,10 +163,12 @@ def test_a_student_learns_from_it_word_by_word(trimmed: Path, some_text: Path, t
 
 
 def test_a_data_bin_as_the_text(tiny_teacher: Path, some_text: Path, trimmed: Path, tmp_path: Path) -> None:
-    """Its symbols are those of the text; a data-bin with other dictionaries is refused."""
-    for split in ("train", "valid", "test"):
-        for side in ("src", "tgt"):
-            shutil.copy(some_text / f"some.{side}", tmp_path / f"{split}.{side}")
+    """Its symbols are those of the text in all splits; a data-bin with other dictionaries is refused."""
+    sides = [(some_text / f"some.{side}").read_text().splitlines(keepends=True) for side in ("src", "tgt")]
+    for missing, split in (("s0", "train"), ("s1", "valid"), ("s2", "test")):
+        pairs = [pair for pair in zip(*sides, strict=True) if missing not in pair[0].split()]
+        for side, rows in zip(("src", "tgt"), zip(*pairs, strict=True), strict=True):
+            (tmp_path / f"{split}.{side}").write_text("".join(rows))
     whole = str(tiny_teacher.parent / "dict.src.txt")
     data = binarise(tmp_path, tmp_path / "data-bin", "--srcdict", whole, "--tgtdict", whole)
     trim(tiny_teacher, [data], tmp_path / "trimmed")
@@ -204,6 +206,14 @@ def test_other_dictionaries_or_languages_are_another_input(
     assert "already trimmed from the same input; nothing to do" in caplog.text
     with pytest.raises(UserError, match="trimmed: holds something else"):
         again(right, "tgt", "src")
+
+
+def test_text_that_has_changed_is_another_input(tiny_teacher: Path, some_text: Path, tmp_path: Path) -> None:
+    text = [Path(shutil.copy(some_text / f"some.{side}", tmp_path)) for side in ("src", "tgt")]
+    trim(tiny_teacher, text, tmp_path / "trimmed")
+    text[1].write_text(text[1].read_text() + "t20\n")
+    with pytest.raises(UserError, match="trimmed: holds something else"):
+        trim(tiny_teacher, text, tmp_path / "trimmed")
 
 
 def test_one_named_language_counts(tiny_teacher: Path, some_text: Path, tmp_path: Path) -> None:

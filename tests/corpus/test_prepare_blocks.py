@@ -4,6 +4,7 @@ import fcntl
 import gzip
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,16 @@ def test_finished_work_stays_and_other_work_is_replaced(
     other = made(text, tmp_path, vocab_size=20)
     assert other["spm.model"] != whole["spm.model"] and other["data-bin/dict.en.txt"] == other["dict.txt"]
     assert made(text, tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["train.de", "valid.en", "test.de"])
+def test_text_that_has_changed_is_prepared_again(name: str, text: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(text["train"].parent, tmp_path / "text")
+    moved = {split: tmp_path / "text" / split for split in text}
+    first = made(moved, tmp_path / "out")
+    changed = tmp_path / "text" / name
+    changed.write_text(changed.read_text().replace("baka", "neti"))
+    assert made(moved, tmp_path / "out")[f"subword/{name}"] != first[f"subword/{name}"]
 
 
 def test_a_data_bin_that_another_text_took_is_made_again(text: dict[str, Path], tmp_path: Path) -> None:

@@ -98,6 +98,22 @@ def test_a_cache_of_it_goes_with_its_rows(partial: Path, tiny_corpus: Path, tiny
         assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-3)
 
 
+def test_rows_that_the_caches_teacher_could_not_take_are_left_out(
+    partial: Path, tiny_corpus: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    cache(str(tiny_teacher), partial, tmp_path, 4, subset="train", teacher_data=str(tiny_corpus))
+    made = read_json(tmp_path / "train" / "manifest.json")
+    (tmp_path / "train" / "manifest.json").write_text(json.dumps({**made, "max_positions": [7, 1024]}))
+    words = ("--distilled-data", str(partial), "--gate-token-prefixes", "distilled", "--teacher-cache", str(tmp_path))
+    task, _, _ = build(tiny_corpus, *TASK, *words)
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    too_long = np.flatnonzero(dataset.src_sizes > 7).tolist()
+    assert 10 < len(too_long) < 290
+    _, ignored = dataset.filter_indices_by_size(np.arange(300), (1024, 1024))
+    assert sorted(ignored) == sorted({*LEFT_OUT, *too_long})
+
+
 def test_an_empty_translation_is_left_out_where_no_file_names_it(tiny_corpus: Path) -> None:
     gold = open_databin(tiny_corpus, "train").dataset("train")
     other = open_databin(tiny_corpus, "train").dataset("train")

@@ -117,6 +117,21 @@ def test_a_model_that_never_ends_is_cut_where_fairseq_cuts_it(
     assert max(len(nbest[0].tokens.split()) for nbest in found) > 10
 
 
+def test_greedy_scores_of_sentences_whose_likeliest_translation_is_empty(
+    sure_teacher: Path, task: TranslationTask, sources: list[torch.Tensor], tmp_path: Path
+) -> None:
+    """fairseq forbids it and leaves its probability unused; CTranslate2 would spread it over the other tokens."""
+
+    def end_early(state: dict[str, Any]) -> None:
+        state["model"]["decoder.output_projection.weight"][task.target_dictionary.eos()] *= 4
+
+    path, options = str(edited(sure_teacher, tmp_path, end_early)), DecodingOptions(beam=1)
+    engines = FairseqEngine([path], task), choose_engine("ctranslate2", "float32", [path], task).build()
+    expected, found = ([nbest[0] for nbest in engine.translate(sources, options)] for engine in engines)
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-3)
+
+
 def test_a_model_that_needs_a_gpu_is_not_converted(
     tiny_teacher: Path, task: TranslationTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -96,6 +96,10 @@ def test_a_clear_winner_at_both_neighbours_is_clear(study: dict[str, Any]) -> No
         for other, lead in item["leads"].items():
             assert lead["mean"] == pytest.approx(item["scores"]["Seq-KD"] - item["scores"][other])
             assert 0 < lead["interval"][0] < lead["mean"] < lead["interval"][1]
+    # The fewest of a line: one seed counts as no spread, however many the others have.
+    more = json.loads(json.dumps(study))
+    more["points"][0]["seeds"]["Word-KD"] = [1, 2, 3]
+    assert told["seeds"] == 1 and advise([more], task())["studies"][0]["seeds"] == 1
     # Its own point, and no other, where the task lies right there.
     (told,) = advise([study], task(size_ratio=0.2))["studies"]
     assert {item["at"] for item in told["evidence"]} == {200}
@@ -163,6 +167,13 @@ def test_studies_together(study: dict[str, Any]) -> None:
                 pair["differences"] = [{"mean": 0, "interval": [-1, 1]}] * 3
     found = advise(unclear, task())
     assert (found["line"], found["certainty"]) == ("Hybrid", "leaning")
+    # Within a study, too: 0, 0, 0 and 5 points against 2, 2, 2 and 0.
+    (once, *_) = unclear
+    for measure, means in (("beam 1", ((10, 10), (8, 8))), ("beam 5", ((10, 5), (8, 10)))):
+        for name, at in zip(("Word-KD", "Hybrid"), means, strict=True):
+            once["over_axis"]["scores"][measure][name] = [{"mean": score, "interval": [0, 20]} for score in (*at, 0)]
+        once["over_axis"]["scores"][measure]["Seq-KD"] = [{"mean": 0, "interval": [0, 20]}] * 3
+    assert advise([once], task())["line"] == "Word-KD"
 
 
 def test_decoding_procedures_can_differ(study: dict[str, Any]) -> None:

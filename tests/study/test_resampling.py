@@ -135,6 +135,12 @@ def test_the_share_tells_how_sure_a_crossing_is() -> None:
     assert never["crossings"] == []
 
 
+def test_a_crossing_is_clear_by_the_places_on_its_own_two_sides() -> None:
+    draws = np.array([[1.5, -1.0, 2.0]] * 6 + [[-1.0, -1.0, 2.0]] * 4)
+    found = compare([0, 1, 2], curve(draws), curve(np.zeros((10, 3))), logarithmic=False)
+    assert [crossing["clear"] for crossing in found["crossings"]] == [False, True]
+
+
 def test_the_interval_of_a_crossing_at_the_end_of_the_axis_holds_it() -> None:
     """A line that is still above at the last place crosses there or beyond: its crossing is not left out."""
     noise = np.random.default_rng(3).normal(0, 0.5, 4000)

@@ -119,17 +119,19 @@ def test_buckets_hold_each_sentence_once_and_about_as_many() -> None:
 
 
 def test_scores_by_length_are_those_of_the_buckets_sentences(study: Study) -> None:
-    forced = {"accuracy": 0, "correct": LENGTHS, "tokens": [20] * 30}
-    _, content, _ = study([(1, scored("Word-KD", 3, teacher_forced=forced)), (1, scored("Seq-KD", 5))])
+    lengths = [*LENGTHS[:-1], 39]  # far from the others of its bucket, whose place is the mean
+    forced = {"accuracy": 0, "correct": lengths, "tokens": [40] * 30}
+    word_kd = scored("Word-KD", 3, teacher_forced=forced, source_lengths=lengths)
+    _, content, _ = study([(1, word_kd), (1, scored("Seq-KD", 5, source_lengths=lengths))])
     (point,) = content["over_lengths"]
     assert [bucket["sentences"] for bucket in point["buckets"]] == [9, 9, 6, 6]
     spans = [(bucket["shortest"], bucket["longest"]) for bucket in point["buckets"]]
-    assert spans == [(3, 5), (6, 8), (9, 10), (11, 12)]
-    assert point["places"] == [4, 7, 9.5, 11.5]
+    assert spans == [(3, 5), (6, 8), (9, 10), (11, 39)]
+    assert point["places"] == [4, 7, 9.5, 16]
     means = [one["mean"] for one in point["scores"]["teacher_forced"]["Word-KD"]]
-    assert means == pytest.approx([100 * place / 20 for place in point["places"]])
+    assert means == pytest.approx([100 * place / 40 for place in point["places"]])
     assert [one["mean"] for one in point["scores"]["teacher_forced"]["Seq-KD"]] == [80] * 4
-    # 20 to 57.5 % against 80 %
+    # 10 to 40 % against 80 %
     (pair,) = point["comparisons"]["teacher_forced"]
     assert pair["line"] == "Seq-KD" and pair["crossings"] == []
 

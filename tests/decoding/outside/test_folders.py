@@ -73,6 +73,10 @@ def test_positions_are_read_from_the_model(converted: Path) -> None:
         content.replace(b"position_encodings/encodings", b"position_encodings/others!!!")
     )
     assert positions(converted) == (UNLIMITED, UNLIMITED)
+    (converted / "model.bin").write_bytes(
+        content.replace(b"encoder/position_encodings/encodings", b"encoder/position_encodings/others!!!")
+    )
+    assert positions(converted) == (UNLIMITED, 64)
     (converted / "model.bin").write_bytes(content[: len(content) // 2])
     assert "model.bin is cut short; convert the model again" in told(converted, **MULTI)
     (converted / "model.bin").write_bytes(b"\x02" + content[1:])
@@ -176,6 +180,7 @@ def test_lower_case(converted: Path) -> None:
     (converted / "fairseq_kd.yaml").write_text(text)
     lower, upper = [LINES[0].lower()], [LINES[0].upper()]
     translator = open_translator(str(converted))
+    assert translator.settings == {**opened(converted).settings, "casing": "lower"}
     assert translator.translate(upper, OPTIONS) == translator.translate(lower, OPTIONS)
     assert translator.translate(lower, OPTIONS) == opened(converted).translate(lower, OPTIONS)
     assert translator.translate(upper, OPTIONS) != opened(converted).translate(upper, OPTIONS)
