@@ -145,6 +145,6 @@ def test_a_folders_model_is_loaded_before_the_first_sentence(
         yield (tiny_text / "valid.src").read_bytes().splitlines(keepends=True)[0]
 
     answers = io.BytesIO()
-    options = DecodingOptions(beam=2, max_len_a=1.2, max_len_b=10)
+    options = DecodingOptions(beam=2, max_len_a=0, max_len_b=40)
     translate_interactively(open_translator(str(tmp_path / "out")), typed(), answers, options)
     assert answers.getvalue().decode().startswith(f"{expected[0]}\t")
