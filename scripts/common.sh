@@ -114,8 +114,8 @@ run_workflow() {
   done
   set -- "${passed[@]}"
   "${command[@]}" --unlock >/dev/null 2>&1 || true
-  # Snakemake scales each job down to --cores, on a cluster too, whose nodes have more processors than this machine. It knows
-  # of which options and profiles an executor comes.
+  # Snakemake scales each job down to --cores, on a cluster too, whose nodes have more processors than this machine. Its own
+  # parser tells whether an option or a profile names an executor.
   python -c 'if True:
     import sys
     from snakemake.cli import parse_args

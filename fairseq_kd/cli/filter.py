@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
         return
     print(table(report))
     if not report["kept"]:
-        raise UserError(f"{options.output}: no row is kept; report.json says which rule dropped how many; relax it")
+        raise UserError(f"{options.output}: no row is kept; report.json says which rule dropped how many; loosen it")
 
 
 def _reverse(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first finish the saving that a kill cut short: copies of the newest state, the deletion of older ones, "
         "and the epoch's line of DIR/train.log; only where no training is at work in DIR")  # fmt: skip
     parser.add_argument("--max-update", type=int, default=0, metavar="N",
-        help="the training's; a second line, `ended`, says that the checkpoint has all of these updates")  # fmt: skip
+        help="the training's number of updates (%(default)s: no limit); a second line, `ended`, says that the "
+        "checkpoint has all of them")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
