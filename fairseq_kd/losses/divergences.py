@@ -96,7 +96,7 @@ def sequence_log_odds(
     (1−w)·q(y_t | y_<t) with w = β·p(y_<t) / (β·p(y_<t) + (1−β)·q(y_<t)). This gives log w/(1−w).
 
     With them the divergence is exact in value, not in gradient. Gradients flow through the log-odds, but none flows
-    through the sampling of the prefixes (Wen et al. 2023, section 7). Between three pairs of toy models, whose sequences
+    through the sampling of the prefixes (Wen et al. 2023, section 7). Between three pairs of toy models whose sequences
     can be enumerated, the gradient had a cosine of 0.93 to 1.00 with the exact gradient, and 1.0 to 3.0 times its norm.
 
     Args:
