@@ -30,7 +30,12 @@ logger = logging.getLogger(__name__)
 class FusedConfig(FairseqDataclass):
     """Options of every criterion of this package."""
 
-    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold target's cross-entropy"})
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={
+            "help": "label smoothing of the target's cross-entropy: of gold, in hybrid_kd of the distilled one too"
+        },
+    )
     chunk_memory: float = field(
         default=0.0,
         metadata={
@@ -42,7 +47,7 @@ class FusedConfig(FairseqDataclass):
 
 
 class FusedCriterion(FairseqCriterion):
-    """Base of the criterions: sums over real tokens, in nats, with fairseq's label smoothing on the gold target.
+    """Base of the criterions: sums over real tokens, in nats, with fairseq's label smoothing on targets.
 
     Raises:
         UserError: an option is out of its range, or the criterion needs a teacher and the task has none.

@@ -57,7 +57,7 @@ class FDistillCriterion(FusedCriterion):
     10). JS takes the step-wise mixture of their code, or with --js-mixture sequence that of their section 7.
 
     The student's samples depend on its weights, but no gradient flows through the sampling. The gradient of a term on
-    student samples is therefore not that of the sequence-level divergence (Wen et al. 2023, Limitations). That also
+    student samples is therefore not that of the sequence-level divergence (Wen et al. 2023, section 7). That also
     holds for the mixture of sequences, which is exact in value only.
 
     Raises:

@@ -33,7 +33,8 @@ class HybridKDCriterion(TokenKDCriterion):
     """L(x) = g(x)·L_token(x) + (1−g(x))·L_sentence(x): Wei et al. 2024, eq. 4.
 
     L_sentence is the NLL of the teacher's output ŷ (eq. 3). L_token is the loss of ``token_kd`` on the gold target y,
-    or on ŷ with --gate-token-prefixes distilled; with --kd-alpha 1 it is eq. 2. Both are sums over tokens.
+    or on ŷ with --gate-token-prefixes distilled; with --kd-alpha 1 it is eq. 2. Both are sums over tokens. The label
+    smoothing is that of both NLLs.
 
     The sample size is the sum of the tokens' weights: g(x) in L_token, 1 − g(x) in L_sentence. With g = 1 loss,
     gradient and sample size are those of ``token_kd``, with g = 0 those of ``fused_cross_entropy`` on the distilled

@@ -86,7 +86,7 @@ def encode(ids: Tensor, log_probs: Tensor, settings: dict[str, Any]) -> np.ndarr
 def normalised(stored: Tensor) -> Tensor:
     """Stored log-probabilities, shape (tokens, k + 1), as float32 whose probabilities sum to 1 again.
 
-    Rounding to float16 has moved each by at most 2⁻¹¹ of its size.
+    Rounding to float16 has moved each by at most 2⁻¹¹ of its size, or by 2⁻²⁵ where that is more.
     """
     return torch.log_softmax(stored.float(), dim=-1)
 

@@ -134,6 +134,6 @@ def _notes(diagnosis: dict[str, Any]) -> list[str]:
     if "shape" in diagnosis:
         notes.append(
             "× teacher: speed over the teacher's with its largest beam, same engine and precision. BLEU lost: against "
-            "that teacher. Only students that no other beats in both are listed."
+            "that teacher. A student is listed if no other is at least as good in both, and better in one."
         )
     return [*notes, f"Commit: {made['commit'] or 'not known'}."]

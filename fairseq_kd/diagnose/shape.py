@@ -21,8 +21,8 @@ def advise_shape(tables: Sequence[Table], wish: SpeedWish, parameters: float) ->
 
     Returns:
         "speedup" and "batched"; "certainty": at most leaning, since shapes were measured on other tasks, or not known;
-        "reason"; "shape", the fields of :class:`fairseq_kd.diagnose.shape_files.Measured`, or None; "front", all that
-        no other student beats in both speed and loss, the fastest first; "tables", what was read.
+        "reason"; "shape", the fields of :class:`fairseq_kd.diagnose.shape_files.Measured`, or None; "front", the Pareto
+        front of speed and loss, the fastest first; "tables", what was read.
     """
     alike = [table for table in tables if _alike(teacher_of(table)["parameters"], parameters)]
     front = pareto([one for table in alike for one in measured(table) if one.batched == wish.batched])

@@ -68,7 +68,7 @@ class Samples:
 def distinct_bigrams(samples: Sequence[Sequence[int]]) -> float:
     """The share of distinct bigrams among all bigrams of one source's samples; 0 where there are none.
 
-    It is 1 where no bigram occurs twice, and 1 / (number of samples) where all samples are the same.
+    It is 1 where no bigram occurs twice, and 1 / (number of samples) where all samples are the same and repeat none.
     """
     bigrams = [pair for sample in samples for pair in pairwise(sample)]
     return len(set(bigrams)) / max(1, len(bigrams))

@@ -4,7 +4,7 @@ A divergence is a function of two tensors of log-probabilities, shape (tokens, s
 padding. It gives one value per token, in nats. Gradients flow into the student's log-probabilities alone.
 Log-probabilities below −10⁴ count as −10⁴: a divergence that is infinite by definition is then very large.
 
-An f-divergence is D_f(p‖q) = Σ_k q(k)·f(p(k)/q(k)) with f convex and f(1) = 0 (Wen et al. 2023, eq. 2).
+An f-divergence is D_f(p‖q) = Σ_k q(k)·f(p(k)/q(k)) with f convex and f(1) = 0 (Wen et al. 2023, eq. 4).
 """
 
 import math
@@ -96,8 +96,8 @@ def sequence_log_odds(
     (1−w)·q(y_t | y_<t) with w = β·p(y_<t) / (β·p(y_<t) + (1−β)·q(y_<t)). This gives log w/(1−w).
 
     With them the divergence is exact in value, not in gradient. Gradients flow through the log-odds, but none flows
-    through the sampling of the prefixes (Wen et al. 2023, Limitations). Where all sequences can be enumerated, the
-    gradient had a cosine of 0.98 with the exact gradient and 1.56 times its norm.
+    through the sampling of the prefixes (Wen et al. 2023, section 7). Between three pairs of toy models whose sequences
+    can be enumerated, the gradient had a cosine of 0.93 to 1.00 with the exact gradient, and 1.0 to 3.0 times its norm.
 
     Args:
         teacher_log_probs: log p(y_t | y_<t) of each sequence's own symbols, one sequence after the other, (tokens,).

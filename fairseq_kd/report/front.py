@@ -1,4 +1,4 @@
-"""The Pareto front: the points that no other point beats in both quality and cost."""
+"""The Pareto front: no other point is at least as good in both quality and cost, and better in one."""
 
 from collections.abc import Sequence
 

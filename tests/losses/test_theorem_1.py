@@ -152,6 +152,27 @@ def test_gradient_of_the_sequence_mixture(models: tuple[Model, Model], drawn_by:
     torch.testing.assert_close(gradient, by_definition, rtol=1e-9, atol=1e-12)
 
 
+GRADIENT = {"near": (0.99, 1.06), "middle": (0.93, 3.03), "far": (1.00, 1.00)}
+"""Measured: cosine with the exact gradient, and norm as a multiple of its norm."""
+
+
+def test_how_far_the_gradient_is_from_the_exact_one(
+    models: tuple[Model, Model], request: pytest.FixtureRequest
+) -> None:
+    """The JS of whole sequences, whose gradient includes that of the drawing; docs/explanation/f-distill.md says it."""
+    teacher, student = models
+    one = DIVERGENCES["js"].at(None)
+    halves = [(teacher, one.on_teacher_prefixes), (student, one.on_student_prefixes)]
+    steps = torch.stack([expected(teacher, student, drawer, half, 0.5) for drawer, half in halves]).sum()
+    p, q = teacher.log_probs(), student.log_probs()
+    middle = torch.logaddexp(p, q) - math.log(2)
+    whole = (p.exp() * (p - middle) + q.exp() * (q - middle)).sum() / 2
+    possible = student.logits.isfinite()
+    own, exact = (torch.autograd.grad(value, student.logits)[0][possible] for value in (steps, whole))
+    cosine, norm = torch.cosine_similarity(own, exact, dim=0), own.norm() / exact.norm()
+    assert (cosine.item(), norm.item()) == pytest.approx(GRADIENT[request.node.callspec.id], abs=0.01)
+
+
 def _student_half_by_prefixes(teacher: Model, student: Model) -> Tensor:
     """½ Σ over prefixes of q(prefix), held fixed, times KL(q‖m) there, m as a ratio of two prefixes' mixtures."""
     p_steps, q_steps = teacher.logits.log_softmax(-1), student.logits.log_softmax(-1)

@@ -41,7 +41,7 @@ def draw_rollouts(
     mode and back.
 
     No gradient flows through the sampling. A loss on the student's own rollouts therefore has not the gradient of its
-    expectation (Wen et al. 2023, Limitations).
+    expectation (Wen et al. 2023, section 7).
 
     Args:
         models: one or more fairseq encoder-decoders with incremental decoders, not wrapped for several processes.

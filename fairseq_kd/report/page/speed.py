@@ -16,7 +16,10 @@ def speed_picture(table: dict[str, Any], measure: Measure) -> Picture:
         table: table.json's content.
         measure: of the horizontal axis, which is logarithmic.
     """
-    note = "The dashed line is the Pareto front: no other point is better in both. Whiskers are 95 % intervals."
+    note = (
+        "The dashed line is the Pareto front: no other point is at least as good in both, and better in one. Whiskers "
+        "are 95 % intervals."
+    )
     picture = new_picture(measure.label, measure.label, "BLEU", note + measure.note, log=True)
     drawn = [
         (number, row, beam)
