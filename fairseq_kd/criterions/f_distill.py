@@ -38,6 +38,9 @@ TURN = 2**62
 """In the place of a sentence's number where the kind of an update's prefixes is drawn."""
 EVALUATION = 2**32 - 1
 """In the place of the update's number in validation, which thus draws the same sequences every time."""
+TEACHERS = 2**31
+"""Added to the update's number where the teacher draws. From the student's random numbers it would draw sequences like
+the student's, and the errors of both halves of a divergence would add up."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class FDistillCriterion(FusedCriterion):
     def _teacher_sequences(self, teacher: Teacher, sample: dict[str, Any], positions: float = math.inf) -> Tensor:
         """The teacher's sequences, (batch, length): drawn now from the mean of its models, or those of the data."""
         if self.online and self.training:
-            return self._draw(teacher.models, sample, teacher.tokens, positions)
+            return self._draw(teacher.models, sample, teacher.tokens, positions, stream=TEACHERS)
         # In validation gold targets stand in, so that runs with drawn and with given sequences can be compared.
         return sample["distilled"] if "distilled" in sample else sample["target"]
 
@@ -175,9 +178,10 @@ class FDistillCriterion(FusedCriterion):
         sample: dict[str, Any],
         tokens: Sequence[TeacherTokens | None] | None = None,
         positions: float = math.inf,
+        stream: int = 0,
     ) -> Tensor:
         """Sequences of ``models``, no longer than the ``positions`` of the model that is to read them."""
-        seed = (self.seed, self.task.update if self.training else EVALUATION)
+        seed = (self.seed, stream + self.task.update if self.training else EVALUATION)
         how = (self.sampling, seed, self.task.target_dictionary, tokens)
         return draw_rollouts(models, sample, *how, beam=self.beam, min_len=self.min_len, positions=positions)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fairseq.logging import metrics
 
+from fairseq_kd.criterions.f_distill import TEACHERS
 from fairseq_kd.criterions.interleave import interleave
 from fairseq_kd.decoding.sampling.rollouts import draw_rollouts
 from fairseq_kd.errors import UserError
@@ -54,7 +55,19 @@ def by_hand(task: Any, model: Any, sample: dict[str, Any], sequences: torch.Tens
 
 def drawn(task: Any, models: Any, criterion: Any, sample: dict[str, Any]) -> torch.Tensor:
     models = models if isinstance(models, list) else [models]
-    return draw_rollouts(models, sample, criterion.sampling, (criterion.seed, task.update), task.target_dictionary)
+    seed = (criterion.seed, task.update + (TEACHERS if models[0] is task._teacher.models[0] else 0))
+    return draw_rollouts(models, sample, criterion.sampling, seed, task.target_dictionary)
+
+
+def test_both_models_draw_with_random_numbers_of_their_own(tiny_corpus: Path) -> None:
+    """The student in the place of its teacher: with the same numbers, it would draw the same sequences twice."""
+    task, model, criterion = setup(tiny_corpus, "--divergence", "js", *ONLINE)
+    task._teacher = Teacher([model])
+    task.update = 5
+    terms = criterion._terms(model, task._teacher, batch(task, "valid", [0, 1, 2, 3]))
+    of_teacher, of_student = (next(one.sequences for one in terms if one.name == who) for who in ("teacher", "student"))
+    same = [one.tolist() == other.tolist() for one, other in zip(of_teacher, of_student, strict=True)]
+    assert not any(same)
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
