@@ -237,8 +237,10 @@ for language in "$source" "$target"; do
     die "$output/$subset.$language has $lines lines, the ${input:-gold data} has $rows rows; delete $output"
 done
 
-# The data-bin carries the signature of the text it was made from. The other splits may have changed since.
+# The data-bin carries the signature of the text it was made from. The other splits may have changed since. That of an
+# earlier version has no left_out.json, and may hold rows that the teacher did not translate.
 if ! cmp -s "$output/signature.json" "$output/data-bin/signature.json" ||
+  { [[ ! -e $output/data-bin/left_out.json ]] && grep -q '^[[:space:]]*$' "$output/$subset.$target"; } ||
   ! same_splits "$data" "$output/data-bin" "$source" "$target"; then
   binarise
 fi

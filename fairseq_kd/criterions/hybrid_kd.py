@@ -16,6 +16,7 @@ from fairseq_kd.criterions.held_out import held_out_answer
 from fairseq_kd.criterions.hybrid_options import HybridKDConfig, hybrid_config
 from fairseq_kd.criterions.interleave import Answer, interleave
 from fairseq_kd.criterions.token_kd import TokenKDCriterion
+from fairseq_kd.criterions.turned_gate import refuse_turned
 from fairseq_kd.errors import UserError
 from fairseq_kd.gates.batch import GateBatch, GateValues
 from fairseq_kd.gates.registry import GATES, build_gate, on_registration
@@ -44,7 +45,8 @@ class HybridKDCriterion(TokenKDCriterion):
     objective of its own, which can be that of L. The objective's value does not enter the loss.
 
     Raises:
-        UserError: an option is out of its range, there is no distilled data, or the task has no teacher.
+        UserError: an option is out of its range, there is no distilled data, or the task has no teacher. Or the
+            training goes on from an earlier version's, with the same g that now means the opposite.
     """
 
     needs_teacher = "hybrid_kd"
@@ -70,6 +72,8 @@ class HybridKDCriterion(TokenKDCriterion):
             raise UserError(
                 "--criterion hybrid_kd learns from the teacher's output too: give it with --distilled-data DATABIN"
             )
+        if not task.of_checkpoint:
+            refuse_turned(cfg, task.cfg)
         self.on_distilled = str(cfg.gate_token_prefixes) == "distilled"
         task.soft_targets_of_distilled = self.on_distilled
         self.gate = build_gate(

@@ -122,9 +122,23 @@ def _course(lines: dict[int, Figures], names: dict[str, str]) -> dict[str, list[
 
 def _gate(lines: dict[int, Figures]) -> dict[str, Any] | None:
     """A gate's figures at the end, and its "course"; None if there is none in these lines."""
-    gated = {updates: figures for updates, figures in lines.items() if {"gate", "gate_spread"} <= figures.keys()}
+    gated = {updates: _turned(one) for updates, one in lines.items() if {"gate", "gate_spread"} <= one.keys()}
     if not gated:
         return None
     end = gated[max(gated)]
     course = _course(gated, {name: GATE[name] for name in ("gate", "gate_spread")})
     return {**{name: end[key] for key, name in GATE.items() if key in end}, "course": course}
+
+
+def _turned(figures: Figures) -> Figures:
+    """A line's figures with g as the share of the token-level loss.
+
+    It was that of the sentence-level loss in earlier versions, which did not log seen_wpb.
+    """
+    if "seen_wpb" in figures:
+        return figures
+    turned = {**figures, "gate": round(1 - figures["gate"], 6)}
+    for name, other in (("gate_high", "gate_low"), ("gate_low", "gate_high")):
+        if other in figures:
+            turned[name] = figures[other]
+    return turned | {name: -value for name, value in figures.items() if name.endswith("_correlation")}

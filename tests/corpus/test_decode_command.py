@@ -1,5 +1,7 @@
 """Decoding with a real model: against fairseq-generate, in shards, and killed on the way."""
 
+import hashlib
+import json
 import logging
 import random
 import re
@@ -219,6 +221,24 @@ def test_the_script_takes_changed_splits_of_the_gold_data(
     for gone in gold.glob("test1.*"):
         gone.unlink()
     assert script(*words).returncode == 0 and not list(made.glob("test1.*"))
+    as_an_earlier_version(tmp_path / "out", row=7)
+    assert script(*words).returncode == 0
+    assert len(open_databin(made, "train").dataset("train")) == 299
+
+
+def as_an_earlier_version(distilled: Path, row: int) -> None:
+    """Let the data-bin hold a row that the teacher did not translate, as those of version 0.1.0 do."""
+    text, made = distilled / "train.tgt", distilled / "data-bin"
+    lines = text.read_text().splitlines()
+    lines[row] = ""
+    text.write_text("".join(f"{line}\n" for line in lines))
+    signature = read_json(distilled / "signature.json")
+    signature["skipped"]["too_long_source"] = [row]
+    signature["sha256"][text.name] = hashlib.sha256(text.read_bytes()).hexdigest()
+    for folder in (distilled, made):
+        (folder / "signature.json").write_text(json.dumps(signature))
+    for name in ("left_out.json", "checksums.json"):
+        (made / name).unlink()
 
 
 @pytest.mark.slow

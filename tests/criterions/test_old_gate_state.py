@@ -1,5 +1,7 @@
 """A learned gate's state as checkpoints held it before: under other names, and with a g of the other meaning."""
 
+import lzma
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from fairseq_kd.errors import UserError
 from tests.support.models import build
 
+STORED = Path(__file__).parents[1] / "stored"
 OPTIONS = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--distilled-data", "x")
 
 
@@ -60,3 +63,29 @@ def test_a_training_without_a_gate_leaves_the_new_gate_alone(tiny_corpus: Path) 
     before = {name: value.clone() for name, value in criterion.gate.network.state_dict().items()}
     criterion.load_state_dict(None, strict=True)
     assert all(torch.equal(before[name], value) for name, value in criterion.gate.network.state_dict().items())
+
+
+GIVEN_AGAIN = {
+    "fixed": (("--gate-value", "0.3"), ("--gate-value", "0.7")),
+    "learned": (("--gate-value", "0.3"), ("--gate-value", "0.7")),
+    "schedule": (("--gate-start", "0.1"), ("--gate-start", "0.9")),
+}
+
+
+@pytest.mark.parametrize("gate", GIVEN_AGAIN)
+def test_a_value_of_g_that_meant_the_opposite_is_refused(tiny_corpus: Path, tmp_path: Path, gate: str) -> None:
+    """A training of commit 169c845 goes on with the options that it was begun with."""
+    state = torch.load(BytesIO(lzma.decompress((STORED / "gate.pt.xz").read_bytes())), weights_only=True)
+    state["cfg"]["criterion"].update(gate=gate, gate_value=0.3, gate_start=0.1, gate_end=1.0)
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    words, turned = GIVEN_AGAIN[gate]
+    options = (*OPTIONS, "--gate", gate, "--gate-updates", "9", "--save-dir", str(tmp_path))
+    told = f"{words[0]} {words[1]}: {tmp_path}/checkpoint_last.pt .*give {words[0]} {turned[1]} "
+    with pytest.raises(UserError, match=told):
+        build(tiny_corpus, *options, *words)
+    build(tiny_corpus, *options, *turned)
+    build(tiny_corpus, *options)  # other values than the recorded ones are of today
+    # What the present version saved records the options of today.
+    state["cfg"]["criterion"]["gate_token_prefixes"] = "gold"
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    build(tiny_corpus, *options, *words)

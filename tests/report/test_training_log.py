@@ -143,7 +143,16 @@ def test_what_is_no_training_log_is_one_line(tmp_path: Path) -> None:
 
 def gate_line(updates: int, mean: float) -> str:
     figures = f"gate={mean}, gate_high=0.25, gate_low=0, gate_spread=0.125, gate_length_correlation=-0.5"
-    return f"| train_inner | epoch 001: {updates} / 99 loss=3, {figures}, num_updates={updates}, wpb=9\n"
+    return f"| train_inner | epoch 001: {updates} / 99 loss=3, {figures}, num_updates={updates}, wpb=9, seen_wpb=18\n"
+
+
+def test_a_gate_that_weighed_the_sentence_level_loss_is_turned(tmp_path: Path) -> None:
+    """Earlier versions logged that gate, and no seen_wpb; this training went on with the present version."""
+    begun, gone_on = gate_line(5, 0.25).replace(", seen_wpb=18", ""), gate_line(10, 0.75)
+    found = written(tmp_path, begun)["gate"]
+    figures = {"mean": 0.75, "spread": 0.125, "high": 0, "low": 0.25, "length_correlation": 0.5}
+    assert found == {**figures, "course": {"updates": [5], "mean": [0.75], "spread": [0.125]}}
+    assert written(tmp_path, begun + gone_on)["gate"]["course"]["mean"] == [0.75, 0.75]
 
 
 def test_the_table_has_a_section_a_picture_and_all_figures(table, tmp_path: Path) -> None:
