@@ -1,6 +1,6 @@
 """Options of criterion ``f_distill``, and their checks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -15,6 +15,11 @@ from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
 MIXTURES = ("step", "sequence")
+OF_DRAWN = (
+    *("rollout_top_k", "rollout_top_p", "rollout_temperature", "rollout_max_len_a", "rollout_max_len_b"),
+    *("rollout_min_len", "rollout_beam"),
+)
+"""Options of sequences that the training draws."""
 
 
 @dataclass
@@ -169,6 +174,8 @@ def chosen_prefixes(cfg: FDistillConfig, task: TranslationKDTask) -> str:
             f"--rollout-refresh: --divergence {cfg.divergence} on {prefixes} prefixes draws no rollouts from the "
             "student; leave it out"
         )
+    if not (task.of_checkpoint or prefixes in ("student", "both") or cfg.student_fraction):
+        _refuse_undrawn(cfg, prefixes)
     return prefixes
 
 
@@ -185,3 +192,15 @@ def _refuse_unused_samples(cfg: FDistillConfig, task: TranslationKDTask, prefixe
             "--online-teacher-samples draws the teacher's sequences in place of those of --distilled-data: "
             "leave out --distilled-data or --online-teacher-samples"
         )
+
+
+def _refuse_undrawn(cfg: FDistillConfig, prefixes: str) -> None:
+    """Raise a UserError for an option of drawn sequences, where the prefixes are gold or the teacher's alone."""
+    where = "gold prefixes" if prefixes == "gold" else "teacher prefixes of --distilled-data"
+    unread = {"own_lengths": "has no sequences but the gold targets"} if prefixes == "gold" else {}
+    if not cfg.online_teacher_samples:
+        unread |= dict.fromkeys(OF_DRAWN, "draws no sequences")
+    for option in fields(FDistillConfig):
+        if option.name in unread and getattr(cfg, option.name) != option.default:
+            reason = f"--divergence {cfg.divergence} on {where} {unread[option.name]}; leave it out"
+            raise UserError(f"--{option.name.replace('_', '-')}: {reason}")

@@ -81,6 +81,7 @@ class HybridKDCriterion(TokenKDCriterion):
             cfg,
             by_token=str(cfg.gate_level) == "token",
             encoder_width=lambda: encoder_width(task.student(), task.source_dictionary.eos()),
+            trains=not task.of_checkpoint,
         )
 
     def forward(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[Tensor, Tensor | int, dict[str, Any]]:

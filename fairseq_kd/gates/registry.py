@@ -152,7 +152,9 @@ def option_fields(gates: list[type[Gate]]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def build_gate(name: str, config: Any, by_token: bool, encoder_width: Callable[[], int]) -> Gate:
+def build_gate(
+    name: str, config: Any, by_token: bool, encoder_width: Callable[[], int], *, trains: bool = True
+) -> Gate:
     """The gate ``name`` with its options from ``config``, an object that has every gate's options as attributes.
 
     Args:
@@ -160,12 +162,31 @@ def build_gate(name: str, config: Any, by_token: bool, encoder_width: Callable[[
         config: such as an instance of :func:`fairseq_kd.criterions.hybrid_options.hybrid_config`'s class.
         by_token: as :class:`Gate`.
         encoder_width: as :class:`Gate`.
+        trains: whether the options are those of a training. A checkpoint may have others, which earlier versions took.
 
     Raises:
-        UserError: an option of any gate is out of its range, or does not suit this gate.
+        UserError: an option of any gate is out of its range, does not suit this gate, or is of other gates alone.
     """
     options = {other: _read(gate.Options, config) for other, gate in GATES.items()}
+    if trains:
+        _refuse_unread(name, options)
     return GATES[name](options[name], by_token, encoder_width)
+
+
+def _refuse_unread(name: str, options: Mapping[str, GateOptions]) -> None:
+    """Raise a UserError where an option is not at its default, and the gate ``name`` does not have it."""
+    readers: dict[str, list[str]] = {}
+    for gate, own in options.items():
+        for one in fields(own):
+            if getattr(own, one.name) != one.default:
+                readers.setdefault(one.name, []).append(gate)
+    for option, gates in readers.items():
+        if name not in gates:
+            *first, last = gates
+            named = f"{', '.join(first)} or {last}" if first else last
+            raise UserError(
+                f"--{option.replace('_', '-')}: --gate {name} does not read it; leave it out, or give --gate {named}"
+            )
 
 
 def _read(kind: type[GateOptions], config: Any) -> GateOptions:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq import tasks
 from fairseq.logging import metrics
 
 from fairseq_kd.criterions.f_distill import TEACHERS
@@ -17,7 +18,7 @@ from fairseq_kd.losses.divergences import DIVERGENCES
 from fairseq_kd.networks.teacher import Teacher
 from tests.support.corpora import binarise
 from tests.support.gradients import assert_slope, gradient
-from tests.support.models import ARCHITECTURES, batch, build
+from tests.support.models import ARCHITECTURES, batch, build, configured
 from tests.support.training import train_command
 
 KD = ("--task", "translation_kd", "--criterion", "f_distill")
@@ -533,6 +534,18 @@ MISTAKES = {
         "--online-teacher-samples: --divergence rkl on student prefixes uses no sequences of the teacher",
     ),
     "two kinds of samples": (("--distilled-data", "x", *ONLINE), "leave out --distilled-data or"),
+    "rollouts of nobody": (
+        ("--distilled-data", "x", "--rollout-top-k", "40"),
+        "--rollout-top-k: --divergence kl on teacher prefixes of --distilled-data draws no sequences; leave it out",
+    ),
+    "length of rollouts that nobody draws": (
+        ("--prefixes", "gold", "--rollout-max-len-b", "20"),
+        "--rollout-max-len-b: --divergence kl on gold prefixes draws no sequences; leave it out",
+    ),
+    "lengths of gold targets alone": (
+        ("--prefixes", "gold", "--own-lengths"),
+        "--own-lengths: --divergence kl on gold prefixes has no sequences but the gold targets; leave it out",
+    ),
 }
 
 
@@ -541,6 +554,27 @@ def test_a_mistake_is_one_line(tiny_corpus: Path, mistake: str) -> None:
     options, message = MISTAKES[mistake]
     with pytest.raises(UserError, match=message):
         build(tiny_corpus, *KD, *options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*ONLINE, "--rollout-top-k", "4"),
+        ("--prefixes", "gold", "--student-fraction", "0.5", "--rollout-top-p", "0.9", "--own-lengths"),
+        ("--distilled-data", "x", "--own-lengths"),
+        ("--divergence", "js", "--distilled-data", "x", "--rollout-beam", "2", "--rollout-top-k", "4"),
+    ],
+)
+def test_options_of_sequences_that_are_drawn_or_given(tiny_corpus: Path, words: tuple[str, ...]) -> None:
+    build(tiny_corpus, *KD, *words)
+
+
+def test_a_checkpoint_of_a_training_with_options_that_drew_nothing_is_validated(tiny_corpus: Path) -> None:
+    """Earlier versions took them."""
+    config = configured(tiny_corpus, *KD, "--prefixes", "gold", "--rollout-top-k", "4", "--own-lengths")
+    task = tasks.setup_task(config.task)
+    task.build_model(config.model, from_checkpoint=True)
+    task.build_criterion(config.criterion)
 
 
 def test_an_unknown_divergence_lists_the_choices(
