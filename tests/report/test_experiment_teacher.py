@@ -43,6 +43,7 @@ def test_a_folder() -> None:
     found = read_teacher(KEYS | FOLDER, Path("/c"))
     assert found.outside and not found.scored and not found.shares_vocabulary
     assert (found.model, found.options) == (Path("/c/models/nllb"), "--profile nllb")
+    check_keys(KEYS | {"ready_teacher": {"model": "models/nllb", "scored": False}})
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,12 @@ def test_a_folder() -> None:
         ),
         (FOLDER | {"axis": {"label": "l", "scale": "log"}}, "ready_teacher: a study needs a fairseq checkpoint"),
         ({"ready_teacher": {"path": "x"}}, "path: is no known key"),
+        (
+            {"ready_teacher": {"model": "models/nllb", "spm": "other.model"}},
+            "ready_teacher.spm: is of a fairseq checkpoint; .* name other sentencepiece models in options",
+        ),
+        ({"ready_teacher": {"model": "models/nllb", "dictionaries": "x"}}, "ready_teacher.dictionaries: is of a fairs"),
+        ({"ready_teacher": {"model": "models/nllb", "scored": True}}, "ready_teacher.scored: a folder has no row"),
         ({"rows": {"student": ROW | {"data": "gold+mono"}}}, "rows.student.data: there is no 'mono'"),
         ({"corpora": {"gold": "x"}}, "corpora.gold: the name is in use"),
         ({"corpora": {"mono": "x"}, "texts": {"mono": "x"}}, "texts.mono: the name is in use"),

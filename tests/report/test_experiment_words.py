@@ -62,19 +62,42 @@ def test_options_are_no_two_commands(key: str, value: str, sign: str) -> None:
     with pytest.raises(Misfit) as error:
         check_keys(config(key, value))
     assert str(error.value) == f"{key}: the shell ends the options at {sign!r}; put a value that has it into quotes"
-    for sound in (f"--prefix '{value}'", f'--prefix "{value}"', f"--prefix a\\{sign}b", "--seed $(ls | wc -l) `a|b`"):
+    for sound in (f"--prefix '{value}'", f'--prefix "{value}"', f"--prefix a\\{sign}b", "--lr $(ls | wc -l) `a|b`"):
         check_keys(config("training", sound))
     check_keys(config("raw", "if true; then a | b >c; fi"))
 
 
 @pytest.mark.parametrize("key", ["training", "student", "rows.one.options"])
-@pytest.mark.parametrize("value", ["--log-format none", "--lr 1 --log-format=none --seed 1"])
+@pytest.mark.parametrize("value", ["--log-format none", "--lr 1 --log-format=none --patience 1"])
 def test_a_training_without_a_log_has_no_place_in_the_table(key: str, value: str) -> None:
     with pytest.raises(Misfit) as error:
         check_keys(config(key, value))
     assert str(error.value) == f"{key}: --log-format none leaves no log for the table; give simple or json"
     check_keys(config(key, value.replace("none", "json")))
     check_keys(config("decoding", value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("training", "--lr 1 --seed 3", "--seed would take the place of the key seeds; leave it out"),
+        ("rows.one.options", "--seed=3", "--seed would take the place of the key seeds; leave it out"),
+        ("fine_tuning", "--seed\n3", "--seed would take the place of the key seeds; leave it out"),
+        ("teacher", "--seed 3", ""),
+        ("student", "--seeds-of 3", ""),
+        ("decoding", "--beam 4", "--beam would take the place of the key beams; leave it out, or give the teacher's"),
+        ("scoring", "--beam=4 --lowercase", "--beam would take the place of the key beams; leave it out"),
+        ("distilled", "--beam 4", ""),
+        ("variants.wide", "--beam 40", ""),
+    ],
+)
+def test_options_that_a_key_gives_already(key: str, value: str, told: str) -> None:
+    """Of two such options the command would take the last, and the table would tell the key's."""
+    if not told:
+        return check_keys(config(key, value))
+    with pytest.raises(Misfit) as error:
+        check_keys(config(key, value))
+    assert str(error.value).startswith(f"{key}: {told}")
 
 
 @pytest.mark.parametrize(("value", "sound"), [("1 5", True), (5, True), ("1, 5", False), (0, False), ("", False)])

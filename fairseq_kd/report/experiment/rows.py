@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fairseq_kd.compress.options import SCHEMES
+from fairseq_kd.report.experiment.words import names_option
 from fairseq_kd.storage.shapes import among, list_of, misfit, whole
 
 
@@ -39,7 +40,7 @@ def check_rows(config: dict[str, Any]) -> None:
 
     Raises:
         Misfit: a key cannot name a file, a row's name cannot stand in the table, two rows have one name, the baseline
-            lacks a seed of a row, or the pruning cannot be done.
+            lacks a seed of a row, options replace the seeds or the beam sizes, or the pruning cannot be done.
     """
     for key in config["rows"]:
         _check_key(key, f"rows.{key}")
@@ -55,6 +56,7 @@ def check_rows(config: dict[str, Any]) -> None:
             raise misfit(place, f"the table would have two rows {name!r}, this and {taken[name]}; take another name")
         taken[name] = place.removesuffix(".name") or "the teacher's"
     _check_seeds(config)
+    _check_options(config)
     if "pruning" in config:
         _check_pruning(config["pruning"])
 
@@ -105,3 +107,16 @@ def _check_seeds(config: dict[str, Any]) -> None:
         if missing and len(own) > 1 and len(of_row[baseline]) > 1:
             place = next(f"rows.{one}.seeds" for one in (key, baseline) if "seeds" in rows[one])
             raise misfit(place, f"rows.{key} has seed {missing[0]}, the baseline rows.{baseline} has not; add it there")
+
+
+def _check_options(config: dict[str, Any]) -> None:
+    """The commands have these options from keys; of an option that comes twice they take the last."""
+    trainings = {key: config.get(key, "") for key in ("training", "student", "fine_tuning")}
+    trainings |= {f"rows.{key}.options": row["options"] for key, row in config["rows"].items()}
+    for place, words in trainings.items():
+        if names_option(words, "--seed"):
+            raise misfit(place, "--seed would take the place of the key seeds; leave it out")
+    for place in ("decoding", "scoring"):
+        if names_option(config.get(place, ""), "--beam"):
+            advice = "leave it out, or give the teacher's beam size in the key distilled"
+            raise misfit(place, f"--beam would take the place of the key beams; {advice}")

@@ -79,6 +79,8 @@ def check_teacher(config: dict[str, Any]) -> None:
     teacher = read_teacher(config, Path())
     if isinstance(config["vocabulary"], str):
         _check_shared(config["vocabulary"], teacher)
+    if teacher.outside:
+        _check_outside(config["ready_teacher"])
     started = [key for key, row in config["rows"].items() if row.get("start") == "teacher"]
     if not teacher.shares_vocabulary:
         asking = [key for key in ("cache", "risks", "cost") if config.get(key)]
@@ -102,6 +104,17 @@ def _check_shared(value: str, teacher: Teacher) -> None:
         raise misfit("vocabulary", "'teacher' needs the key ready_teacher")
     if teacher.outside:
         raise misfit("vocabulary", "the folder of another maker's model has no fairseq dictionary; give a number")
+
+
+def _check_outside(given: str | dict[str, Any]) -> None:
+    """Raise a Misfit for what the folder of another maker's model does not have."""
+    values = {} if isinstance(given, str) else given
+    for key in ("dictionaries", "spm"):
+        if key in values:
+            reason = "is of a fairseq checkpoint; leave it out, or name other sentencepiece models in options"
+            raise misfit(f"ready_teacher.{key}", f"{reason} (--source-spm and --target-spm)")
+    if values.get("scored"):
+        raise misfit("ready_teacher.scored", "a folder has no row in the table; leave it out")
 
 
 def _why(teacher: Teacher) -> str:

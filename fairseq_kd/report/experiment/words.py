@@ -46,3 +46,8 @@ def beam_sizes(value: Any, place: str) -> None:
     sizes = [] if isinstance(value, bool) else str(value).split()
     if not sizes or not all(re.fullmatch("0*[1-9][0-9]*", size) for size in sizes):
         raise misfit(place, f"{value!r} are no beam sizes; give whole numbers with spaces between: 1 5")
+
+
+def names_option(words: str, option: str) -> bool:
+    """Whether options name ``option`` outside of quotes, with a value behind it or joined to it."""
+    return re.search(rf"(?<!\S){re.escape(option)}(?![^\s=])", _QUOTED.sub("_", words)) is not None
