@@ -197,6 +197,14 @@ publish() {
   for file in risks.png gate.png pruning.png decoding.png; do [[ -e $1/$file ]] || rm -f "$2/$file"; done
   for path in "$1"/*; do copy_whole "$path" "$2"; done
 }
+# same_options FOLDER OPTIONS: end where the text in FOLDER was made with other options. An earlier version did not record them.
+same_options() {
+  local made
+  [[ -f $1/arguments ]] || return 0
+  made=$(cat "$1/arguments")
+  [[ $made == "$2" ]] ||
+    die "$1 was made with ${made:-no options}, not with ${2:-no options}; remove its text or take another folder"
+}
 # own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.
 own_folder() {
   [[ -z ${!1-} || -d ${!1} ]] || die "$1=${!1} is no folder (seen from $PWD)"

@@ -58,7 +58,11 @@ python=$(command -v python3 || command -v python) || die "python3 is missing; in
 
 done_before=1
 for split in train valid test; do [[ -f $output/$split.$source && -f $output/$split.$target ]] || done_before=; done
-if [[ -n $done_before ]]; then exit 0; fi
+options="${pairs:+--pairs $pairs }--source-words $limit"
+if [[ -n $done_before ]]; then
+  same_options "$output" "$options"
+  exit 0
+fi
 
 mkdir -p "$output"
 work=$(mktemp -d "$output/fdistill.XXXXXX")
@@ -125,5 +129,6 @@ else
   done
   convert "${files[@]}"
 fi
+echo "$options" >"$output/arguments"
 for more in "$work"/test."$target".[23]; do [[ ! -f $more ]] || mv "$more" "$output"; done
 for split in valid test train; do place "$split" "$source" "$target" "$origin"; done

@@ -14,7 +14,7 @@
 #
 # Other pairs of a year get the same split, from your archive. Pairs with an empty side or more than 175 words are dropped
 # from the training text. The split of 2014 is that of fairseq's prepare-iwslt14.sh, which also tokenises and lowercases the
-# text. --lowercase does the latter.
+# text. --lowercase does the latter. Text that was made without it is refused.
 #
 # WIT3 (https://wit3.fbk.eu) now gives one archive for all pairs of a year, through a browser alone. The folder that
 # $IWSLT13_DIR and the like name can hold it unpacked, or the pair's archive (en-fr.tgz), or that unpacked (train.tags.en-fr.en
@@ -43,7 +43,10 @@ python=$(command -v python3 || command -v python) || die "python3 is missing; in
 
 done_before=1
 for file in {train,valid,test}."$source" {train,valid,test}."$target"; do [[ -f $output/$file ]] || done_before=; done
-if [[ -n $done_before ]]; then exit 0; fi
+if [[ -n $done_before ]]; then
+  same_options "$output" "$lowercase"
+  exit 0
+fi
 
 url='' sum=
 case $year:$pair in
@@ -85,6 +88,7 @@ fi
 
 "$python" "$root/scripts/wit3.py" "$(dirname "$text")" "$year" "$source" "$target" "$work" ${lowercase:+"$lowercase"} \
   2>"$work/reason" || die "$(tail -n 1 "$work/reason")${archive:+ (from $archive)}"
+echo "$lowercase" >"$output/arguments"
 for name in train valid test; do
   mv "$work/$name.$source" "$work/$name.$target" "$output"
   say "$output/$name.{$source,$target}: $(wc -l <"$output/$name.$target") lines"

@@ -8,7 +8,8 @@
 # {train,valid,test}.{en,de}, plain or with .gz. Otherwise it downloads Europarl v7, Common Crawl and News Commentary v9
 # from statmt.org (1.6 GB, kept in OUTPUT_DIR/archives), and lets sacreBLEU download both test sets (wmt13, wmt14/full). It
 # refuses archives with other SHA-256 sums than those that TensorFlow Datasets publishes for them.
-# It drops each training pair with more than --max-words words on either side.
+# It drops each training pair with more than --max-words words on either side. It refuses another --max-words for the same
+# OUTPUT_DIR.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -25,6 +26,7 @@ done
 [[ -n $output ]] || usage 1
 [[ $words =~ ^[1-9][0-9]*$ ]] || die "--max-words $words: give a whole number from 1"
 folder=$(own_folder WMT14_DIR)
+[[ ! -f $output/train.en || ! -f $output/train.de ]] || same_options "$output" "--max-words $words"
 python=$(command -v python3 || command -v python) || die "python3 is missing; install it"
 
 mkdir -p "$output"
@@ -77,6 +79,7 @@ END
     ((status == 0)) || die "$python failed: $(tail -n 1 "$work/reason")"
     mv "$work/short.en" "$work/train.en"
     mv "$work/short.de" "$work/train.de"
+    echo "--max-words $words" >"$output/arguments"
   fi
   place "$name" en de "${folder:-statmt.org}"
 done

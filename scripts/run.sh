@@ -96,5 +96,9 @@ study() {
   say "wrote $results/study.md, study.json, report.html, study.png, length.png and decoding.png in $((SECONDS - started)) s"
 }
 
+for word in "$@"; do
+  [[ ${word#--config=} != name=* ]] ||
+    die "--config ${word#--config=}: the run is in runs/$name; change the key in the file"
+done
 hold "$runs"
 if [[ ${#plan[@]} == 1 ]]; then experiment "$@"; else study "$@"; fi

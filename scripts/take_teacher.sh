@@ -3,9 +3,9 @@
 #
 #   bash scripts/take_teacher.sh FOLDER MODEL [--dictionaries DIR] [--spm-model FILE] [--languages S T]
 #
-# A MODEL that ends in .pt is a fairseq checkpoint. FOLDER gets checkpoint_best.pt, dict.S.txt, dict.T.txt and spm.model.
-# The dictionaries and spm.model lie beside the checkpoint, unless the options name others. Any other MODEL is a CTranslate2
-# or Hugging Face folder; it becomes FOLDER/model.
+# A MODEL that ends in .pt is a fairseq checkpoint. FOLDER gets checkpoint_best.pt and spm.model, and with
+# --languages dict.S.txt and dict.T.txt. The dictionaries and spm.model lie beside the checkpoint, unless the options name
+# others. Any other MODEL is a CTranslate2 or Hugging Face folder; it becomes FOLDER/model, and there are no options.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage
@@ -22,6 +22,10 @@ while (($#)); do
   esac
   shift || die "an option lacks its value; see --help"
 done
+for option in ${dictionaries:+--dictionaries} ${spm:+--spm-model} ${languages:+--languages}; do
+  [[ $model == *.pt ]] || die "$option goes with a fairseq checkpoint; the folder $model has its own files"
+done
+[[ -z $dictionaries || ${#languages[@]} -gt 0 ]] || die "--dictionaries goes with --languages S T, which name its files"
 mkdir -p "$folder"
 # link FILE NAME: a file or folder that is no link was made by somebody, and stays.
 link() {

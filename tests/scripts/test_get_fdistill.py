@@ -201,6 +201,10 @@ def test_pairs_are_drawn_from_ready_text(tmp_path: Path) -> None:
     assert drawn == text(tmp_path / "again" / "train.ro") and len(set(drawn)) == 4 and drawn == sorted(drawn)
     assert text(tmp_path / "out" / "train.en") == [f"{one} more" for one in drawn]
     assert len(text(tmp_path / "out" / "test.ro")) == 9
+    assert shell(*get, "out", "--source-words", "3", "--pairs", "4", folder=tmp_path).returncode == 0
+    done = shell(*get, "out", "--pairs", "5", folder=tmp_path)
+    told = "out was made with --pairs 4 --source-words 3, not with --pairs 5 --source-words 0; remove its text or"
+    assert done.returncode == 1 and told in done.stderr
     done = shell(*get, "more", "--pairs", "10", folder=tmp_path, WMT16_DIR="own")
     assert done.returncode == 1 and done.stderr.endswith("train.en has 9 pairs, fewer than --pairs 10\n")
     (tmp_path / "own" / "train.ro").write_text("one\n")

@@ -58,7 +58,7 @@ def test_the_sets_of_a_campaign(year: int, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     valid = 2 if year == 2015 else 1
-    expected = {}
+    expected = {"arguments": [""]}
     for language in (source, target):
         named = [f"{name} {language}" for name in SETS[year]]
         expected[f"train.{language}"] = [f"Line 1 {language}", f"Line 2 {language}"]
@@ -80,6 +80,14 @@ def test_iwslt14_as_fairseq_splits_it(tmp_path: Path) -> None:
     assert text["valid.de"] == ["line 25 de", "line 48 de"] and text["valid.en"] == ["line 25 en", "line 48 en"]
     assert text["train.en"] == [f"line {number} en" for number in range(3, 48) if number != 25]
     assert text["test.de"] == rows(*(f"{name.lower()} de" for name in SETS[2014]))
+
+
+def test_text_that_is_there_in_its_own_case(tmp_path: Path) -> None:
+    archive_folder(tmp_path / "own", 2013)
+    get = ("get_iwslt.sh", "2013", "en", "fr", "out")
+    shell(*get, folder=tmp_path, IWSLT13_DIR=str(tmp_path / "own"))
+    line = refused(*get, "--lowercase", folder=tmp_path)
+    assert line.endswith("out was made with no options, not with --lowercase; remove its text or take another folder")
 
 
 @pytest.mark.parametrize("ending", ["tgz", "zip"])

@@ -45,9 +45,21 @@ def test_wmt14_without_the_long_pairs(wmt14: Path, tmp_path: Path) -> None:
     assert done.stderr == "" and made(tmp_path / "out") == {
         **{f"train.{language}": [f"one {language}", f"three {language}"] for language in ("en", "de")},
         **{f"{split}.{language}": [split] for split in ("valid", "test") for language in ("en", "de")},
+        "arguments": ["--max-words 50"],
     }
     shell("get_wmt14.sh", "all", "--max-words", "51", folder=tmp_path, WMT14_DIR=str(wmt14))
     assert len(made(tmp_path / "all")["train.de"]) == 3
+
+
+def test_wmt14_that_is_there_with_another_limit(wmt14: Path, tmp_path: Path) -> None:
+    get = ("get_wmt14.sh", "out")
+    shell(*get, folder=tmp_path, WMT14_DIR=str(wmt14))
+    assert shell(*get, "--max-words", "50", folder=tmp_path).returncode == 0
+    line = refused(*get, "--max-words", "51", folder=tmp_path)
+    told = "out was made with --max-words 50, not with --max-words 51; remove its text or take another folder"
+    assert line == f"get_wmt14.sh: error: {told}"
+    (tmp_path / "out" / "arguments").unlink()  # of an earlier version
+    assert shell(*get, "--max-words", "51", folder=tmp_path).returncode == 0
 
 
 def test_wmt14_that_is_not_parallel(wmt14: Path, tmp_path: Path) -> None:

@@ -95,6 +95,17 @@ def test_keys_that_are_replaced_for_a_run_of_a_study(given: list[str], tmp_path:
     assert "--dropout 0.7" in done.stdout + done.stderr and "--beam 3" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "given", [["--config", "beams=3", "name=other"], ["--config=name=other"], ["-C", "name=other"]]
+)
+def test_the_name_of_a_run_is_that_of_the_file(given: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_experiment("small", 1), sort_keys=False))
+    done = shell("run.sh", "config.yaml", "-n", *given, folder=tmp_path)
+    assert done.returncode == 1, done.stdout
+    told = "run.sh: error: --config name=other: the run is in runs/small; change the key in the file"
+    assert done.stderr.splitlines()[-1] == told
+
+
 def test_lists_and_maps_given_in_the_command(tmp_path: Path) -> None:
     """Snakemake reads them, but leaves the numbers and truth values in them as text."""
     model = tmp_path / "checkpoint.pt"

@@ -321,6 +321,9 @@ if [[ "$1 $2" == "-m pip" ]]; then
   exec env PYTHONPATH={fake} {python} -m pip install -qq --dry-run --no-index -c "$2" torch
 elif [[ "$*" == *fairseq_kd* ]]; then
   exit 0
+elif [[ "$*" == *version_info* ]]; then
+  echo 3.12
+  exit 0
 fi
 exec env PYTHONPATH={fake} {python} "$@"
 """
@@ -341,6 +344,19 @@ def test_setup_keeps_a_torch_whose_version_has_a_suffix(metadata: str, clone: Pa
     done = shell(clone / "scripts" / "setup.sh", folder=clone, PYTHON=fake_python(tmp_path, "echo 3.12"))
     assert done.returncode == 0, done.stderr
     assert (clone / ".venv" / ".setup-done").exists()
+
+
+def test_setup_with_another_python_than_that_of_its_environment(clone: Path, tmp_path: Path) -> None:
+    """A finished .venv would be taken as it is, and the Python would not."""
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    shutil.copy(fake_python(tmp_path, "echo 3.11"), python)
+    shutil.copy(python, python.with_name("fairseq-kd"))
+    stamp = "cat setup.py pyproject.toml scripts/setup.sh | cksum >.venv/.setup-done"
+    subprocess.run(["bash", "-c", stamp], cwd=clone, check=True)
+    line = refused(clone / "scripts" / "setup.sh", folder=clone, PYTHON=fake_python(tmp_path, "echo 3.12"))
+    told = f".venv has Python 3.11, PYTHON={tmp_path}/python is 3.12; remove .venv to make it anew"
+    assert line == f"setup.sh: error: {told}"
 
 
 def test_setup_installs_nothing_into_the_environment_of_another_folder(clone: Path, tmp_path: Path) -> None:

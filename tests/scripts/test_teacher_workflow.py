@@ -102,11 +102,18 @@ def test_a_student_with_the_ready_teachers_dictionaries(text_teacher: Path, tiny
             "no dict.a.txt in .; name its folder by the key dict",
         ),
         ("model.pt --wrong", "unknown option --wrong"),
+        ("model.pt --spm-model model.pt --dictionaries .", "--dictionaries goes with --languages S T"),
+        (
+            "other --spm-model model.pt",
+            "--spm-model goes with a fairseq checkpoint; the folder other has its own",
+        ),
+        ("other --dictionaries .", "--dictionaries goes with a fairseq checkpoint"),
     ],
 )
 def test_a_teacher_that_is_not_there(words: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "model.pt").touch()
-    (tmp_path / "teacher").mkdir()
+    for name in ("teacher", "other"):
+        (tmp_path / name).mkdir()
     assert told in refused("take_teacher.sh", "teacher", *words.split(), folder=tmp_path)
 
 
