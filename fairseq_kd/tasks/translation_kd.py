@@ -107,13 +107,19 @@ class TranslationKDTask(WithTeacher, ValidationBLEU, TranslationTask):
         """As :meth:`WithTeacher.build_criterion`.
 
         Raises:
-            UserError: also where --distilled-data is given, and the criterion has no ``takes_distilled = True``.
+            UserError: also where --distilled-data is given, and the criterion has no ``takes_distilled = True``, or a
+                training has --student-post-process and no --teacher-spm.
         """
         criterion: FairseqCriterion = super().build_criterion(cfg, *args, **options)
         if self.cfg.distilled_data and not getattr(criterion, "takes_distilled", False):
             raise UserError(
                 f"--criterion {criterion_name(cfg, criterion)} learns only from the targets of the training data: "
                 "leave out --distilled-data, or train on that data-bin"
+            )
+        if str(self.cfg.student_post_process) != "sentencepiece" and not (self.cfg.teacher_spm or self.of_checkpoint):
+            raise UserError(
+                f"--student-post-process {self.cfg.student_post_process}: joins text for a teacher of other subwords; "
+                "give --teacher-spm, or leave it out"
             )
         return criterion
 

@@ -272,6 +272,7 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
         ("other", b"", ["--block-rows", "0"], "--block-rows 0: give 1 or more"),
         ("other", b"", ["--metric", "chrf", "--tokenize", "zh"], "--tokenize goes with --metric sentence-bleu"),
         ("other", b"", ["--metric", "chrf", "--smooth-method", "exp"], "--smooth-method goes with"),
+        ("other", b"", ["--source-lang", "en"], "--target-lang name the languages of a data-bin as --reference; leave"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -331,6 +331,11 @@ def test_options_that_do_not_go_together(two_vocabularies: Path, more: tuple[str
         build(two_vocabularies / "student" / "data-bin", *options(two_vocabularies, "aligned", *more))
 
 
+def test_how_text_is_joined_for_no_teacher(two_vocabularies: Path) -> None:
+    with pytest.raises(UserError, match=r"--student-post-process none: joins text .* give --teacher-spm"):
+        build(two_vocabularies / "student" / "data-bin", *KD, "--student-post-process", "none")
+
+
 def test_uld_has_no_kept_symbols(two_vocabularies: Path) -> None:
     with pytest.raises(UserError, match="uld does not go with --kd-top-k"):
         build(two_vocabularies / "student" / "data-bin", *options(two_vocabularies, "uld", "--kd-top-k", "5"))
