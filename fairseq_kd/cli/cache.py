@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else the data-bin that the checkpoint names)")  # fmt: skip
     add_direction_arguments(parser)
     add("--assume-same-dictionary", action="store_true",
-        help="do not compare the teacher's dictionaries with the data's")  # fmt: skip
+        help="do not compare the teacher's dictionaries with the data's, nor read --teacher-data")  # fmt: skip
     add("--max-tokens", type=int, default=2000, help="source or target tokens in a batch (%(default)s)")
     add_shard_arguments(parser, block_rows=10000)
 

@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shortlist", metavar="PATH",
         help="translate with a lexical shortlist, and compare with translating without it; a folder of fairseq-kd "
         f"export --shortlist, or its {VOCABULARY_MAP}; needs ctranslate2")  # fmt: skip
-    add("--compare-fairseq", action="store_true", help="also measure the speed of fairseq's own search")
+    add("--compare-fairseq", action="store_true",
+        help="where ctranslate2 decodes, also measure the speed of fairseq's own search")  # fmt: skip
     add("--save-outputs", metavar="FILE.jsonl",
         help="also write a line for each sentence: source, reference and each beam's translation with BLEU and "
         "chrF")  # fmt: skip
@@ -67,7 +68,8 @@ def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     add, defaults = parser.add_argument, CostOptions()
     add("--cost", type=int, nargs="?", const=defaults.rounds, metavar="ROUNDS",
         help="also measure speed and memory of decoding, in batches and one by one, with both engines or that of "
-        f"--engine; medians over this many rounds ({defaults.rounds})")  # fmt: skip
+        "--engine, in float32 and int8 whatever --precision is; medians over this many rounds "
+        f"({defaults.rounds})")  # fmt: skip
     add("--cost-rows", type=int, metavar="N", help=f"number of rows that --cost decodes ({defaults.rows})")
     add("--teacher", metavar="CKPT[:CKPT...]",
         help="model that --cost measures beside this one, with the largest --beam")  # fmt: skip

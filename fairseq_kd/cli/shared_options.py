@@ -29,7 +29,8 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-repeat-ngram-size", type=int, default=defaults.no_repeat_ngram_size, metavar="N",
         help="no N tokens in a row come twice in a translation; only fairseq (%(default)s: they may)")  # fmt: skip
     add("--patience", type=float, default=defaults.patience, metavar="P",
-        help="the search ends with P x beam hypotheses; only ctranslate2 (%(default)s)")  # fmt: skip
+        help="the search ends with P x beam hypotheses, with --beam 1 always with one; only ctranslate2 "
+        "(%(default)s)")  # fmt: skip
     add("--prefix", default=defaults.prefix, metavar="TOKENS",
         help="subword tokens that every translation begins with, in quotes; only fairseq (none)")  # fmt: skip
     add("--no-unk", action="store_true", help="forbid <unk> in translations; only fairseq")

@@ -22,7 +22,8 @@ class TeacherOptions(FairseqDataclass):
         },
     )
     assume_same_dictionary: bool = field(
-        default=False, metadata={"help": "do not compare the teacher's dictionaries with the student's"}
+        default=False,
+        metadata={"help": "do not compare the teacher's dictionaries with the student's, nor read --teacher-data"},
     )
     teacher_fp16: bool = field(
         default=False, metadata={"help": "load the teacher in float16; needs a GPU (default: the student's dtype)"}
@@ -57,8 +58,8 @@ class TranslationTeacherOptions(TeacherOptions):
     teacher_cache: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
-            "help": "folder that fairseq-kd cache wrote: train on its soft targets and load no teacher; for several "
-            "data-bins, as many folders, joined by ':'"
+            "help": "folder that fairseq-kd cache wrote: train on its soft targets and load no teacher; options "
+            "of loading one then have no effect. For several data-bins, as many folders, joined by ':'"
         },
     )
     distilled_data: Optional[str] = field(  # noqa: UP045
