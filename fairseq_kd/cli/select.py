@@ -7,6 +7,7 @@ from fairseq_kd.cli.shared_options import add_language_arguments, languages_of
 from fairseq_kd.corpus.seq_inter.similarity import METRICS, SMOOTH_METHODS, TOKENIZERS, Similarity
 from fairseq_kd.data.text.subwords import POST_PROCESSES
 from fairseq_kd.data.text.unspaced import AUTO
+from fairseq_kd.storage.files import one_line_errors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows written at a time; a killed run loses at most these (%(default)s)")  # fmt: skip
 
 
+def similarity_of(options: argparse.Namespace) -> Similarity:
+    """The measure of closeness.
+
+    Raises:
+        UserError: the options of its metric do not go together.
+    """
+    tokenize = options.tokenize or ("" if options.metric.endswith("chrf") else AUTO)
+    return Similarity(options.metric, options.post_process, tokenize, options.smooth_method)
+
+
 def run(options: argparse.Namespace) -> None:
     """Select, and print what was chosen."""
     from fairseq_kd.corpus.seq_inter.select import select, summary
 
-    tokenize = options.tokenize or ("" if options.metric.endswith("chrf") else AUTO)
-    similarity = Similarity(options.metric, options.post_process, tokenize, options.smooth_method)
     report = select(
         options.nbest,
         options.reference,
         options.output,
-        similarity,
+        similarity_of(options),
         workers=options.workers,
         block_rows=options.block_rows,
         languages=languages_of(options),
     )
     print(summary(report))
+
+
+if __name__ == "__main__":
+    # scripts/generate_distilled_corpus.sh asks before it decodes.
+    asked = argparse.ArgumentParser()
+    add_arguments(asked)
+    with one_line_errors():
+        similarity_of(asked.parse_args())

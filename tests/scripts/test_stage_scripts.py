@@ -77,6 +77,26 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
             "--metric goes with --seq-inter",
         ),
         ("generate_distilled_corpus.sh", "--model m --data d --output o --reference=f", "--reference goes with"),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --seq-inter --reference f",
+            "--reference f: no such file or folder",
+        ),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --seq-inter --reference . --metric mbr-chrf",
+            "--reference .: the mbr metrics need none",
+        ),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --seq-inter --metric bleu",
+            "argument --metric: invalid choice: 'bleu'",
+        ),
+        (
+            "generate_distilled_corpus.sh",
+            "--model m --data d --output o --seq-inter --metric chrf --tokenize zh",
+            "--tokenize goes with --metric sentence-bleu",
+        ),
         ("generate_distilled_corpus.sh", "--model m --data d --output o --source decoded", "--source goes with"),
         ("generate_distilled_corpus.sh", "--model m --data d --output o --post-process none", "--post-process goes"),
         (
