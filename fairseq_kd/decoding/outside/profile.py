@@ -33,6 +33,7 @@ class Profile:
         source_suffix: tokens after them, ``</s>`` among them where the model's sources end in it.
         target_prefix: tokens that every translation starts with; they are given to the model and no part of the text.
         casing: one of :data:`CASINGS`; "lower": sources are put into lower case before they are cut.
+        left_out: templates of tokens that have no place in these, as their language is not given.
     """
 
     origin: str
@@ -43,6 +44,7 @@ class Profile:
     source_suffix: tuple[str, ...] = ()
     target_prefix: tuple[str, ...] = ()
     casing: str = "keep"
+    left_out: tuple[str, ...] = ()
 
     def tags(self) -> dict[str, tuple[str, ...]]:
         """The tokens that the profile adds, by key."""
@@ -91,6 +93,7 @@ def read_profile(name: str, folder: Path, given: Given = Given()) -> Profile:
     target = given.target_spm or source
     if not given.target_spm and values.get("target_spm"):
         target = _existing(values["target_spm"], places, f"{origin}: target_spm")
+    templates = [token for key in TAGS for token in (values.get(key) or "").split()]
     return Profile(
         origin,
         (languages["source_lang"] or "source", languages["target_lang"] or "target"),
@@ -98,6 +101,7 @@ def read_profile(name: str, folder: Path, given: Given = Given()) -> Profile:
         target,
         **{key: _tokens(values.get(key) or "", languages) for key in TAGS},
         casing=values.get("casing") or "keep",
+        left_out=tuple(token for token in templates if not _tokens(token, languages)),
     )
 
 

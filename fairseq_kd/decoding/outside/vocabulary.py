@@ -1,12 +1,16 @@
 """The tokens that a CTranslate2 model knows, and whether a profile's are among them."""
 
 import difflib
+import logging
+import re
 from pathlib import Path
 
 from fairseq_kd.decoding.outside.profile import Profile
 from fairseq_kd.errors import UserError
 from fairseq_kd.storage.shapes import list_of, text
 from fairseq_kd.storage.structured import read_json
+
+logger = logging.getLogger(__name__)
 
 
 def read_vocabularies(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
@@ -38,7 +42,7 @@ def _tokens(folder: Path, name: str) -> frozenset[str] | None:
 
 
 def check_tags(profile: Profile, source: frozenset[str], target: frozenset[str]) -> None:
-    """Check that the model knows the tokens that a profile adds.
+    """Check that the model knows the tokens that a profile adds, and warn of those that it should add.
 
     Raises:
         UserError: it lacks one; the message names it and the model's nearest tokens.
@@ -50,3 +54,12 @@ def check_tags(profile: Profile, source: frozenset[str], target: frozenset[str])
                 near = difflib.get_close_matches(token, [one for one in known if one[:1] == token[:1]], cutoff=0.7)
                 hint = f"; near are {', '.join(near)}" if near else "; is the profile the model's?"
                 raise UserError(f"{profile.origin}: {key}: the model's vocabulary has no {token!r}{hint}")
+    for template in profile.left_out:
+        shape = re.sub(r"\\\{(source|target)_lang\\\}", ".+", re.escape(template))
+        tags = sorted(token for token in source if re.fullmatch(shape, token))
+        if tags:
+            option = "--target-lang" if "{target_lang}" in template else "--source-lang"
+            logger.warning(
+                "%s: the model knows %d tags such as %s; give one's language as %s, or the model chooses a language",
+                *(profile.origin, len(tags), tags[0], option),
+            )

@@ -102,6 +102,16 @@ def test_a_conversion_with_other_probabilities_is_refused(hugging_face: Callable
     assert f"model {folder}: the converted model gives other probabilities" in message
 
 
+def test_a_model_with_several_target_languages_and_none_given(
+    hugging_face: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would translate the whole text into a language of its choice."""
+    open_outside(str(hugging_face("opus-mt")), given=Given(target_lang="deu"))
+    assert "tags" not in caplog.text
+    open_outside(str(hugging_face("opus-mt")))
+    assert "the model knows 2 tags such as >>deu<<; give one's language as --target-lang, or" in caplog.text
+
+
 def test_a_folder_that_the_converter_does_not_take(nllb: Path) -> None:
     content = json.loads((nllb / "config.json").read_text())
     (nllb / "config.json").write_text(json.dumps(content | {"model_type": "led"}))
