@@ -27,11 +27,13 @@ def refuse_turned(cfg: Any, task_cfg: Any) -> None:
     Raises:
         UserError: such a value is given again. Its meaning would change in the middle of the training.
     """
-    restored = getattr(task_cfg, "restore_file", None) or LAST
-    checkpoint = Path(getattr(task_cfg, "save_dir", None) or "", LAST) if restored == LAST else Path(restored)
+    save_dir, restored = getattr(task_cfg, "save_dir", None), getattr(task_cfg, "restore_file", LAST)
+    if not save_dir:  # a task from Python may have none
+        return
+    checkpoint = Path(save_dir, LAST) if restored == LAST else Path(restored)
     if not checkpoint.is_file():
         return
-    recorded = read_checkpoint(checkpoint, on_disk=True)["cfg"].criterion
+    recorded: Any = getattr(read_checkpoint(checkpoint, on_disk=True)["cfg"], "criterion", None)
     gate = str(cfg.gate)
     if getattr(recorded, "_name", None) != "hybrid_kd" or SINCE in recorded or str(recorded.gate) != gate:
         return

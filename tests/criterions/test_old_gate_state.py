@@ -3,12 +3,14 @@
 import lzma
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from fairseq_kd.criterions.turned_gate import refuse_turned
 from fairseq_kd.errors import UserError
-from tests.support.models import build
+from tests.support.models import build, configured
 
 STORED = Path(__file__).parents[1] / "stored"
 OPTIONS = ("--task", "translation_kd", "--criterion", "hybrid_kd", "--distilled-data", "x")
@@ -73,18 +75,28 @@ GIVEN_AGAIN = {
 
 
 @pytest.mark.parametrize("gate", GIVEN_AGAIN)
-def test_a_value_of_g_that_meant_the_opposite_is_refused(tiny_corpus: Path, tmp_path: Path, gate: str) -> None:
+def test_a_value_of_g_that_meant_the_opposite_is_refused(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: str
+) -> None:
     """A training of commit 169c845 goes on with the options that it was begun with."""
     state = torch.load(BytesIO(lzma.decompress((STORED / "gate.pt.xz").read_bytes())), weights_only=True)
     state["cfg"]["criterion"].update(gate=gate, gate_value=0.3, gate_start=0.1, gate_end=1.0)
     torch.save(state, tmp_path / "checkpoint_last.pt")
     words, turned = GIVEN_AGAIN[gate]
-    options = (*OPTIONS, "--gate", gate, "--gate-updates", "9", "--save-dir", str(tmp_path))
+    steps = ("--gate-updates", "9") if gate == "schedule" else ()
+    options = (*OPTIONS, "--gate", gate, *steps, "--save-dir", str(tmp_path))
     told = f"{words[0]} {words[1]}: {tmp_path}/checkpoint_last.pt .*give {words[0]} {turned[1]} "
     with pytest.raises(UserError, match=told):
         build(tiny_corpus, *options, *words)
     build(tiny_corpus, *options, *turned)
     build(tiny_corpus, *options)  # other values than the recorded ones are of today
+    # A task from Python may have no folder of checkpoints, and trains nothing of the working directory's.
+    monkeypatch.chdir(tmp_path)
+    refuse_turned(configured(tiny_corpus, *options, *words).criterion, SimpleNamespace(save_dir=None))
+    # A configuration of another maker may have no criterion.
+    other = {**state, "cfg": {name: value for name, value in state["cfg"].items() if name != "criterion"}}
+    torch.save(other, tmp_path / "checkpoint_last.pt")
+    build(tiny_corpus, *options, *words)
     # What the present version saved records the options of today.
     state["cfg"]["criterion"]["gate_token_prefixes"] = "gold"
     torch.save(state, tmp_path / "checkpoint_last.pt")
