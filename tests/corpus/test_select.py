@@ -264,6 +264,7 @@ def test_a_missing_row_is_refused(tmp_path: Path) -> None:
         ("lists.nbest.tsv", None, [], "lists.nbest.tsv: no such file"),
         ("gold.txt", b"", [], "gold.txt: it is empty"),
         ("gold.txt", None, [], "reference .*gold.txt: no such file"),
+        ("gold.txt", None, ["--source-lang", "en"], "reference .*gold.txt: no such file"),
         ("gold.txt", b"a\n" * 4, [], "line 13: it is row 4 .* the reference has only 4 rows"),
         ("gold.txt", b"a\n" * 6, [], "it ends after line 15, before rank 1 of row 5 .* the reference has 6 rows"),
         ("gold.txt", b"a\n\xff\na\na\na\n", [], "gold.txt: line 2: not UTF-8"),

@@ -16,7 +16,7 @@ from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import select_folder, write_blocks, write_chosen
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.corpus.signatures import joining, read_made
-from fairseq_kd.data.databins.files import UNNAMED, Languages, folders
+from fairseq_kd.data.databins.files import UNNAMED, Languages
 from fairseq_kd.data.text.joining import warn_of_joining
 from fairseq_kd.data.text.unspaced import AUTO, fitting_tokenizer, language_without_spaces, warn_of_spaces
 from fairseq_kd.errors import UserError
@@ -137,7 +137,7 @@ def _fitting(given: Similarity, tokens: Sequence[str], origin: Origin) -> Simila
 
 
 def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:
-    if any(given) and (reference is None or not all(folder.is_dir() for folder in folders(reference))):
+    if any(given) and (reference is None or reference.is_file()):
         raise UserError(
             "--source-lang and --target-lang name the languages of a data-bin as --reference; leave them out"
         )
