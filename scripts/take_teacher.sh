@@ -22,10 +22,6 @@ while (($#)); do
   esac
   shift || die "an option lacks its value; see --help"
 done
-for option in ${dictionaries:+--dictionaries} ${spm:+--spm-model} ${languages:+--languages}; do
-  [[ $model == *.pt ]] || die "$option goes with a fairseq checkpoint; the folder $model has its own files"
-done
-[[ -z $dictionaries || ${#languages[@]} -gt 0 ]] || die "--dictionaries goes with --languages S T, which name its files"
 mkdir -p "$folder"
 # link FILE NAME: a file or folder that is no link was made by somebody, and stays.
 link() {
@@ -34,10 +30,14 @@ link() {
 }
 if [[ $model != *.pt ]]; then
   [[ -d $model ]] || die "ready teacher $model: no such folder; a fairseq checkpoint ends in .pt"
+  for option in ${dictionaries:+--dictionaries} ${spm:+--spm-model} ${languages:+--languages}; do
+    die "$option goes with a fairseq checkpoint; the folder $model has its own files"
+  done
   link "$model" model
   say "$folder/model is $model"
   exit 0
 fi
+[[ -z $dictionaries || ${#languages[@]} -gt 0 ]] || die "--dictionaries goes with --languages S T, which name its files"
 [[ -f $model ]] || die "ready teacher $model: no such file"
 dictionaries=${dictionaries:-$(dirname "$model")} spm=${spm:-$(dirname "$model")/spm.model}
 [[ -f $spm ]] || die "ready teacher $model: no sentencepiece model $spm; name it by the key spm"

@@ -96,6 +96,7 @@ def test_a_student_with_the_ready_teachers_dictionaries(text_teacher: Path, tiny
     [
         ("none.pt", "ready teacher none.pt: no such file"),
         ("none", "ready teacher none: no such folder; a fairseq checkpoint ends in .pt"),
+        ("none --spm-model model.pt", "ready teacher none: no such folder; a fairseq checkpoint ends in .pt"),
         ("model.pt", "ready teacher model.pt: no sentencepiece model ./spm.model; name it by the key spm"),
         (
             "model.pt --spm-model model.pt --languages a b",
