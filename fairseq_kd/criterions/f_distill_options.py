@@ -1,6 +1,6 @@
 """Options of criterion ``f_distill``, and their checks."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -200,7 +200,7 @@ def _refuse_undrawn(cfg: FDistillConfig, prefixes: str) -> None:
     unread = {"own_lengths": "has no sequences but the gold targets"} if prefixes == "gold" else {}
     if not cfg.online_teacher_samples:
         unread |= dict.fromkeys(OF_DRAWN, "draws no sequences")
-    for option in fields(FDistillConfig):
-        if option.name in unread and getattr(cfg, option.name) != option.default:
-            reason = f"--divergence {cfg.divergence} on {where} {unread[option.name]}; leave it out"
-            raise UserError(f"--{option.name.replace('_', '-')}: {reason}")
+    for name, why in unread.items():
+        if getattr(cfg, name) != getattr(FDistillConfig, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: --divergence {cfg.divergence} on {where} {why}; leave it out")
