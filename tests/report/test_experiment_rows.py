@@ -88,6 +88,7 @@ def test_a_variants_name_is_a_part_of_names_of_files(name: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"options": "--lr 1 --seed 3"}, "pruning.options: --seed would take the place of the key seeds; leave it out"),
         ({"sparsities": []}, "pruning.sparsities: there are none; give one or more"),
         ({"sparsities": [40]}, "pruning.sparsities.0: 40 is no sparsity; give the share of zeros, such as 0.8"),
         ({"sparsities": [0.4, 1]}, "pruning.sparsities.1: 1 is no sparsity"),

@@ -83,6 +83,8 @@ def test_a_training_without_a_log_has_no_place_in_the_table(key: str, value: str
         ("training", "--lr 1 --seed 3", "--seed would take the place of the key seeds; leave it out"),
         ("rows.one.options", "--seed=3", "--seed would take the place of the key seeds; leave it out"),
         ("fine_tuning", "--seed\n3", "--seed would take the place of the key seeds; leave it out"),
+        ("decoding", "--seed 3", "--seed would take the place of the key seeds; leave it out"),
+        ("scoring", "--seed 3", "--seed would take the place of the key seeds; leave it out"),
         ("teacher", "--seed 3", ""),
         ("student", "--seeds-of 3", ""),
         ("decoding", "--beam 4", "--beam would take the place of the key beams; leave it out, or give the teacher's"),

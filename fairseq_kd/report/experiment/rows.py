@@ -111,9 +111,10 @@ def _check_seeds(config: dict[str, Any]) -> None:
 
 def _check_options(config: dict[str, Any]) -> None:
     """The commands have these options from keys; of an option that comes twice they take the last."""
-    trainings = {key: config.get(key, "") for key in ("training", "student", "fine_tuning")}
-    trainings |= {f"rows.{key}.options": row["options"] for key, row in config["rows"].items()}
-    for place, words in trainings.items():
+    seeded = {key: config.get(key, "") for key in ("training", "student", "fine_tuning", "decoding", "scoring")}
+    seeded |= {f"rows.{key}.options": row["options"] for key, row in config["rows"].items()}
+    seeded["pruning.options"] = config.get("pruning", {"options": ""})["options"]
+    for place, words in seeded.items():
         if names_option(words, "--seed"):
             raise misfit(place, "--seed would take the place of the key seeds; leave it out")
     for place in ("decoding", "scoring"):
