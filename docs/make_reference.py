@@ -173,7 +173,7 @@ def scripts_page() -> str:
     """The manual of each stage script: the comment at its top, which `--help` prints."""
     lines = ["# Scripts", "", "`bash scripts/NAME.sh --help` prints the same in a terminal."]
     for path in sorted((ROOT / "scripts").glob("*.sh")):
-        if path.name != "common.sh":
+        if path.name not in ("common.sh", "raw_text.sh"):
             lines += ["", f"## {path.name}", "", "```text", *manual(path.read_text(encoding="utf-8")), "```"]
     return NOTE + "\n".join(lines) + "\n"
 

@@ -101,11 +101,8 @@ if [[ -n $seq_inter ]]; then
   [[ $nbest != 1 ]] || die "--nbest 1: --seq-inter chooses from 2 or more"
   [[ -d $decoded || ! -e $output/parts ]] || die "$output holds another corpus; give another --output"
   # What `fairseq-kd select` would refuse after the decode.
-  [[ -z $reference || -e $reference || $reference == *:* ]] || die "--reference $reference: no such file or folder"
-  [[ -z $reference || " ${selection[*]} " != *" mbr-"* ]] ||
-    die "--reference $reference: the mbr metrics need none; leave it out"
-  reason=$(python -m fairseq_kd.cli.select --nbest "$decoded" --output "$teacher" "${post[@]}" "${selection[@]}" 2>&1) ||
-    die "$(tail -n 1 <<<"$reason" | sed 's/^.*error: //')"
+  reason=$(python -m fairseq_kd.cli.select --nbest "$decoded" --output "$teacher" ${reference:+--reference "$reference"} \
+    "${post[@]}" "${selection[@]}" 2>&1) || die "$(tail -n 1 <<<"$reason" | sed 's/^.*error: //')"
 elif [[ -z $student && ${#post[@]} -gt 0 ]]; then
   die "--post-process goes with --seq-inter or a student's own subwords"
 elif [[ -n $reference || ${#selection[@]} -gt 0 ]]; then
@@ -119,8 +116,7 @@ if [[ -n $input ]]; then
 else
   decode=(fairseq-kd decode --model "$model" --data "$data" --subset train)
 fi
-decode+=(--output "$decoded"
-  ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
+decode+=(--output "$decoded" ${beam:+--beam "$beam"} ${nbest:+--nbest "$nbest"} "${options[@]}")
 
 dictionaries=("$data"/dict.*.txt)
 [[ -n $input$student_data || ${#dictionaries[@]} -gt 1 || ! -f ${dictionaries[0]} ]] ||

@@ -27,7 +27,7 @@
 # compared where one is published: by TensorFlow Datasets for wmt16_en_ro, by Hugging Face for xsum. For the other two none
 # is published; their addresses name a commit.
 set -euo pipefail
-source "$(dirname "$0")/common.sh"
+source "$(dirname "$0")/raw_text.sh"
 
 words=() pairs='' limit=0
 while [[ $# -gt 0 ]]; do

@@ -21,7 +21,7 @@
 # and so on). 2014 de en comes from fairseq's copy, 2017 ar en from Hugging Face. The script prints the SHA-256 of what it
 # downloads. It refuses another sum than the published one (2017) or than $SHA256. Cite Cettolo et al. 2012 (WIT3).
 set -euo pipefail
-source "$(dirname "$0")/common.sh"
+source "$(dirname "$0")/raw_text.sh"
 
 words=() lowercase=
 while [[ $# -gt 0 ]]; do

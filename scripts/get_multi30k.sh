@@ -9,7 +9,7 @@
 # repository multi30k/dataset on GitHub. The languages are en, de and fr.
 # The text is for non-commercial research. Cite Elliott et al. 2016 (Multi30K) and, for French, Elliott et al. 2017.
 set -euo pipefail
-source "$(dirname "$0")/common.sh"
+source "$(dirname "$0")/raw_text.sh"
 
 output='' source=en target=de
 while [[ $# -gt 0 ]]; do

@@ -11,7 +11,7 @@
 # It drops each training pair with more than --max-words words on either side. It refuses another --max-words for the same
 # OUTPUT_DIR.
 set -euo pipefail
-source "$(dirname "$0")/common.sh"
+source "$(dirname "$0")/raw_text.sh"
 
 output='' words=50
 while [[ $# -gt 0 ]]; do

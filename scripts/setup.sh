@@ -3,12 +3,12 @@
 #
 #   bash scripts/setup.sh [--locked]
 #
-# The script uses the Python that $PYTHON names, or python3. It has to be version 3.10 to 3.13. A .venv that
-# is there has to have the version of $PYTHON. If that Python already has torch or fairseq, the script keeps and uses them;
-# otherwise it installs torch, and fairseq 0.12.2 on Python 3.10 or fairseq-fixed 0.12.3.1 on later ones. fairseq is compiled
-# except on 3.12, which needs a C++ compiler and takes about three minutes. On 3.10 there is no workflow: Snakemake 9 needs
-# Python 3.11. --locked installs the very versions that the tests last passed with, torch apart; .locked/ names them for
-# Python 3.11.
+# The script uses the Python that $PYTHON names, or python3. It has to be version 3.10 to 3.13. A .venv that is there has to
+# have the version of $PYTHON. If that Python already has torch or fairseq, the script keeps and uses them; otherwise it
+# installs torch, and fairseq 0.12.2 on Python 3.10 or fairseq-fixed 0.12.3.1 on later ones. fairseq is compiled except on
+# 3.12, which needs a C++ compiler and takes about three minutes. On 3.10 there is no workflow: Snakemake 9 needs Python
+# 3.11. --locked installs the very versions that the tests last passed with, torch apart; .locked/ names them for Python
+# 3.11.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage

@@ -61,7 +61,10 @@ def run(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     # scripts/generate_distilled_corpus.sh asks before it decodes.
+    from fairseq_kd.corpus.seq_inter.select import check_reference
+
     asked = argparse.ArgumentParser()
     add_arguments(asked)
+    given = asked.parse_args()
     with one_line_errors():
-        similarity_of(asked.parse_args())
+        check_reference(given.reference, similarity_of(given))

@@ -1,6 +1,6 @@
 """Options of criterion ``f_distill``, and their checks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -15,11 +15,6 @@ from fairseq_kd.tasks.translation_kd import TranslationKDTask
 
 PREFIXES = ("paper", "gold", "teacher", "student", "both")
 MIXTURES = ("step", "sequence")
-OF_DRAWN = (
-    *("rollout_top_k", "rollout_top_p", "rollout_temperature", "rollout_max_len_a", "rollout_max_len_b"),
-    *("rollout_min_len", "rollout_beam"),
-)
-"""Options of sequences that the training draws."""
 
 
 @dataclass
@@ -199,7 +194,7 @@ def _refuse_undrawn(cfg: FDistillConfig, prefixes: str) -> None:
     where = "gold prefixes" if prefixes == "gold" else "teacher prefixes of --distilled-data"
     unread = {"own_lengths": "has no sequences but the gold targets"} if prefixes == "gold" else {}
     if not cfg.online_teacher_samples:
-        unread |= dict.fromkeys(OF_DRAWN, "draws no sequences")
+        unread |= {one.name: "draws no sequences" for one in fields(FDistillConfig) if one.name.startswith("rollout_")}
     for name, why in unread.items():
         if getattr(cfg, name) != getattr(FDistillConfig, name):
             option = f"--{name.replace('_', '-')}"

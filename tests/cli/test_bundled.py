@@ -85,7 +85,7 @@ def test_no_room_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_every_script_has_a_verb() -> None:
     named = {"run", "train", "generate_distilled_corpus", *(name.replace("-", "_") for name in SCRIPTS)}
-    of_a_clone = {"setup", "test", "quickstart", "study", "benchmark", "gpu_check", "host_matrix", "common"}
+    of_a_clone = {"setup", "test", "quickstart", "study", "benchmark", "gpu_check", "host_matrix", "common", "raw_text"}
     assert {path.stem for path in (ROOT / "scripts").glob("*.sh")} == named | of_a_clone
 
 

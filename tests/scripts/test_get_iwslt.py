@@ -188,7 +188,7 @@ def test_a_download_goes_on(served: tuple[type[Ranged], str], asked: list[str | 
     text = bytes(range(256)) * 8
     (tmp_path / "file").write_bytes(text)
     (tmp_path / "got.part").write_bytes(text[:700])
-    download = f'source {ROOT}/scripts/common.sh; download "$@"'
+    download = f'source {ROOT}/scripts/raw_text.sh; download "$@"'
     subprocess.run(["bash", "-c", download, "name", f"{address}/file", tmp_path / "got", "X_DIR"], check=True)
     assert (tmp_path / "got").read_bytes() == text and not (tmp_path / "got.part").exists()
     assert handler.asked == asked
@@ -202,7 +202,7 @@ def test_the_sum_of_a_download(served: tuple[type[Ranged], str], tmp_path: Path)
     found = hashlib.sha256((tmp_path / "de-en.tgz").read_bytes()).hexdigest()
     copy = tmp_path / "clone" / "scripts"
     copy.mkdir(parents=True)
-    for name in ("common.sh", "wit3.py", "get_iwslt.sh"):
+    for name in ("common.sh", "raw_text.sh", "wit3.py", "get_iwslt.sh"):
         text = (ROOT / "scripts" / name).read_text()
         copy.joinpath(name).write_text(text.replace("https://dl.fbaipublicfiles.com/fairseq/data/iwslt14", served[1]))
     words = (copy / "get_iwslt.sh", "2014", "de", "en", "out")
@@ -216,7 +216,7 @@ def test_the_sum_of_a_download(served: tuple[type[Ranged], str], tmp_path: Path)
 def test_a_download_that_fails_names_the_variable(tmp_path: Path) -> None:
     copy = tmp_path / "clone" / "scripts"
     copy.mkdir(parents=True)
-    for name in ("common.sh", "wit3.py", "get_iwslt.sh"):
+    for name in ("common.sh", "raw_text.sh", "wit3.py", "get_iwslt.sh"):
         text = (ROOT / "scripts" / name).read_text()
         copy.joinpath(name).write_text(text.replace("https://dl.fbaipublicfiles.com", "file:///nosuch"))
     line = shell(copy / "get_iwslt.sh", "2014", "de", "en", "out", folder=tmp_path).stderr.splitlines()[-1]

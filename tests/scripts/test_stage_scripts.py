@@ -13,7 +13,7 @@ from tests.support.commands import ROOT, environment
 from tests.support.scripts import refused, shell
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
-# common.sh is sourced; the other two start the whole work where no argument is given.
+# common.sh and raw_text.sh are sourced; the other two start the whole work where no argument is given.
 NEED_ARGUMENTS = [
     "generate_distilled_corpus.sh",
     "get_iwslt.sh",
@@ -85,7 +85,7 @@ def test_train_wants_folder_and_data(words: list[str], tmp_path: Path) -> None:
         (
             "generate_distilled_corpus.sh",
             "--model m --data d --output o --seq-inter --reference . --metric mbr-chrf",
-            "--reference .: the mbr metrics need none",
+            "--reference .: --metric mbr-chrf needs none; leave it out",
         ),
         (
             "generate_distilled_corpus.sh",

@@ -16,7 +16,7 @@ from fairseq_kd.corpus.seq_inter.nbest import NBest, check_nbest
 from fairseq_kd.corpus.seq_inter.selection import select_folder, write_blocks, write_chosen
 from fairseq_kd.corpus.seq_inter.similarity import Similarity
 from fairseq_kd.corpus.signatures import joining, read_made
-from fairseq_kd.data.databins.files import UNNAMED, Languages
+from fairseq_kd.data.databins.files import UNNAMED, Languages, folders
 from fairseq_kd.data.text.joining import warn_of_joining
 from fairseq_kd.data.text.unspaced import AUTO, fitting_tokenizer, language_without_spaces, warn_of_spaces
 from fairseq_kd.errors import UserError
@@ -136,14 +136,27 @@ def _fitting(given: Similarity, tokens: Sequence[str], origin: Origin) -> Simila
     return found
 
 
+def check_reference(reference: Path | None, similarity: Similarity) -> None:
+    """Check what can be known of a reference before there are lists.
+
+    Raises:
+        UserError: it is missing, or the metric needs none.
+    """
+    if reference is None:
+        return
+    if not similarity.needs_gold:
+        raise UserError(f"--reference {reference}: --metric {similarity.metric} needs none; leave it out")
+    if not all(path.exists() for path in folders(reference)) and not reference.exists():
+        raise UserError(f"--reference {reference}: no such file or folder")
+
+
 def _gold(nbest: Path, reference: Path | None, origin: Origin, similarity: Similarity, given: Languages) -> Gold:
     if any(given) and (reference is None or reference.is_file()):
         raise UserError(
             "--source-lang and --target-lang name the languages of a data-bin as --reference; leave them out"
         )
+    check_reference(reference, similarity)
     if not similarity.needs_gold:
-        if reference is not None:
-            raise UserError(f"--reference {reference}: --metric {similarity.metric} needs none; leave it out")
         return no_gold(nbest)
     if reference is None:
         raise UserError(f"--metric {similarity.metric}: needs the gold target; give --reference FILE")

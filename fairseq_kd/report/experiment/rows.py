@@ -113,7 +113,7 @@ def _check_options(config: dict[str, Any]) -> None:
     """The commands have these options from keys; of an option that comes twice they take the last."""
     seeded = {key: config.get(key, "") for key in ("training", "student", "fine_tuning", "decoding", "scoring")}
     seeded |= {f"rows.{key}.options": row["options"] for key, row in config["rows"].items()}
-    seeded["pruning.options"] = config.get("pruning", {"options": ""})["options"]
+    seeded["pruning.options"] = config.get("pruning", {}).get("options", "")
     for place, words in seeded.items():
         if names_option(words, "--seed"):
             raise misfit(place, "--seed would take the place of the key seeds; leave it out")
